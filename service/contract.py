@@ -1,0 +1,95 @@
+"""What a model file says of itself: the card, JSON under the ONNX metadata key `segmentation`.
+
+Written by `training.export`, read by the service; nothing beside the .onnx file is needed to serve it.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+METADATA_KEY = "segmentation"
+INPUT_NAME = "image"  # uint8 (N, H, W, 3), RGB, H and W multiples of the card's stride
+OUTPUT_NAME = "scores"  # float32 (N, C, H / output_stride, W / output_stride)
+
+Precision = Literal["fp32", "fp16", "int8"]
+Color = Annotated[str, StringConstraints(pattern=r"^#[0-9a-f]{6}$", to_lower=True)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClassInfo(_Frozen):
+    """One class of a model; its id is its channel in the scores and its value in the mask."""
+
+    id: int = Field(ge=0, le=254)
+    name: str = Field(min_length=1)
+    color: Color
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """Red, green and blue, each 0..255."""
+        red, green, blue = bytes.fromhex(self.color[1:])
+        return red, green, blue
+
+
+class Halo(_Frozen):
+    """Input pixels beyond an output cell's own block that can change it, in multiples of the stride."""
+
+    before: int = Field(ge=0)
+    after: int = Field(ge=0)
+
+
+class SplitMetrics(_Frozen):
+    """Figures of one labelled split, each in 0..1; `service.metrics` defines them."""
+
+    split: str
+    images: int = Field(ge=1)
+    definition: str
+    mean_iou: Fraction
+    weighted_iou: Fraction
+    pixel_accuracy: Fraction
+    mean_class_accuracy: Fraction
+    iou: dict[str, Fraction | None] = Field(description="by class name; null where neither truth nor estimate has it")
+
+
+class EmptyScene(_Frozen):
+    """What the model finds where it should find nothing."""
+
+    images: str = Field(description="which images, and how many")
+    classes: list[str] = Field(description="classes that none of the images holds")
+    fraction: Fraction = Field(description="share of all pixels given one of those classes")
+    worst_image_fraction: Fraction
+
+
+class ModelCard(_Frozen):
+    """Everything a client or the service needs to know of a model."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    architecture: str
+    classes: tuple[ClassInfo, ...] = Field(min_length=1, max_length=255)
+    stride: int = Field(ge=1, description="height and width of the input are multiples of it")
+    output_stride: int = Field(ge=1, description="input pixels per score, along each axis")
+    halo: Halo | None = Field(None, description="null: the model cannot be tiled")
+    long_side: int | None = Field(None, ge=1, description="larger images are shrunk to it; null: native size")
+    pad_value: int = Field(ge=0, le=255)
+    precision: Precision
+    dataset: str
+    licence: str
+    metrics: list[SplitMetrics]
+    empty_scenes: list[EmptyScene] = []
+    preset: str
+    training_commit: str
+    parameters: int = Field(ge=0)
+    gmac: float = Field(ge=0, description="10^9 multiply-accumulates for one 480x352 image")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if [entry.id for entry in self.classes] != list(range(len(self.classes))):
+            raise ValueError("class ids must be 0, 1, 2, ... in order")
+        if len({entry.name for entry in self.classes}) != len(self.classes):
+            raise ValueError("class names must differ")
+        if self.stride % self.output_stride:
+            raise ValueError("stride must be a multiple of output_stride")
+        return self

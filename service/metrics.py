@@ -1,0 +1,77 @@
+"""Segmentation metrics, defined once for trainer, exporter and service (numpy only).
+
+One confusion matrix is summed over a whole split at each image's original size; pixels of the void
+label are left out. Figures per image are never averaged.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+VOID = 255  # the label of pixels that count for nothing
+
+DEFINITION = (
+    "One confusion matrix over the whole split, at each image's original size, void pixels left out; "
+    "Jaccard per class |G and E| / |G or E|; mean IoU over classes present in ground truth or estimate."
+)
+
+
+@dataclass
+class ConfusionMatrix:
+    """Counts of pixels by (true class, estimated class)."""
+
+    classes: int
+    counts: NDArray[np.int64] = field(init=False)  # (C, C); rows are the ground truth
+
+    def __post_init__(self) -> None:
+        self.counts = np.zeros((self.classes, self.classes), np.int64)
+
+    def update(self, truth: NDArray[np.uint8], estimate: NDArray[np.uint8]) -> None:
+        """Add one image: two (H, W) uint8 label maps; the truth may hold VOID, the estimate may not.
+
+        Raises ValueError if the shapes differ or a label is neither a class nor (in the truth) VOID.
+        """
+        if truth.shape != estimate.shape:
+            raise ValueError(f"label maps differ in shape: {truth.shape} and {estimate.shape}")
+        # One histogram over the 16-bit code (truth, estimate): no pixel is copied to a wider type than that.
+        codes = np.bincount((truth.astype(np.uint16) << 8 | estimate).ravel(), minlength=1 << 16).reshape(256, 256)
+        valid = codes[: self.classes, : self.classes]
+        if codes[:VOID].sum() != valid.sum():
+            raise ValueError(f"a label is outside 0..{self.classes - 1} and not void")
+        self.counts += valid
+
+    @property
+    def jaccard(self) -> NDArray[np.float64]:
+        """(C,) Jaccard index (IoU) of each class in 0..1; NaN where neither truth nor estimate has it."""
+        hit = np.diag(self.counts).astype(np.float64)
+        union = self.counts.sum(0) + self.counts.sum(1) - hit
+        return _ratio(hit, union)
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean of `jaccard` over the classes present; NaN if nothing was counted."""
+        present = self.jaccard[~np.isnan(self.jaccard)]
+        return float(present.mean()) if present.size else float("nan")
+
+    @property
+    def weighted_iou(self) -> float:
+        """Jaccard weighted by each class's share of the true pixels (frequency-weighted IoU)."""
+        return float(_ratio(np.nansum(self.counts.sum(1) * np.nan_to_num(self.jaccard)), self.counts.sum()))
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of the pixels labelled right."""
+        return float(_ratio(np.trace(self.counts), self.counts.sum()))
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """Mean over the true classes of the share of their pixels labelled right."""
+        recall = _ratio(np.diag(self.counts), self.counts.sum(1))
+        present = recall[~np.isnan(recall)]
+        return float(present.mean()) if present.size else float("nan")
+
+
+def _ratio(numerator: NDArray[np.generic] | np.generic, denominator: NDArray[np.generic] | np.generic) -> NDArray[np.float64]:
+    top, bottom = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
+    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)

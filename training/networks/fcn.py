@@ -1,0 +1,38 @@
+"""Fully convolutional networks with 32s, 16s and 8s heads (Long, Shelhamer & Darrell, 2015, arXiv:1411.4038)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.networks.efficientnet_lite import EfficientNetLite
+
+
+class FCN(nn.Module):
+    """A backbone and one 1x1 score layer per stride, fused from coarse to fine by x2 bilinear steps.
+
+    Input: uint8-valued RGB (N, 3, H, W) as float in 0..255, H and W multiples of `stride`.
+    Output: class scores (N, C, H / output_stride, W / output_stride). The last bilinear enlargement to
+    the user's image is not part of the network: see `service.geometry`.
+    """
+
+    def __init__(self, backbone: EfficientNetLite, classes: int, output_stride: int, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.stride = backbone.strides[-1]
+        self.output_stride = output_stride
+        used = [c for s, c in zip(backbone.strides, backbone.channels, strict=True) if s >= output_stride]
+        self.dropout = nn.Dropout2d(dropout)
+        self.scores = nn.ModuleList(nn.Conv2d(channels, classes, 1) for channels in reversed(used))  # coarse to fine
+        coarse, *skips = self.scores
+        nn.init.normal_(coarse.weight, std=0.01)
+        nn.init.zeros_(coarse.bias)
+        for skip in skips:  # the finer network starts as the coarser one (section 4.2 of the paper)
+            nn.init.zeros_(skip.weight)
+            nn.init.zeros_(skip.bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.backbone((image - 127.0) / 128.0)[::-1]
+        scores = self.scores[0](self.dropout(features[0]))
+        for score, feature in zip(self.scores[1:], features[1:], strict=False):
+            scores = F.interpolate(scores, scale_factor=2, mode="bilinear", align_corners=False) + score(feature)
+        return scores

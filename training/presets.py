@@ -1,0 +1,44 @@
+"""Presets are data: everything a run depends on, frozen into its folder."""
+
+from dataclasses import dataclass
+
+from training.data.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One recipe. Two runs of one preset and seed on the same files and machine give the same weights."""
+
+    name: str
+    architecture: str  # a key of `training.networks.NETWORKS`
+    dataset: str  # a key of `training.data.datasets.DATASETS`
+    long_side: int | None  # evaluation and service shrink larger images to it, pixels
+    pad_value: int  # of what lies outside the image, 0..255; near the normalisation's mean
+    augmentation: Augmentation
+    epochs: int
+    batch: int  # crops per step
+    learning_rate: float  # of the pretrained backbone, at the peak of the schedule
+    head_learning_rate: float  # of the score layers
+    warmup_epochs: float  # linear rise to the peak; then a half cosine to zero
+    weight_decay: float  # AdamW's, decoupled; none on biases and normalisation
+    averaging: float  # decay per step of the exponential moving average of the weights, which is what is shipped
+    seed: int = 0
+
+
+_ANIMALS = Preset(
+    name="animals-fcn8s-lite0",
+    architecture="fcn8s-lite0",
+    dataset="voc-animals",
+    long_side=512,
+    pad_value=127,
+    augmentation=Augmentation(crop=320),
+    epochs=12,
+    batch=16,
+    learning_rate=5e-4,
+    head_learning_rate=2.5e-3,
+    warmup_epochs=0.5,
+    weight_decay=0.05,
+    averaging=0.998,
+)
+
+PRESETS = {preset.name: preset for preset in (_ANIMALS,)}

@@ -1,0 +1,108 @@
+"""A run's folder: frozen configuration, metrics by epoch, best and last weights, and what a resume needs."""
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from training.presets import Preset
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside `path`, flush to the disk, then rename over it: a reader sees the old file or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Atomically write tensors and string metadata as safetensors."""
+    write_atomically(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, dict(metadata)))
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors, on the CPU, and metadata of a safetensors file."""
+    with safe_open(path, framework="pt", device="cpu") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no mapping)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and records of one run. Every file in it is replaced atomically."""
+
+    path: Path
+
+    @property
+    def best(self) -> Path:
+        """Averaged weights of the best validation mean IoU so far."""
+        return self.path / "best.safetensors"
+
+    @property
+    def last(self) -> Path:
+        """Averaged weights of the last finished epoch."""
+        return self.path / "last.safetensors"
+
+    @property
+    def resume(self) -> Path:
+        """Weights, averages and optimiser state of one step: one file, so that they cannot disagree."""
+        return self.path / "resume.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """One row per finished epoch."""
+        return self.path / "metrics.csv"
+
+    def freeze(self, preset: Preset, provenance: Mapping[str, str]) -> None:
+        """Record the configuration; raises ValueError if the folder holds a run of another one."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / "config.json"
+        frozen = json.loads(json.dumps(asdict(preset)))
+        if file.exists() and json.loads(file.read_text())["preset"] != frozen:
+            raise ValueError(f"{self.path} holds a run of another configuration; give another --out")
+        if not file.exists():
+            write_atomically(file, json.dumps({"preset": frozen, **provenance}, indent=2).encode())
+
+    def config(self) -> dict[str, object]:
+        """The frozen configuration and provenance. Raises FileNotFoundError if this is no run folder."""
+        result: dict[str, object] = json.loads((self.path / "config.json").read_text())
+        return result
+
+    def rows(self, before_epoch: int) -> list[dict[str, str]]:
+        """Metrics of the epochs before `before_epoch`."""
+        if not self.metrics.exists():
+            return []
+        with self.metrics.open(newline="") as file:
+            return [row for row in csv.DictReader(file) if int(row["epoch"]) < before_epoch]
+
+    def append_row(self, row: Mapping[str, object]) -> None:
+        """Add one epoch's metrics, replacing any that a killed run recorded for it or later."""
+        rows: list[Mapping[str, object]] = [*self.rows(int(str(row["epoch"]))), row]
+        lines = [",".join(row), *(",".join(str(r[key]) for key in row) for r in rows)]
+        write_atomically(self.metrics, ("\n".join(lines) + "\n").encode())
+
+
+def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Optimiser state as named tensors, without pickle: `optimizer.<parameter number>.<key>`."""
+    state = optimizer.state_dict()["state"]
+    return {f"optimizer.{number}.{key}": value for number, entry in state.items() for key, value in entry.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `flatten_optimizer`; the parameter groups keep their own options."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimizer":
+            number, key = rest.split(".")
+            state.setdefault(int(number), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
