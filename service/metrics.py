@@ -74,4 +74,6 @@ class ConfusionMatrix:
 
 def _ratio(numerator: NDArray[np.generic] | np.generic, denominator: NDArray[np.generic] | np.generic) -> NDArray[np.float64]:
     top, bottom = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
-    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+    result = np.full(top.shape, np.nan)
+    np.divide(top, bottom, out=result, where=bottom > 0)
+    return result

@@ -1,19 +1,41 @@
 """Evaluation exactly as the service serves: same decoding, same geometry, same metrics."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
+from service.contract import ClassInfo, SplitMetrics
 from service.geometry import label_map, network_input, upright_rgb, working_size
-from service.metrics import ConfusionMatrix
+from service.metrics import DEFINITION, ConfusionMatrix
 from training.data.datasets import Reader
+from training.networks.fcn import FCN
+from training.presets import Preset
 
 # (N, H, W, 3) uint8 -> (N, C, H / output_stride, W / output_stride) float32: the model file's own signature.
 Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A model and the geometry it is served with: from a photo to its labels."""
+
+    scores: Scorer
+    long_side: int | None
+    pad_value: int
+    stride: int
+    output_stride: int
+
+    def labels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Upright RGB image -> (H, W) uint8 class ids at its own size."""
+        working = working_size(*image.size, self.long_side)
+        scores = self.scores(network_input(image, working, self.stride, self.pad_value))[0]
+        return label_map(scores, working, image.size, self.output_stride)
 
 
 def torch_scorer(network: nn.Module) -> Scorer:
@@ -30,15 +52,34 @@ def torch_scorer(network: nn.Module) -> Scorer:
     return scores
 
 
-def evaluate(
-    scores: Scorer, reader: Reader, classes: int, *, long_side: int | None, pad_value: int, stride: int, output_stride: int
-) -> ConfusionMatrix:
+def torch_segmenter(network: FCN, preset: Preset) -> Segmenter:
+    """`network` with the geometry that `preset` gives it."""
+    return Segmenter(torch_scorer(network), preset.long_side, preset.pad_value, network.stride, network.output_stride)
+
+
+def read_upright(reader: Reader, stem: str) -> Image.Image:
+    """One image of a split, RGB, as a person sees it."""
+    with reader.image(stem) as stored:
+        return upright_rgb(stored)[0]
+
+
+def evaluate(segmenter: Segmenter, reader: Reader, classes: int) -> ConfusionMatrix:
     """The confusion matrix of a whole split, at each image's original size."""
     confusion = ConfusionMatrix(classes)
     for stem in tqdm(reader.stems(), desc="evaluate", unit="image", leave=False, mininterval=2):
-        with reader.image(stem) as stored:
-            image, _ = upright_rgb(stored)
-        working = working_size(*image.size, long_side)
-        result = scores(network_input(image, working, stride, pad_value))[0]
-        confusion.update(reader.labels(stem), label_map(result, working, image.size, output_stride))
+        confusion.update(reader.labels(stem), segmenter.labels(read_upright(reader, stem)))
     return confusion
+
+
+def split_metrics(split: str, images: int, confusion: ConfusionMatrix, classes: tuple[ClassInfo, ...]) -> SplitMetrics:
+    """A split's figures as the card states them."""
+    return SplitMetrics(
+        split=split,
+        images=images,
+        definition=DEFINITION,
+        mean_iou=confusion.mean_iou,
+        weighted_iou=confusion.weighted_iou,
+        pixel_accuracy=confusion.pixel_accuracy,
+        mean_class_accuracy=confusion.mean_class_accuracy,
+        iou={entry.name: None if np.isnan(iou) else float(iou) for entry, iou in zip(classes, confusion.jaccard, strict=True)},
+    )

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from training.errors import InputError
 from training.presets import Preset
 
 
@@ -31,9 +33,15 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors, on the CPU, and metadata of a safetensors file."""
-    with safe_open(path, framework="pt", device="cpu") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no mapping)
+    """Tensors, on the CPU, and metadata of a safetensors file.
+
+    Raises FileNotFoundError, or InputError if the file is no safetensors file or a broken one.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no mapping)
+    except SafetensorError as error:
+        raise InputError(f"{path} is no readable safetensors file: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -62,20 +70,35 @@ class RunFolder:
         """One row per finished epoch."""
         return self.path / "metrics.csv"
 
+    @property
+    def curves(self) -> Path:
+        """The metrics table as a picture."""
+        return self.path / "curves.png"
+
+    @property
+    def samples(self) -> Path:
+        """Some validation images with truth and estimate of the last finished epoch."""
+        return self.path / "samples.jpg"
+
     def freeze(self, preset: Preset, provenance: Mapping[str, str]) -> None:
-        """Record the configuration; raises ValueError if the folder holds a run of another one."""
+        """Record the configuration; raises InputError if the folder holds a run of another one."""
         self.path.mkdir(parents=True, exist_ok=True)
         file = self.path / "config.json"
         frozen = json.loads(json.dumps(asdict(preset)))
         if file.exists() and json.loads(file.read_text())["preset"] != frozen:
-            raise ValueError(f"{self.path} holds a run of another configuration; give another --out")
+            raise InputError(f"{self.path} holds a run of another configuration; give another --out")
         if not file.exists():
             write_atomically(file, json.dumps({"preset": frozen, **provenance}, indent=2).encode())
 
-    def config(self) -> dict[str, object]:
-        """The frozen configuration and provenance. Raises FileNotFoundError if this is no run folder."""
-        result: dict[str, object] = json.loads((self.path / "config.json").read_text())
-        return result
+    def frozen(self) -> tuple[Preset, str]:
+        """The preset and the commit of the run. Raises InputError if this is no run folder."""
+        try:
+            config = json.loads((self.path / "config.json").read_text())
+            return TypeAdapter(Preset).validate_python(config["preset"]), str(config["commit"])
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise InputError(f"{self.path} is no run folder: it holds no config.json") from error
+        except (ValidationError, KeyError, json.JSONDecodeError) as error:
+            raise InputError(f"{self.path / 'config.json'} does not describe a run of this trainer") from error
 
     def rows(self, before_epoch: int) -> list[dict[str, str]]:
         """Metrics of the epochs before `before_epoch`."""
@@ -99,10 +122,14 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """The inverse of `flatten_optimizer`; the parameter groups keep their own options."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition(".")
         if kind == "optimizer":
             number, key = rest.split(".")
+            like = parameters[int(number)]
+            if tensor.shape == like.shape:  # the parameter's memory layout, so that a resumed step rounds alike
+                tensor = torch.empty_like(like).copy_(tensor)
             state.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

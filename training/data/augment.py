@@ -58,7 +58,8 @@ def jitter_colors(pixels: NDArray[np.uint8], strength: float, random: np.random.
     grey = values @ np.array([0.299, 0.587, 0.114], np.float32)
     values += (grey[..., None] - values) * (1 - saturation)
     values = ((values - grey.mean()) * contrast + grey.mean()) * brightness
-    return np.clip(values, 0, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = values.clip(0, 255).astype(np.uint8)
+    return result
 
 
 class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):

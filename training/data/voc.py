@@ -40,7 +40,8 @@ class VocReader:
     def labels(self, stem: str) -> NDArray[np.uint8]:
         """(H, W) uint8: the model's class ids, and VOID."""
         with Image.open(self.root / "SegmentationClass" / f"{stem}.png") as mask:
-            return self._table()[np.asarray(mask)]
+            result: NDArray[np.uint8] = self._table()[np.asarray(mask)]
+        return result
 
     def _table(self) -> NDArray[np.uint8]:
         table = np.full(256, VOID if self.others_are_void else BACKGROUND_ID, np.uint8)

@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from training.networks.backbone import Backbone
+
 BATCH_NORM_EPS = 1e-3  # TensorFlow's default; torch's is 1e-5
 BATCH_NORM_MOMENTUM = 0.01  # TensorFlow's 0.99, in torch's convention
 
@@ -87,7 +89,7 @@ class InvertedResidual(nn.Module):
         return out + x if self.residual else out
 
 
-class EfficientNetLite(nn.Module):
+class EfficientNetLite(Backbone):
     """Features at strides 8, 16 and 32 of an image normalised to (x - 127) / 128.
 
     Input (N, 3, H, W) float, H and W multiples of 32. Output: three maps of `channels` channels at
@@ -137,12 +139,12 @@ class EfficientNetLite(nn.Module):
         """
         [path] = Path(str(import_module(self.package).__file__)).parent.glob("models/*.pth")
         published = torch.load(path, map_location="cpu", weights_only=True)
-        weights = {ours: published[theirs] for ours, theirs in self._published_names()}
-        unused = {name for name in published if not name.startswith("_fc.")} - {name for _, name in self._published_names()}
-        if unused:
-            raise RuntimeError(f"{path.name}: tensors without a place in the network: {sorted(unused)}")
-        self.load_state_dict(weights, strict=True)
-        return len(weights)
+        theirs = dict(self._published_names())
+        expected, found = set(theirs.values()), {name for name in published if not name.startswith("_fc.")}
+        if expected != found:
+            raise RuntimeError(f"{path.name}: tensors missing or without a place in the network: {sorted(expected ^ found)}")
+        self.load_state_dict({name: published[theirs[name]] for name in theirs}, strict=True)
+        return len(theirs)
 
     def _published_names(self) -> Iterator[tuple[str, str]]:
         """Pairs (our tensor name, its name in the published file)."""

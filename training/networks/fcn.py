@@ -1,10 +1,11 @@
 """Fully convolutional networks with 32s, 16s and 8s heads (Long, Shelhamer & Darrell, 2015, arXiv:1411.4038)."""
 
-import torch
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.networks.efficientnet_lite import EfficientNetLite
+from training.networks.backbone import Backbone
 
 
 class FCN(nn.Module):
@@ -15,24 +16,26 @@ class FCN(nn.Module):
     the user's image is not part of the network: see `service.geometry`.
     """
 
-    def __init__(self, backbone: EfficientNetLite, classes: int, output_stride: int, dropout: float = 0.2) -> None:
+    def __init__(self, backbone: Backbone, classes: int, output_stride: int, dropout: float = 0.2) -> None:
         super().__init__()
+        if output_stride not in backbone.strides:
+            raise ValueError(f"the backbone has no features at stride {output_stride}, only at {backbone.strides}")
         self.backbone = backbone
         self.stride = backbone.strides[-1]
         self.output_stride = output_stride
         used = [c for s, c in zip(backbone.strides, backbone.channels, strict=True) if s >= output_stride]
         self.dropout = nn.Dropout2d(dropout)
-        self.scores = nn.ModuleList(nn.Conv2d(channels, classes, 1) for channels in reversed(used))  # coarse to fine
-        coarse, *skips = self.scores
-        nn.init.normal_(coarse.weight, std=0.01)
-        nn.init.zeros_(coarse.bias)
-        for skip in skips:  # the finer network starts as the coarser one (section 4.2 of the paper)
+        layers = [nn.Conv2d(channels, classes, 1) for channels in reversed(used)]
+        nn.init.normal_(layers[0].weight, std=0.01)
+        for skip in layers[1:]:  # the finer network starts as the coarser one (section 4.2 of the paper)
             nn.init.zeros_(skip.weight)
-            nn.init.zeros_(skip.bias)
+        for layer in layers:
+            nn.init.zeros_(cast(Tensor, layer.bias))
+        self.scores = nn.ModuleList(layers)  # coarse to fine
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.backbone((image - 127.0) / 128.0)[::-1]
-        scores = self.scores[0](self.dropout(features[0]))
+        scores: Tensor = self.scores[0](self.dropout(features[0]))
         for score, feature in zip(self.scores[1:], features[1:], strict=False):
             scores = F.interpolate(scores, scale_factor=2, mode="bilinear", align_corners=False) + score(feature)
         return scores

@@ -1,0 +1,30 @@
+"""`python -m service`: serve until SIGTERM or Ctrl-C."""
+
+import logging
+import os
+import sys
+
+
+def main() -> int:
+    """Start the service; returns the exit status."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported, so before the imports below
+    import uvicorn
+    from pydantic import ValidationError
+
+    from service.app import create_app
+    from service.inference.device import DeviceUnavailable
+    from service.settings import Settings
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = Settings()
+        app = create_app(settings)
+    except (ValidationError, DeviceUnavailable) as error:
+        print(f"cannot start: {error}", file=sys.stderr)
+        return 2
+    uvicorn.run(app, host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=60)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""The application. This is the one place where its parts are wired."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import Depends, FastAPI
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
+
+from service.http import problems
+from service.http.access import require_key
+from service.http.catalogue import catalogue_router
+from service.http.health import health_router
+from service.http.segment import segment_router
+from service.http.telemetry import CountRequests, Telemetry
+from service.inference.device import usable_cpus
+from service.inference.engine import Engine
+from service.inference.repository import Repository
+from service.results.renderings import CLASSES_HEADER
+from service.settings import Settings
+
+STATIC = Path(__file__).parent / "static"
+CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """A ready application: the models are loaded when it returns.
+
+    Raises DeviceUnavailable if `settings.device` is "cuda" and CUDA is not really in use.
+    """
+    repository = Repository.load(settings.models_dir, settings.device)
+    engine = Engine(usable_cpus(), settings.queue_megapixels)
+    telemetry = Telemetry(engine)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        engine.close()
+
+    app = FastAPIOffline(  # Swagger UI from the package's own files: the page asks no other host
+        title="Segmentation service",
+        description="Fully convolutional networks as a web service: post an image, get a mask and the area of each class.",
+        version="0.1.0",
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    keyed = [Depends(require_key(settings.api_keys))]
+    app.include_router(segment_router(settings, repository, engine, telemetry), dependencies=keyed)
+    app.include_router(catalogue_router(repository, settings.default_model), dependencies=keyed)
+    app.include_router(health_router(repository, telemetry))
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    problems.install(app)
+    app.add_middleware(CountRequests, telemetry=telemetry)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "X-API-Key", "Content-Type"],
+            expose_headers=[CLASSES_HEADER, "Retry-After"],
+        )
+    return app

@@ -1,0 +1,38 @@
+"""What orchestrators and monitors ask."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel
+
+from service.http.problems import Problem, responses
+from service.http.telemetry import Telemetry
+from service.inference.repository import Repository
+
+
+class Status(BaseModel):
+    """Yes; a no is a problem."""
+
+    status: Literal["ok"] = "ok"
+
+
+def health_router(repository: Repository, telemetry: Telemetry) -> APIRouter:
+    """The routes, bound to what they report on."""
+    router = APIRouter()
+
+    @router.get("/livez", summary="Is the process alive?")
+    async def livez() -> Status:
+        return Status()
+
+    @router.get("/readyz", summary="Can it answer?", responses=responses(503))
+    async def readyz() -> Status:
+        if not repository.models:
+            raise Problem(503, "no model is loaded")
+        return Status()
+
+    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    async def metrics() -> Response:
+        return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router

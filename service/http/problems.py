@@ -1,0 +1,78 @@
+"""Errors as `application/problem+json` (RFC 9457), for every way in which a request can fail."""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+
+log = logging.getLogger(__name__)
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    limit: float | None = Field(None, description="the limit that was hit, where one was")
+
+
+class Problem(Exception):
+    """An answer other than success."""
+
+    def __init__(
+        self, status: int, detail: str, limit: float | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.details = ProblemDetails(title=HTTPStatus(status).phrase, status=status, detail=detail, limit=limit)
+        self.headers = headers
+
+    def response(self) -> JSONResponse:
+        """The answer itself."""
+        content = self.details.model_dump(exclude_none=True)
+        return JSONResponse(content, self.details.status, self.headers, MEDIA_TYPE)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, object]]:
+    """What OpenAPI says of the problems that a route can answer with."""
+    schema = {"$ref": "#/components/schemas/ProblemDetails"}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application and of the framework as a problem."""
+
+    async def problem(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, Problem)
+        return error.response()
+
+    async def framework(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        return Problem(error.status_code, str(error.detail), headers=error.headers).response()
+
+    async def invalid(_: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        faults = (f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors())
+        return Problem(422, "; ".join(faults)).response()
+
+    async def unexpected(_: Request, error: Exception) -> JSONResponse:
+        log.error("unexpected error", exc_info=error)
+        return Problem(500, "an unexpected error; it has been logged").response()
+
+    app.add_exception_handler(Problem, problem)
+    app.add_exception_handler(HTTPException, framework)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, unexpected)

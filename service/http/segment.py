@@ -1,0 +1,116 @@
+"""POST /segment."""
+
+import asyncio
+from typing import Annotated, BinaryIO
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import StringConstraints
+
+from service.contract import Precision
+from service.http.negotiation import preferred_format
+from service.http.problems import Problem, responses
+from service.http.telemetry import Telemetry
+from service.http.uploads import FIELD, uploaded_image
+from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, Upload, open_image
+from service.inference.engine import DeadlineExceeded, Engine, QueueFull
+from service.inference.repository import Repository, UnknownModel
+from service.pipeline import Job, process
+from service.results.renderings import Format, SegmentAnswer
+from service.settings import Settings
+
+# Until images are tiled, a run's memory grows with its working size: about 200 MB a megapixel.
+MAX_WORKING_MEGAPIXELS = 4.0
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_OPENAPI: dict[str, object] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {FIELD: {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP or TIFF"}},
+                }
+            },
+            "image/*": _BINARY,
+            "application/octet-stream": _BINARY,
+        },
+    }
+}
+_SUCCESS: dict[int | str, dict[str, object]] = {
+    200: {
+        "description": "Areas and mask; or the indexed PNG (`mask`), or a JPEG (`overlay`)",
+        "model": SegmentAnswer,
+        "content": {"image/png": _BINARY, "image/jpeg": _BINARY},
+        "headers": {"Segment-Classes": {"description": "with a mask: {id: pixels} as JSON", "schema": {"type": "string"}}},
+    }
+}
+
+
+def segment_router(settings: Settings, repository: Repository, engine: Engine, telemetry: Telemetry) -> APIRouter:
+    """The route, bound to what it needs."""
+    router = APIRouter()
+
+    @router.post(
+        "/segment",
+        summary="Segment an image",
+        responses=_SUCCESS | responses(400, 401, 404, 408, 413, 415, 422, 429, 503, 504),
+        openapi_extra=_OPENAPI,
+        response_class=Response,
+    )
+    async def segment(
+        request: Request,
+        model: Annotated[str | None, Query(description="a name of GET /models; default: the service's")] = None,
+        precision: Annotated[Precision | None, Query(description="a variant of the model; default: automatic")] = None,
+        resolution: Annotated[
+            Annotated[str, StringConstraints(pattern=r"^(model|native|[1-9][0-9]{0,5})$")],
+            Query(description="`model`, `native`, or pixels of the long side; images are never enlarged"),
+        ] = "model",
+        format: Annotated[Format | None, Query(description="overrides the Accept header")] = None,
+        opacity: Annotated[float, Query(ge=0, le=1, description="of the colours, for `overlay`")] = 0.5,
+    ) -> Response:
+        """Send an image as the multipart field `file` or as the raw body; get the area of each class and a mask."""
+        try:
+            chosen = repository.get(model or settings.default_model, precision)
+        except UnknownModel as error:
+            raise Problem(404, str(error)) from error
+        async with uploaded_image(request, settings.max_upload_bytes) as file:
+            upload = await asyncio.to_thread(_open, file, settings.max_pixels)
+            job = Job(
+                upload=upload,
+                model=chosen,
+                resolution=int(resolution) if resolution.isdecimal() else resolution,  # type: ignore[arg-type]
+                format=format or preferred_format(request.headers.get("accept", "")),
+                opacity=opacity,
+            )
+            if job.megapixels > MAX_WORKING_MEGAPIXELS:
+                detail = f"{job.megapixels:.1f} megapixels are too many to run at once; choose a smaller resolution"
+                raise Problem(413, detail, MAX_WORKING_MEGAPIXELS)
+            deadline = settings.deadline_s + settings.deadline_s_per_megapixel * job.megapixels
+            try:
+                outcome, rendered = await engine.run(lambda ticket: process(job, ticket), job.megapixels, deadline)
+            except QueueFull as error:
+                retry = {"Retry-After": str(error.retry_after_s)}
+                raise Problem(429, str(error), settings.queue_megapixels, retry) from error
+            except DeadlineExceeded as error:
+                raise Problem(504, str(error), deadline) from error
+            except (BrokenImage, UnsupportedImage) as error:
+                raise _as_problem(error) from error
+        telemetry.observe(outcome)
+        return Response(rendered.body, 200, rendered.headers, rendered.media_type)
+
+    return router
+
+
+def _open(file: BinaryIO, max_pixels: int) -> Upload:
+    try:
+        return open_image(file, max_pixels)
+    except (BrokenImage, UnsupportedImage, TooManyPixels) as error:
+        raise _as_problem(error) from error
+
+
+def _as_problem(error: BrokenImage | UnsupportedImage | TooManyPixels) -> Problem:
+    if isinstance(error, TooManyPixels):
+        return Problem(413, str(error), error.limit)
+    return Problem(400 if isinstance(error, BrokenImage) else 415, str(error))

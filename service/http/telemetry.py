@@ -1,0 +1,55 @@
+"""Counters for Prometheus. They belong to one application: two in one process do not share them."""
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.inference.engine import Engine
+from service.results.renderings import Outcome
+
+
+class Telemetry:
+    """What this application counts."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter("segment_http_requests_total", "Answers", ["route", "status"], registry=self.registry)
+        self.latency = Histogram("segment_http_request_seconds", "Request to answer", ["route"], registry=self.registry)
+        self.steps = Histogram(
+            "segment_step_seconds", "Steps of a segmentation", ["step", "model", "device"], registry=self.registry
+        )
+        queued = Gauge("segment_admitted_megapixels", "Working size of accepted requests", registry=self.registry)
+        queued.set_function(lambda: engine.admitted_megapixels)
+
+    def observe(self, outcome: Outcome) -> None:
+        """Count the steps of one segmentation."""
+        steps = {"decode": outcome.decode_ms, "queue": outcome.queue_ms, "infer": outcome.infer_ms}
+        for step, milliseconds in steps.items():
+            self.steps.labels(step, outcome.model.name, outcome.model.device).observe(milliseconds / 1000)
+
+
+class CountRequests:
+    """Middleware: counts each answer by its route's template, so that paths made up by clients add no series."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
+        self.app, self.telemetry = app, telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 0
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watch)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            self.telemetry.requests.labels(route, str(status)).inc()
+            self.telemetry.latency.labels(route).observe(time.perf_counter() - start)

@@ -1,0 +1,85 @@
+"""Taking in a request's body: bounded in bytes and in time, spooled to the disk beyond one megabyte."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, cast
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
+
+from service.http.problems import Problem
+
+SPOOL_BYTES = 1 << 20  # kept in memory; what is larger goes to the temporary folder (Starlette's own figure for forms)
+PAUSE_S = 10.0  # longest wait for the next piece of a body
+SLOWEST_BYTES_PER_S = 16_384  # after the first PAUSE_S, on average
+FIELD = "file"
+
+
+class BoundedBody:
+    """Stands in for a request's `receive`, and refuses what is too long (413) or too slow (408).
+
+    Raising from `receive` stops any parser above it at once.
+    """
+
+    def __init__(self, receive: Receive, max_bytes: int) -> None:
+        self._receive = receive
+        self._max_bytes = max_bytes
+        self._received = 0
+        self._started = asyncio.get_running_loop().time()
+
+    async def __call__(self) -> Message:
+        try:
+            async with asyncio.timeout(PAUSE_S):
+                message = await self._receive()
+        except TimeoutError:
+            raise Problem(408, f"no data for {PAUSE_S:g} s", PAUSE_S, {"Connection": "close"}) from None
+        self._received += len(message.get("body", b""))
+        if self._received > self._max_bytes:
+            raise too_large(self._max_bytes)
+        elapsed = asyncio.get_running_loop().time() - self._started
+        if elapsed > PAUSE_S and self._received < SLOWEST_BYTES_PER_S * (elapsed - PAUSE_S) and message.get("more_body"):
+            detail = f"the body comes in at less than {SLOWEST_BYTES_PER_S} bytes a second"
+            raise Problem(408, detail, SLOWEST_BYTES_PER_S, {"Connection": "close"})
+        return message
+
+
+def too_large(max_bytes: int) -> Problem:
+    """413 for a body of more than `max_bytes`."""
+    return Problem(413, f"the body is larger than {max_bytes} bytes", max_bytes)
+
+
+@asynccontextmanager
+async def uploaded_image(request: Request, max_bytes: int) -> AsyncIterator[BinaryIO]:
+    """The image of a request, as a file that is closed afterwards: multipart field `file`, or the raw body.
+
+    Raises Problem: 400 for an empty or malformed body, 408, 413, 415 for another content type, 422 without the field.
+    """
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise too_large(max_bytes)
+    bounded = Request(request.scope, BoundedBody(request.receive, max_bytes))
+    kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
+    try:
+        if kind == "multipart/form-data":
+            async with bounded.form(max_files=1, max_fields=16) as form:
+                part = form.get(FIELD)
+                if not isinstance(part, UploadFile):
+                    raise Problem(422, f"the form has no file in its field {FIELD!r}")
+                yield part.file
+        elif kind.startswith("image/") or kind == "application/octet-stream":
+            with SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
+                upload = UploadFile(cast(BinaryIO, file), size=0)  # writes off the event loop once it is on the disk
+                async for chunk in bounded.stream():
+                    await upload.write(chunk)
+                yield cast(BinaryIO, file)
+        else:
+            raise Problem(415, f"send multipart/form-data, image/* or application/octet-stream, not {kind}")
+    except ClientDisconnect as error:
+        raise Problem(400, "the client went away before the whole body had come") from error
+    except HTTPException as error:  # Starlette's multipart parser
+        raise Problem(400, f"malformed form: {error.detail}") from error

@@ -1,0 +1,67 @@
+"""From an upload to an answer: the blocking work of one request, on one worker thread."""
+
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+from service.geometry import network_input, padded_size, working_size
+from service.imaging.decode import Upload, decode
+from service.inference.engine import Ticket
+from service.inference.model import Model
+from service.results.areas import segment
+from service.results.renderings import RENDERINGS, Format, ModelInfo, Outcome, Rendered
+
+Resolution = Literal["model", "native"] | int
+
+
+@dataclass(frozen=True)
+class Job:
+    """One accepted request."""
+
+    upload: Upload
+    model: Model
+    resolution: Resolution  # "model": the card's long side; "native": the image's own size; or a long side in pixels
+    format: Format
+    opacity: float
+
+    @property
+    def long_side(self) -> int | None:
+        """Longest side at which the network sees the image; null: as it is."""
+        if self.resolution == "model":
+            return self.model.card.long_side
+        return None if self.resolution == "native" else self.resolution
+
+    @property
+    def megapixels(self) -> float:
+        """Working size with padding, 10^6 pixels: what the request costs, by its header alone."""
+        width, height = padded_size(*working_size(*self.upload.size, self.long_side), self.model.card.stride)
+        return width * height / 1e6
+
+
+def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
+    """Decode, run, label and render.
+
+    Raises BrokenImage or UnsupportedImage for what the header did not show, Cancelled when the work was called off.
+    """
+    card = job.model.card
+    start = time.perf_counter()
+    image, orientation = decode(job.upload)
+    working = working_size(*image.size, job.long_side)
+    pixels = network_input(image, working, card.stride, card.pad_value)
+    decoded = time.perf_counter()
+    scores = job.model.run(pixels, ticket.cancellation)
+    segmentation = segment(scores, working, image.size, card.output_stride)
+    inferred = time.perf_counter()
+    ticket.cancellation.check()
+    outcome = Outcome(
+        card=card,
+        model=ModelInfo(name=card.name, sha256=job.model.sha256, device=job.model.device, precision=card.precision),
+        image=image,
+        orientation=orientation,
+        segmentation=segmentation,
+        opacity=job.opacity,
+        decode_ms=(decoded - start) * 1000,
+        queue_ms=ticket.queued_ms,
+        infer_ms=(inferred - decoded) * 1000,
+    )
+    return outcome, RENDERINGS[job.format](outcome)

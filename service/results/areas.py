@@ -1,0 +1,50 @@
+"""Labels, areas and confidence of each class, from the network's scores."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.geometry import enlarge, label_strip
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """One image, segmented at its own size."""
+
+    labels: NDArray[np.uint8]  # (H, W) class ids
+    pixels: tuple[int, ...]  # per class; they sum to H x W
+    confidence: tuple[float | None, ...]  # per class: mean softmax probability, 0..1, over the pixels it won; null if none
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """Share of the image per class, 0..1."""
+        return tuple(count / self.labels.size for count in self.pixels)
+
+
+def segment(
+    scores: NDArray[np.float32], working: tuple[int, int], user: tuple[int, int], output_stride: int
+) -> Segmentation:
+    """(C, h, w) scores of an image at its working size -> its segmentation at the user's size (width, height)."""
+    classes = len(scores)
+    labels = np.empty((user[1], user[0]), np.uint8)
+    pixels = np.zeros(classes, np.int64)
+    certainty = np.zeros(classes, np.float64)  # sum of winning probabilities
+    for top, strip in enlarge(scores, working, user, output_stride):
+        won, best = label_strip(strip)
+        labels[top : top + len(won)] = won
+        probability = _winning_probability(strip, best)
+        pixels += np.bincount(won.ravel(), minlength=classes)
+        certainty += np.bincount(won.ravel(), weights=probability.ravel(), minlength=classes)
+    confidence = tuple(float(c / n) if n else None for c, n in zip(certainty, pixels, strict=True))
+    return Segmentation(labels, tuple(int(n) for n in pixels), confidence)
+
+
+def _winning_probability(strip: NDArray[np.float32], best: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Softmax of the largest score, 1 / sum(exp(score - best)); overwrites the strip."""
+    strip -= best[:, None]
+    np.exp(strip, out=strip)
+    total = strip[:, 0]
+    for class_id in range(1, strip.shape[1]):
+        total += strip[:, class_id]
+    return np.reciprocal(total, out=total)

@@ -1,0 +1,34 @@
+"""Settings from the environment, prefix `SEGMENT_`. Every default is safe: loopback, no CORS, limits on."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Device = Literal["auto", "cpu", "cuda"]
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """What an operator can choose."""
+
+    model_config = SettingsConfigDict(env_prefix="SEGMENT_", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    models_dir: Path = Path("models")
+    default_model: str = "animals-fcn8s-lite0"
+    device: Device = "auto"
+    max_upload_bytes: int = Field(33_554_432, ge=1, description="of the whole body, chunked included")
+    max_pixels: int = Field(67_108_864, ge=1, description="width x height, read from the image's header")
+    deadline_s: float = Field(30, gt=0, description="from the end of the upload to the answer")
+    deadline_s_per_megapixel: float = Field(4, ge=0, description="more time per megapixel of working size")
+    queue_megapixels: float = Field(64, gt=0, description="working size of all accepted requests together")
+    api_keys: CommaSeparated = ()
+    cors_origins: CommaSeparated = ()
+
+    @field_validator("api_keys", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -1,0 +1,23 @@
+"""What a network weighs and costs: figures of the card."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+WIDTH, HEIGHT = 480, 352  # the image for which cards state their cost
+
+
+def parameters(network: nn.Module) -> int:
+    """Number of trainable values; running statistics of the normalisation do not count."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def gmac(network: nn.Module) -> float:
+    """10^9 multiply-accumulates of the convolutions and matrix products for one 480x352 image."""
+    shapes_only = copy.deepcopy(network).to("meta").eval()
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        shapes_only(torch.empty(1, 3, HEIGHT, WIDTH, device="meta"))
+    return counter.get_total_flops() / 2e9

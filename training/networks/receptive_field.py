@@ -1,0 +1,92 @@
+"""Which input pixels can change a score, asked of the network itself: the card's `halo`."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from service.contract import Halo
+from training.networks.fcn import FCN
+
+FIRST_LENGTH, LAST_LENGTH = 1024, 8192  # pixels of the probe image's long side: doubled until it holds the whole field
+
+_LINEAR = (nn.Conv2d, nn.ZeroPad2d, nn.Dropout2d)
+_POINTWISE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6)  # move nothing in space
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """Input pixels, along each axis, beyond an output cell's own block that can change its scores."""
+
+    before: int
+    after: int
+
+
+def halo(network: FCN) -> Halo | None:
+    """What tiling must add around a tile: the receptive field and the neighbour cell that the final bilinear
+    enlargement reads, rounded up to the network's stride. None if the field is unbounded.
+    """
+    field = receptive_field(network)
+    if field is None:
+        return None
+    return Halo(before=_round_up(field.before + network.output_stride, network.stride),
+                after=_round_up(field.after + network.output_stride, network.stride))
+
+
+def receptive_field(network: FCN) -> ReceptiveField | None:
+    """The widest field over both axes and over every position of a cell within a stride; None if it exceeds LAST_LENGTH.
+
+    A copy of the network is made linear with positive weights, so that no gradient can cancel: an input
+    pixel matters exactly where its gradient is not zero. Raises TypeError for a layer it cannot make linear.
+    """
+    probe = _linear_copy(network)
+    length = FIRST_LENGTH
+    while length <= LAST_LENGTH:
+        fields = [_along(probe, length, vertical) for vertical in (True, False)]
+        found = [field for field in fields if field is not None]
+        if len(found) == len(fields):
+            return ReceptiveField(max(field.before for field in found), max(field.after for field in found))
+        length *= 2
+    return None
+
+
+def _along(network: FCN, length: int, vertical: bool) -> ReceptiveField | None:
+    """The field along one axis, on an image one stride wide across it; None if it reaches the image's border."""
+    across = network.stride  # a kernel's middle always meets it, so that the other axis can stay this narrow
+    height, width = (length, across) if vertical else (across, length)
+    image = torch.zeros(1, 3, height, width, dtype=torch.float64, requires_grad=True)
+    scores: Tensor = network(image).sum((0, 1)).sum(1 if vertical else 0)  # one per cell along the axis
+    middle = length // 2 // network.stride * (network.stride // network.output_stride)  # a cell that starts a stride
+    before = after = 0
+    for cell in range(middle, middle + network.stride // network.output_stride):
+        [gradient] = torch.autograd.grad(scores[cell], image, retain_graph=True)
+        touched = gradient.sum((0, 1, 3 if vertical else 2)).nonzero()
+        first, last = int(touched[0]), int(touched[-1])
+        if first == 0 or last == length - 1:
+            return None
+        before = max(before, cell * network.output_stride - first)
+        after = max(after, last - ((cell + 1) * network.output_stride - 1))
+    return ReceptiveField(before, after)
+
+
+def _linear_copy(network: FCN) -> FCN:
+    probe = copy.deepcopy(network).double().cpu().eval().requires_grad_(False)
+    _drop_pointwise(probe)
+    for parameter in probe.parameters():
+        parameter.fill_(1 / parameter[0].numel() if parameter.dim() > 1 else 0)  # weights average: nothing over- or underflows
+    return probe
+
+
+def _drop_pointwise(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, _POINTWISE):
+            setattr(module, name, nn.Identity())
+        elif any(True for _ in child.children()):
+            _drop_pointwise(child)
+        elif not isinstance(child, (*_LINEAR, nn.Sequential, nn.Identity)):
+            raise TypeError(f"the receptive field of a {type(child).__name__} is not known")
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
