@@ -7,7 +7,7 @@ from training.data.datasets import DATASETS
 from training.errors import InputError
 from training.networks import NETWORKS
 from training.networks.fcn import FCN
-from training.presets import PRESETS, Preset
+from training.presets import Preset, find_preset
 from training.run_folder import RunFolder, load_weights
 
 
@@ -35,9 +35,9 @@ def load_checkpoint(source: Path) -> Checkpoint:
         if not source.exists():
             raise InputError(f"no such file or folder: {source}")
         _, described = load_weights(source)
-        if described.get("preset") not in PRESETS:
+        if "preset" not in described:
             raise InputError(f"{source} does not say which preset trained it; give a run folder")
-        preset, commit, weights = PRESETS[described["preset"]], described.get("commit", "unknown"), source
+        preset, commit, weights = find_preset(described["preset"]), described.get("commit", "unknown"), source
     network = NETWORKS[preset.architecture](len(DATASETS[preset.dataset].classes))
     fill(network, weights)
     return Checkpoint(preset, commit, network.eval())

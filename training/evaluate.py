@@ -10,9 +10,8 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from service.contract import ClassInfo, SplitMetrics
 from service.geometry import label_map, network_input, upright_rgb, working_size
-from service.metrics import DEFINITION, ConfusionMatrix
+from service.metrics import ConfusionMatrix
 from training.data.datasets import Reader
 from training.networks.fcn import FCN
 from training.presets import Preset
@@ -69,17 +68,3 @@ def evaluate(segmenter: Segmenter, reader: Reader, classes: int) -> ConfusionMat
     for stem in tqdm(reader.stems(), desc="evaluate", unit="image", leave=False, mininterval=2):
         confusion.update(reader.labels(stem), segmenter.labels(read_upright(reader, stem)))
     return confusion
-
-
-def split_metrics(split: str, images: int, confusion: ConfusionMatrix, classes: tuple[ClassInfo, ...]) -> SplitMetrics:
-    """A split's figures as the card states them."""
-    return SplitMetrics(
-        split=split,
-        images=images,
-        definition=DEFINITION,
-        mean_iou=confusion.mean_iou,
-        weighted_iou=confusion.weighted_iou,
-        pixel_accuracy=confusion.pixel_accuracy,
-        mean_class_accuracy=confusion.mean_class_accuracy,
-        iou={entry.name: None if np.isnan(iou) else float(iou) for entry, iou in zip(classes, confusion.jaccard, strict=True)},
-    )

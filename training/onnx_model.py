@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from pydantic import ValidationError
 from service.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelCard
 from training.errors import InputError
 from training.evaluate import Scorer, Segmenter
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,23 @@ class OnnxModel:
 
 
 def onnx_scorer(model: bytes) -> Scorer:
-    """A scorer that runs a serialised ONNX model on the CPU. Raises what ONNX Runtime raises for a broken model."""
-    session = _session(model)
+    """A scorer that runs a serialised ONNX model on the CPU. Raises InputError if it is no valid model."""
+    return _scorer(_session(model))
 
+
+def load_onnx(path: Path) -> OnnxModel:
+    """Raises FileNotFoundError, or InputError if the file is no model or has no valid card."""
+    session = _session(path.read_bytes())
+    try:
+        card = ModelCard.model_validate_json(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
+    except KeyError as error:
+        raise InputError(f"{path} has no card under the metadata key {METADATA_KEY!r}") from error
+    except ValidationError as error:
+        raise InputError(f"{path} has an invalid card: {error.errors()[0]['msg']}") from error
+    return OnnxModel(_scorer(session), card)
+
+
+def _scorer(session: "onnxruntime.InferenceSession") -> Scorer:
     def scores(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         result: NDArray[np.float32] = session.run([OUTPUT_NAME], {INPUT_NAME: image})[0]
         return result
@@ -37,13 +55,11 @@ def onnx_scorer(model: bytes) -> Scorer:
     return scores
 
 
-def load_onnx(path: Path) -> OnnxModel:
-    """Raises FileNotFoundError, or InputError if the file is no model or has no valid card."""
-    content = path.read_bytes()
+def _session(model: bytes) -> "onnxruntime.InferenceSession":
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the module is loaded
+    import onnxruntime  # noqa: PLC0415
+
     try:
-        card = _session(content).get_modelmeta().custom_metadata_map[METADATA_KEY]
-        return OnnxModel(onnx_scorer(content), ModelCard.model_validate_json(card))
-    except KeyError as error:
-        raise InputError(f"{path} has no card under the metadata key {METADATA_KEY!r}") from error
-    except ValidationError as error:
-        raise InputError(f"{path} has an invalid card: {error.errors()[0]['msg']}") from error
+        return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no narrower base class
+        raise InputError(f"no valid ONNX model: {str(error).splitlines()[0]}") from error

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from training.data.augment import Augmentation
+from training.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -42,3 +43,10 @@ _ANIMALS = Preset(
 )
 
 PRESETS = {preset.name: preset for preset in (_ANIMALS,)}
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of that name; raises InputError if there is none."""
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}; there are: {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -129,7 +129,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         if kind == "optimizer":
             number, key = rest.split(".")
             like = parameters[int(number)]
-            if tensor.shape == like.shape:  # the parameter's memory layout, so that a resumed step rounds alike
-                tensor = torch.empty_like(like).copy_(tensor)
-            state.setdefault(int(number), {})[key] = tensor
+            # Moments take the parameter's memory layout, so that a resumed step rounds as an uninterrupted one.
+            moment = tensor.shape == like.shape
+            state.setdefault(int(number), {})[key] = torch.empty_like(like).copy_(tensor) if moment else tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

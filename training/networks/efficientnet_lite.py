@@ -80,7 +80,8 @@ class InvertedResidual(nn.Module):
         hidden = inputs * expansion
         expand = [nn.Conv2d(inputs, hidden, 1, bias=False), batch_norm(hidden), nn.ReLU6(inplace=True)] if expansion > 1 else []
         self.expand = nn.Sequential(*expand)
-        self.filter = nn.Sequential(same_conv(hidden, hidden, kernel, stride, groups=hidden), batch_norm(hidden), nn.ReLU6(inplace=True))
+        depthwise = same_conv(hidden, hidden, kernel, stride, groups=hidden)
+        self.filter = nn.Sequential(depthwise, batch_norm(hidden), nn.ReLU6(inplace=True))
         self.narrow = nn.Sequential(nn.Conv2d(hidden, outputs, 1, bias=False), batch_norm(outputs))
         self.residual = stride == 1 and inputs == outputs
 
@@ -119,7 +120,8 @@ class EfficientNetLite(Backbone):
                 blocks.append(InvertedResidual(width, outputs, expansion, kernel, stride if repeat == 0 else 1))
                 width = outputs
         self.blocks = nn.ModuleList(blocks)
-        self.head = nn.Sequential(nn.Conv2d(width, HEAD_CHANNELS, 1, bias=False), batch_norm(HEAD_CHANNELS), nn.ReLU6(inplace=True))
+        pointwise = nn.Conv2d(width, HEAD_CHANNELS, 1, bias=False)
+        self.head = nn.Sequential(pointwise, batch_norm(HEAD_CHANNELS), nn.ReLU6(inplace=True))
         self.channels = (*taps, HEAD_CHANNELS)
 
     def forward(self, x: Tensor) -> list[Tensor]:

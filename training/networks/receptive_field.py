@@ -30,8 +30,10 @@ def halo(network: FCN) -> Halo | None:
     field = receptive_field(network)
     if field is None:
         return None
-    return Halo(before=_round_up(field.before + network.output_stride, network.stride),
-                after=_round_up(field.after + network.output_stride, network.stride))
+    return Halo(
+        before=_round_up(field.before + network.output_stride, network.stride),
+        after=_round_up(field.after + network.output_stride, network.stride),
+    )
 
 
 def receptive_field(network: FCN) -> ReceptiveField | None:

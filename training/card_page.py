@@ -1,0 +1,122 @@
+"""A model card as a page for people: `<name>.md` with a panel of pictures, from the .onnx file alone and its data."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from service.contract import EmptyScene, ModelCard, SplitMetrics
+from training.data.datasets import DATASETS, Reader
+from training.evaluate import Segmenter
+from training.onnx_model import load_onnx
+from training.pictures import Example, examine, panel
+from training.presets import find_preset
+from training.run_folder import write_atomically
+
+WORST, SPREAD = 8, 12  # images of the panel
+
+
+def write_page(model: Path, data: Path, split: str) -> Path:
+    """Write `<name>.md` and `<name>.jpg` beside the model file; returns the page's path.
+
+    Raises InputError if the file is no model of a known preset, FileNotFoundError if `data` has no such split.
+    """
+    onnx = load_onnx(model)
+    dataset = DATASETS[find_preset(onnx.card.preset).dataset]
+    chosen = choose_examples(onnx.segmenter, dataset.evaluation(data, split), len(onnx.card.classes))
+    write_atomically(model.with_suffix(".jpg"), panel(chosen, onnx.card.classes))
+    page = model.with_suffix(".md")
+    write_atomically(page, page_text(onnx.card, model, split).encode())
+    return page
+
+
+def choose_examples(segmenter: Segmenter, reader: Reader, classes: int) -> list[Example]:
+    """The WORST images by their own mean IoU, then SPREAD others at even steps from bad to good."""
+    iou = {stem: examine(segmenter, reader, stem, classes).mean_iou for stem in reader.stems()}
+    ranked = sorted((stem for stem in iou if not math.isnan(iou[stem])), key=lambda stem: (iou[stem], stem))
+    worst, rest = ranked[:WORST], ranked[WORST:]
+    step = max(1.0, (len(rest) - 1) / (SPREAD - 1))
+    spread = [rest[round(number * step)] for number in range(min(SPREAD, len(rest)))]
+    return [examine(segmenter, reader, stem, classes) for stem in (*worst, *spread)]
+
+
+def page_text(card: ModelCard, model: Path, split: str) -> str:
+    """Markdown; every figure is the card's, every recipe value the preset's."""
+    dataset = DATASETS[find_preset(card.preset).dataset]
+    names = ", ".join(entry.name for entry in card.classes)
+    size = f"shrunk to a long side of {card.long_side} px" if card.long_side else "taken at their own size"
+    halo = f"{card.halo.before} px before and {card.halo.after} px after" if card.halo else "unbounded: cannot be tiled"
+    sections = [
+        f"# {card.name}",
+        f"Labels every pixel of a photo as one of {len(card.classes)} classes: {names}.",
+        _table(
+            ("", ""),
+            [
+                ("architecture", f"{card.architecture}, {card.parameters / 1e6:.2f} M parameters"),
+                ("cost", f"{card.gmac:.2f} GMAC for one 480x352 image"),
+                ("input", f"RGB; larger images are {size}, padded to multiples of {card.stride}"),
+                ("output", f"one score per class for every {card.output_stride}x{card.output_stride} input pixels"),
+                ("halo", halo),
+                ("precision", card.precision),
+                ("data", card.dataset),
+                ("licence", card.licence),
+            ],
+        ),
+        "## How good it is",
+        *(_split_section(metrics, model) for metrics in card.metrics),
+        "## What it sees where there is nothing",
+        *([_scenes(card.empty_scenes)] if card.empty_scenes else ["Not measured."]),
+        "## Pictures",
+        f"The {WORST} worst images of the {split} split by their own mean IoU, then {SPREAD} at even steps from bad to good. "
+        "White is void: not counted.",
+        f"![image, truth and estimate of {WORST + SPREAD} images]({model.stem}.jpg)",
+        "## How it was trained",
+        _recipe(card),
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in dataset.limits),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _split_section(metrics: SplitMetrics, model: Path) -> str:
+    classes = [(name, "absent" if iou is None else f"{iou:.1%}") for name, iou in metrics.iou.items()]
+    overall = [
+        ("**mean IoU**", f"**{metrics.mean_iou:.1%}**"),
+        ("frequency-weighted IoU", f"{metrics.weighted_iou:.1%}"),
+        ("pixel accuracy", f"{metrics.pixel_accuracy:.1%}"),
+        ("mean class accuracy", f"{metrics.mean_class_accuracy:.1%}"),
+    ]
+    return "\n\n".join(
+        [
+            f"On the {metrics.split} split, {metrics.images} images. {metrics.definition}",
+            _table(("class", "IoU"), classes),
+            _table(("all classes", ""), overall),
+            f"Measured on this file by `python -m training evaluate {model.name} --data DIR --split {metrics.split}`.",
+        ]
+    )
+
+
+def _scenes(scenes: Sequence[EmptyScene]) -> str:
+    rows = [
+        (scene.images, ", ".join(scene.classes), f"{scene.fraction:.2%}", f"{scene.worst_image_fraction:.2%}")
+        for scene in scenes
+    ]
+    return _table(("images", "classes that none of them holds", "of all pixels", "of the worst image's"), rows)
+
+
+def _recipe(card: ModelCard) -> str:
+    preset = find_preset(card.preset)
+    how = preset.augmentation
+    return (
+        f"`python -m training train {preset.name} --data DIR --out RUN` at commit `{card.training_commit[:12]}`: "
+        f"from ImageNet weights, {preset.epochs} epochs of {preset.batch} crops of {how.crop} px "
+        f"(scaled {how.scale[0]:g} to {how.scale[1]:g} times, mirrored, brightness, contrast and saturation varied by "
+        f"{how.jitter:.0%}), AdamW with weight decay {preset.weight_decay:g}, learning rate {preset.learning_rate:g} "
+        f"for the backbone and {preset.head_learning_rate:g} for the score layers, {preset.warmup_epochs:g} epochs of "
+        f"warm-up and a cosine to zero, seed {preset.seed}. Shipped is the exponential moving average of the weights "
+        f"(decay {preset.averaging:g} a step) of the epoch with the best validation mean IoU."
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,108 @@
+"""One step of training, and the state that steps change."""
+
+import copy
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from service.metrics import VOID
+from training.checkpoint import fill
+from training.networks import NETWORKS
+from training.networks.fcn import FCN
+from training.presets import Preset
+from training.run_folder import RunFolder, flatten_optimizer, load_weights, restore_optimizer, save_weights
+
+
+@dataclass
+class Learner:
+    """What changes from step to step."""
+
+    preset: Preset
+    network: FCN
+    averaged: FCN  # exponential moving average of the network's weights
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+
+    @classmethod
+    def create(cls, preset: Preset, classes: int, init: Path | None) -> Self:
+        """A network before its first step: with the backbone's ImageNet weights, or with those of the file `init`.
+
+        Raises InputError if the file does not fit the network.
+        """
+        torch.manual_seed(preset.seed)
+        network = NETWORKS[preset.architecture](classes)
+        if init is None:
+            network.backbone.load_imagenet()
+        else:
+            fill(network, init)
+        # A third faster than NCHW for depthwise layers.
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        groups = [
+            {"params": [p for p in module.parameters() if (p.dim() > 1) == decayed], "peak": peak, "weight_decay": decay}
+            for module, peak in ((network.backbone, preset.learning_rate), (network.scores, preset.head_learning_rate))
+            for decayed, decay in ((True, preset.weight_decay), (False, 0.0))
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=preset.learning_rate, foreach=True)
+        return cls(preset, network, copy.deepcopy(network).requires_grad_(False), optimizer)
+
+    def learn(self, pixels: Tensor, labels: Tensor, steps_per_epoch: int) -> Tensor:
+        """One step on a batch of (N, 3, H, W) uint8 pixels and (N, H, W) uint8 labels; returns its loss."""
+        torch.manual_seed(self.preset.seed + 1_000_003 * (self.step + 1))  # dropout: the same after a resume
+        rate = schedule(self.step / steps_per_epoch, self.preset.warmup_epochs, self.preset.epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * rate
+        self.network.train()
+        scores = self.network(pixels.float().contiguous(memory_format=torch.channels_last))
+        loss = pixel_loss(scores, labels.long())
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        return loss.detach()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.preset.averaging, (1 + self.step) / (10 + self.step))  # follow closely at first
+        for mean, value in zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
+
+    def save(self, run: RunFolder, best: float) -> None:
+        """Write all that the next step depends on."""
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
+        save_weights(run.resume, tensors | flatten_optimizer(self.optimizer), {"step": str(self.step), "best": str(best)})
+
+    def restore(self, run: RunFolder) -> float:
+        """The inverse of `save`; returns the best mean IoU so far."""
+        tensors, metadata = load_weights(run.resume)
+        for name, module in (("network", self.network), ("averaged", self.averaged)):
+            module.load_state_dict({k.removeprefix(name + "."): v for k, v in tensors.items() if k.startswith(name + ".")})
+        restore_optimizer(self.optimizer, tensors)
+        self.step = int(metadata["step"])
+        return float(metadata["best"])
+
+
+def pixel_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy over the pixels that are not VOID, at the labels' size; 0 if there is none.
+
+    scores (N, C, h, w) float, labels (N, H, W) int64.
+    """
+    enlarged = F.interpolate(scores, size=labels.shape[1:], mode="bilinear", align_corners=False)
+    total = F.cross_entropy(enlarged, labels, ignore_index=VOID, reduction="sum")
+    return total / (labels != VOID).sum().clamp(min=1)
+
+
+def schedule(epoch: float, warmup: float, epochs: float) -> float:
+    """Share of the peak learning rate, 0..1: linear rise over `warmup` epochs, then a half cosine to zero."""
+    if epoch < warmup:
+        return epoch / warmup
+    return 0.5 + 0.5 * math.cos(math.pi * (epoch - warmup) / (epochs - warmup))
