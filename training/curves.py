@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 IOU_PREFIX = "val_iou_"
 
@@ -26,6 +27,7 @@ def curves(rows: Sequence[Mapping[str, str]]) -> bytes:
     iou.legend(fontsize="small")
     for axes in (loss, iou):
         axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=100)
     return content.getvalue()

@@ -59,7 +59,7 @@ DATASETS = {
         limits=(
             "Every training photo holds at least one animal, and people appear in them beside animals: on photos "
             "of other things it may see animals or miss people; the empty scenes above say how often.",
-            "Animals of other kinds (birds, wild animals) are not classes: they usually get the nearest class's name.",
+            "Animals of other kinds (birds, wild animals) are not classes, and may get the name of one.",
             "The photos are holiday and family pictures of about 500 px: expect less on drawings, "
             "infrared, aerial or microscope images.",
             "Outlines follow scores at an eighth of the working size: thin legs, tails and ropes are rounded off.",

@@ -1,0 +1,56 @@
+"""A network that learns coloured shapes in seconds, and a recipe for it."""
+
+from torch import Tensor, nn
+
+from training.data.augment import Augmentation
+from training.networks.backbone import Backbone
+from training.networks.fcn import FCN
+from training.presets import Preset
+
+ARCHITECTURE = "fcn8s-tiny"
+PRESET = Preset(
+    name="shapes-fcn8s-tiny",
+    architecture=ARCHITECTURE,
+    dataset="voc-animals",
+    long_side=160,
+    pad_value=127,
+    augmentation=Augmentation(crop=96, scale=(0.8, 1.25), jitter=0.1),
+    epochs=2,
+    batch=4,
+    learning_rate=5e-3,
+    head_learning_rate=2e-2,
+    warmup_epochs=0.5,
+    weight_decay=0.01,
+    averaging=0.9,
+)
+
+
+class TinyBackbone(Backbone):
+    """Five convolutions, each halving the size."""
+
+    strides = (8, 16, 32)
+    channels = (24, 32, 48)
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 12, 16, *self.channels)
+        self.steps = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU6())
+            for inputs, outputs in zip(widths, widths[1:], strict=False)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        features = []
+        for step in self.steps:
+            x = step(x)
+            features.append(x)
+        return features[-len(self.strides) :]
+
+    def load_imagenet(self) -> int:
+        """There are no such weights: it stays as it was drawn."""
+        return 0
+
+
+def tiny_fcn(classes: int) -> FCN:
+    """FCN-8s on the tiny backbone, randomly initialised."""
+    return FCN(TinyBackbone(), classes, 8)

@@ -1,0 +1,99 @@
+"""The halo, checked by changing pixels."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.tiny_network import TinyBackbone, tiny_fcn
+from training.networks import NETWORKS
+from training.networks.fcn import FCN
+from training.networks.receptive_field import ReceptiveField, halo, receptive_field
+
+
+def scores_of_rows(network: FCN, image: Tensor) -> Tensor:
+    """(cells,) sums of the scores of an image one stride wide."""
+    with torch.inference_mode():
+        return network(image)[0].sum((0, 2))
+
+
+def with_lively_skips(network: FCN) -> FCN:
+    for layer in network.scores:
+        nn.init.normal_(layer.weight)
+    return network.double().eval()
+
+
+@pytest.mark.parametrize("upside_down", [False, True], ids=["before", "after"])
+def test_the_receptive_field_is_exactly_what_changed_pixels_change(upside_down: bool) -> None:
+    torch.manual_seed(0)
+    network = with_lively_skips(tiny_fcn(2))
+    image = torch.rand(1, 3, 512, 32, dtype=torch.float64) * 255
+    unchanged, reach = scores_of_rows(network, image), 0
+    for row in range(256, 256 + network.stride):
+        changed = image.clone()
+        changed[:, :, row] = 255 - changed[:, :, row]
+        cells = (scores_of_rows(network, changed) != unchanged).nonzero().flatten()
+        farthest = row - (int(cells[0]) * 8 + 7) if upside_down else int(cells[-1]) * 8 - row
+        reach = max(reach, farthest)
+    field = receptive_field(network)
+    assert field is not None
+    assert reach == (field.after if upside_down else field.before)
+
+
+@pytest.mark.parametrize(
+    ("name", "field"), [("fcn8s-lite0", ReceptiveField(442, 473)), ("fcn8s-lite2", ReceptiveField(574, 605))]
+)
+def test_the_shipped_architectures_have_the_documented_fields(name: str, field: ReceptiveField) -> None:
+    assert receptive_field(NETWORKS[name](1)) == field
+
+
+def test_nothing_beyond_the_halo_of_lite0_changes_a_cell_or_its_neighbours() -> None:
+    network = NETWORKS["fcn8s-lite0"](2).eval()
+    network.backbone.load_imagenet()
+    for layer in network.scores:
+        nn.init.normal_(layer.weight)
+    margin = halo(network)
+    assert margin is not None
+    top, cells = 544, slice(544 // 8 - 1, 544 // 8 + 5)  # one stride of cells, and a neighbour on either side
+    image = torch.rand(1, 3, 1120, 32) * 255
+    far, near = image.clone(), image.clone()
+    far[:, :, : top - margin.before] = 0
+    far[:, :, top + 32 + margin.after :] = 0
+    near[:, :, top - 64 : top] = 0
+    expected = scores_of_rows(network, image)[cells]
+    torch.testing.assert_close(scores_of_rows(network, far)[cells], expected, rtol=1e-6, atol=1e-6)
+    assert (scores_of_rows(network, near)[cells] - expected).abs().min() > 1e-3
+
+
+def test_the_halo_adds_the_neighbour_cell_and_is_a_multiple_of_the_stride() -> None:
+    network = tiny_fcn(2)
+    field, margin = receptive_field(network), halo(network)
+    assert field is not None
+    assert margin is not None
+    for pixels, extent in ((margin.before, field.before), (margin.after, field.after)):
+        assert pixels % 32 == 0
+        assert extent + 8 <= pixels < extent + 8 + 32
+
+
+class GlobalContext(TinyBackbone):
+    """Adds the mean over the whole image to the coarsest features."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        *fine, coarse = super().forward(x)
+        return [*fine, coarse + coarse.mean((2, 3), keepdim=True)]
+
+
+def test_a_network_that_sees_the_whole_image_has_no_halo() -> None:
+    assert halo(FCN(GlobalContext(), 2, 8)) is None
+
+
+class Pooled(TinyBackbone):
+    """Holds a layer whose gradient does not show all that it depends on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(3, 1, 1)
+
+
+def test_a_layer_of_unknown_reach_is_refused() -> None:
+    with pytest.raises(TypeError, match="MaxPool2d"):
+        receptive_field(FCN(Pooled(), 2, 8))
