@@ -3,8 +3,12 @@
 const TIMEOUT_MS = 180_000; // well above the service's own deadline: it also covers a slow upload
 const LARGE_BYTES = 8_000_000; // from here on, a lost connection may well mean "too large"
 
-const FALLBACK_TITLES = { // for answers that some proxy wrote, not the service
-  413: "The file is too large",
+const TITLES = { // plainer than HTTP's own phrases; the service's detail follows
+  400: "The image cannot be read",
+  401: "An API key is needed",
+  408: "The upload was too slow",
+  413: "The image is too large",
+  415: "This is not an image that the service reads",
   429: "The service is busy",
   502: "The service is not running",
   503: "The service is not ready",
@@ -76,9 +80,13 @@ function noAnswer(bytes) {
 }
 
 async function problemFrom(response) {
-  const body = await response.json().catch(() => ({}));
-  const title = body.title || FALLBACK_TITLES[response.status] || `The service answered ${response.status}`;
+  const body = await response.json().catch(() => ({})); // a proxy's error page is no JSON
+  const title = TITLES[response.status] || body.title || `The service answered ${response.status}`;
   const wait = response.headers.get("Retry-After");
-  const detail = [body.detail, wait && `Try again in ${wait} s.`].filter((text) => typeof text === "string").join(" ");
-  return new Problem(title, detail, response.status);
+  const sentences = [body.detail && sentence(String(body.detail)), wait && `Try again in ${wait} s.`];
+  return new Problem(title, sentences.filter(Boolean).join(" "), response.status);
+}
+
+function sentence(text) {
+  return `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }

@@ -5,6 +5,7 @@ import { withTransparent } from "./png.js";
 import { milliseconds, showFacts, showLegend, showShares, summary, wholePercent } from "./view.js";
 
 const REVOKE_AFTER_MS = 60_000; // some browsers still read a download's address after the click
+const CANVAS_PIXELS = 16_000_000; // phones draw no larger canvas
 const $ = (id) => document.getElementById(id);
 
 const cards = new Map(); // by model name
@@ -176,14 +177,31 @@ async function start() {
 const downloads = {
   mask: () => new Blob([maskBytes(answer)], { type: "image/png" }),
   json: () => new Blob([JSON.stringify(answer, null, 2)], { type: "application/json" }),
-  overlay: (signal) => overlay(image, { model: answer.model.name, opacity: $("opacity").value / 100, signal }),
+  overlay: drawOverlay,
 };
 const endings = { mask: "mask.png", json: "segmentation.json", overlay: "overlay.jpg" };
 
+/** Just what is on show, so that the file looks like the page. */
+function drawOverlay() {
+  const { width, height } = answer.image;
+  const scale = Math.min(1, Math.sqrt(CANVAS_PIXELS / (width * height)));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.max(1, Math.floor(width * scale));
+  canvas.height = Math.max(1, Math.floor(height * scale));
+  const context = canvas.getContext("2d");
+  if (!$("picture").hidden) context.drawImage($("picture"), 0, 0, canvas.width, canvas.height);
+  context.globalAlpha = $("opacity").value / 100;
+  context.drawImage($("mask"), 0, 0, canvas.width, canvas.height);
+  return new Promise((resolve, reject) => {
+    const done = (blob) => (blob ? resolve(blob) : reject(new Error("The image is too large for this browser to draw.")));
+    canvas.toBlob(done, "image/jpeg", 0.92);
+  });
+}
+
 function download(kind) {
-  return busyWith("Preparing the file", async (signal) => {
+  return busyWith("Preparing the file", async () => {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(await downloads[kind](signal));
+    link.href = URL.createObjectURL(await downloads[kind]());
     link.download = `${image.name.replace(/\.[^.]*$/, "")}-${endings[kind]}`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), REVOKE_AFTER_MS);
@@ -237,10 +255,11 @@ $("retry").addEventListener("click", () => again?.());
 $("model").addEventListener("change", () => (image ? run(image) : showModelLegend()));
 $("key-form").addEventListener("submit", async (event) => {
   event.preventDefault();
+  const failed = again;
   useKey($("key").value);
   showProblem(null);
-  if (!cards.size && again !== start) await start();
-  again?.();
+  if (!cards.size) await start();
+  if (failed !== start) failed();
 });
 
 setOpacity();

@@ -4,13 +4,14 @@
 const SIGNATURE_BYTES = 8;
 const CHUNK_FRAME_BYTES = 12; // length, type and checksum around a chunk's data
 
-/** The PNG with the palette entries in `ids` fully transparent. */
+/** A PNG's bytes -> a blob of it with the palette entries in `ids` fully transparent. */
 export function withTransparent(png, ids) {
-  if (!ids.length) return png;
+  const type = "image/png";
+  if (!ids.length) return new Blob([png], { type });
   const alpha = new Uint8Array(Math.max(...ids) + 1).fill(255);
   for (const id of ids) alpha[id] = 0;
   const at = endOfPalette(png);
-  return new Blob([png.subarray(0, at), chunk("tRNS", alpha), png.subarray(at)], { type: "image/png" });
+  return new Blob([png.subarray(0, at), chunk("tRNS", alpha), png.subarray(at)], { type });
 }
 
 function endOfPalette(png) {
