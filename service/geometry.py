@@ -4,7 +4,7 @@ An image is turned upright, resized to its working size, padded to the network's
 that come back are enlarged bilinearly to the upright image's own size, and only then compared.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 STRIP_BYTES = 1 << 19  # enlarged scores held at once: small enough to stay in a core's L2 cache
+STRIP_PIXELS = 1 << 20  # pixels converted at once
+UNSUPPORTED_MODES = {  # Pillow mode -> why
+    "F": "floating-point pixels have no defined range; convert them to 8 or 16 bits",
+    "I": "32-bit integer pixels have no defined range; convert them to 8 or 16 bits",
+}
 
 _TRANSPOSE = {  # EXIF orientation -> what turns the stored image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -31,34 +36,60 @@ class UnsupportedPixels(ValueError):
 def upright_rgb(image: Image.Image) -> tuple[Image.Image, int]:
     """The image as a person sees it: mode RGB, upright; and the EXIF orientation (1..8) it was stored in.
 
-    Grey, palette and CMYK become RGB, alpha is composited on white, 16-bit values v become v / 257.
-    Only the first frame or page is used. Raises UnsupportedPixels for floating-point or 32-bit integer
-    pixels, and what Pillow raises for broken data.
+    Grey, palette and CMYK become RGB, alpha is composited on white, 16-bit grey values v become v / 257
+    (in colour Pillow gives no more than v >> 8). Only the first frame or page is used. Raises UnsupportedPixels
+    for floating-point or 32-bit integer pixels, and what Pillow raises for broken pixels; broken EXIF is no EXIF.
     """
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)  # before load(): reading a TIFF drops the tag
-    if orientation not in _TRANSPOSE:
-        orientation = 1
     turned_by_pillow = image.format == "TIFF"
-    image.load()
+    if not turned_by_pillow:
+        image.load()  # a PNG may keep its EXIF behind the pixels
+    orientation = _orientation(image)
+    image.load()  # ... and a TIFF drops its tag here
     rgb = _rgb(image)
     if orientation != 1 and not turned_by_pillow:
         rgb = rgb.transpose(_TRANSPOSE[orientation])
     return rgb, orientation
 
 
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow raises many types on damaged metadata; the pixels are none the worse for it
+        return 1
+    return int(orientation) if orientation in _TRANSPOSE else 1
+
+
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise UnsupportedPixels("floating-point pixels have no defined range; convert them to 8 or 16 bits")
-    if image.mode.startswith("I"):
-        grey = np.asarray(image)
-        if grey.size and (grey.min() < 0 or grey.max() > 65535):
-            raise UnsupportedPixels("32-bit integer pixels have no defined range; convert them to 8 or 16 bits")
-        return Image.fromarray(((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in UNSUPPORTED_MODES:
+        raise UnsupportedPixels(UNSUPPORTED_MODES[image.mode])
+    if image.mode.startswith("I;16"):
+        return _by_strips(image, _eight_bits)
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return Image.alpha_composite(white, rgba).convert("RGB")
+        return _by_strips(image, _on_white)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _by_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Convert a few rows at a time: of what lies between, no more than a strip is held."""
+    result = Image.new("RGB", image.size)
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        result.paste(convert(image.crop(box)), box)
+    return result
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    grey = np.asarray(image)
+    reduced = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if "transparency" in image.info:
+        reduced[grey == image.info["transparency"]] = 255
+    return Image.fromarray(reduced).convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
 def working_size(width: int, height: int, long_side: int | None) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+PILLOW_MAX_PIXELS = 178_956_970  # Pillow refuses more by itself: twice its Image.MAX_IMAGE_PIXELS
 Device = Literal["auto", "cpu", "cuda"]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
@@ -21,7 +22,7 @@ class Settings(BaseSettings):
     default_model: str = "animals-fcn8s-lite0"
     device: Device = "auto"
     max_upload_bytes: int = Field(33_554_432, ge=1, description="of the whole body, chunked included")
-    max_pixels: int = Field(67_108_864, ge=1, description="width x height, read from the image's header")
+    max_pixels: int = Field(67_108_864, ge=1, le=PILLOW_MAX_PIXELS, description="width x height, read from the image's header")
     deadline_s: float = Field(30, gt=0, description="from the end of the upload to the answer")
     deadline_s_per_megapixel: float = Field(4, ge=0, description="more time per megapixel of working size")
     queue_megapixels: float = Field(64, gt=0, description="working size of all accepted requests together")

@@ -1,17 +1,21 @@
 """From the bytes of an upload to an upright RGB image: limits first, pixels after."""
 
+import re
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from service.geometry import UnsupportedPixels, upright_rgb
+from service.geometry import UNSUPPORTED_MODES, UnsupportedPixels, upright_rgb
+from service.settings import PILLOW_MAX_PIXELS
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")  # Pillow registers 43 parsers; each is a door
 MAX_BANDS = 4
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_SIGNATURE_BYTES = max(map(len, _SIGNATURES))
-_SAMPLES_PER_PIXEL = 277  # TIFF tag
+MAX_SIDE = 65_500  # libjpeg's limit: a longer image could have no overlay, and one row of its scores fills the memory
+_SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|II[*+]\0|MM\0[*+]", re.DOTALL)
+_SIGNATURE_BYTES = 12
+_BIG_TIFF = 43  # third byte of the file
+_SAMPLES_PER_PIXEL, _TILE_WIDTH, _TILE_LENGTH = 277, 322, 323  # TIFF tags
 
 
 class BrokenImage(ValueError):
@@ -23,11 +27,21 @@ class UnsupportedImage(ValueError):
 
 
 class TooManyPixels(ValueError):
-    """An image larger than the limit, by its header."""
+    """An image larger than a limit, by its header."""
 
-    def __init__(self, pixels: int, limit: int) -> None:
-        super().__init__(f"the image has {pixels} pixels, the limit is {limit}")
+    def __init__(self, detail: str, limit: int) -> None:
+        super().__init__(f"{detail}, the limit is {limit}")
         self.limit = limit
+
+
+class _Reader:
+    """A file without its descriptor.
+
+    Given one, libtiff reads by its number, and goes on after the request is over and the number is another file's.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
 @dataclass(frozen=True)
@@ -49,23 +63,35 @@ def open_image(file: BinaryIO, max_pixels: int) -> Upload:
         raise BrokenImage("the image is empty")
     file.seek(0)
     try:
-        image = Image.open(file, formats=FORMATS)
+        image = Image.open(cast(BinaryIO, _Reader(file)), formats=FORMATS)
+        _check(image, max_pixels)
+    except (BrokenImage, TooManyPixels, UnsupportedImage):
+        raise
     except Image.DecompressionBombError:  # Pillow's own limit, which it checks before we can see the size
-        raise TooManyPixels(2 * (Image.MAX_IMAGE_PIXELS or 0), max_pixels) from None
+        raise TooManyPixels(f"the image has more than {PILLOW_MAX_PIXELS} pixels", max_pixels) from None
     except UnidentifiedImageError:
         raise _unidentified(file, start) from None
     except Exception as error:  # Pillow's parsers raise many types on damaged files
         raise BrokenImage(f"the image cannot be read: {error}") from error
+    return Upload(image, image.size)
+
+
+def _check(image: Image.Image, max_pixels: int) -> None:
     width, height = image.size
-    if width * height > max_pixels:
-        raise TooManyPixels(width * height, max_pixels)
     if width * height == 0:
         raise BrokenImage("the image has no pixels")
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) > MAX_BANDS:
-        raise UnsupportedImage(f"the TIFF has more than {MAX_BANDS} bands")
-    if image.mode == "F":
-        raise UnsupportedImage("floating-point pixels have no defined range; convert them to 8 or 16 bits")
-    return Upload(image, (width, height))
+    if width * height > max_pixels:
+        raise TooManyPixels(f"the image has {width * height} pixels", max_pixels)
+    if max(width, height) > MAX_SIDE:
+        raise TooManyPixels(f"the image is {width}x{height}; for one side", MAX_SIDE)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tile = image.tag_v2.get(_TILE_WIDTH, 0) * image.tag_v2.get(_TILE_LENGTH, 0)
+        if tile > max_pixels:  # libtiff holds a whole tile, however little of it the image shows
+            raise TooManyPixels(f"a tile of the TIFF has {tile} pixels", max_pixels)
+        if image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) > MAX_BANDS:
+            raise UnsupportedImage(f"the TIFF has more than {MAX_BANDS} bands")
+    if image.mode in UNSUPPORTED_MODES:
+        raise UnsupportedImage(UNSUPPORTED_MODES[image.mode])
 
 
 def decode(upload: Upload) -> tuple[Image.Image, int]:
@@ -80,16 +106,16 @@ def decode(upload: Upload) -> tuple[Image.Image, int]:
 
 def _unidentified(file: BinaryIO, start: bytes) -> BrokenImage | UnsupportedImage:
     """Tell a damaged file from a TIFF that is whole but has no pixels we can show, and both from any other format."""
-    if not start.startswith(_SIGNATURES):
+    if not _SIGNATURE.match(start):
         return UnsupportedImage("not a JPEG, PNG, WebP or TIFF image")
     try:
         file.seek(0)
-        directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(16 if start[2] == _BIG_TIFF else 8))
         file.seek(directory.next)
         directory.load(file)
-        bands = directory.get(_SAMPLES_PER_PIXEL, 1)
+        many_bands = directory.get(_SAMPLES_PER_PIXEL, 1) > MAX_BANDS
     except Exception:
         return BrokenImage("the image's header is damaged or cut short")
-    if bands > MAX_BANDS:
+    if many_bands:
         return UnsupportedImage(f"the TIFF has more than {MAX_BANDS} bands")
     return UnsupportedImage("the TIFF's pixel layout is not supported")
