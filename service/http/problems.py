@@ -53,7 +53,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, object]]:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of the application and of the framework as a problem."""
+    """Answer every error of the application and of the framework as a problem. Call it when all routes are there."""
 
     async def problem(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, Problem)
@@ -76,3 +76,4 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, unexpected)
+    app.openapi()["components"]["schemas"][ProblemDetails.__name__] = ProblemDetails.model_json_schema()  # see `responses`

@@ -71,6 +71,8 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
         opacity: Annotated[float, Query(ge=0, le=1, description="of the colours, for `overlay`")] = 0.5,
     ) -> Response:
         """Send an image as the multipart field `file` or as the raw body; get the area of each class and a mask."""
+        if not repository.models:
+            raise Problem(503, "no model is loaded")
         try:
             chosen = repository.get(model or settings.default_model, precision)
         except UnknownModel as error:
@@ -81,7 +83,7 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
                 upload=upload,
                 model=chosen,
                 resolution=int(resolution) if resolution.isdecimal() else resolution,  # type: ignore[arg-type]
-                format=format or preferred_format(request.headers.get("accept", "")),
+                format=format or preferred_format(",".join(request.headers.getlist("accept"))),
                 opacity=opacity,
             )
             if job.megapixels > MAX_WORKING_MEGAPIXELS:

@@ -39,7 +39,7 @@ class CountRequests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 0
+        start, status = time.perf_counter(), 500  # what the server makes of an application that fails to answer
 
         async def watch(message: Message) -> None:
             nonlocal status

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from service.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelCard
 from service.inference.cancellation import Cancellation
-from service.inference.device import ReportedDevice, create_session, reported_device
+from service.inference.device import DeviceUnavailable, ReportedDevice, create_session, reported_device
 from service.settings import Device
 
 
@@ -34,12 +34,14 @@ class Model:
         Raises InvalidModel if the card, the signature or the scores of a small test image are not as the contract
         says, DeviceUnavailable as `create_session` does.
         """
-        content = path.read_bytes()
         try:
+            content = path.read_bytes()
             session = create_session(content, device)
             metadata = session.get_modelmeta().custom_metadata_map
             card = ModelCard.model_validate_json(metadata.get(METADATA_KEY, ""))
-        except (ort.capi.onnxruntime_pybind11_state.OrtException, ValueError) as error:
+        except DeviceUnavailable:
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
             raise InvalidModel(f"{path}: {error}") from error
         model = cls(card, hashlib.sha256(content).hexdigest(), reported_device(session), session)
         model._try_out(path)
@@ -59,7 +61,7 @@ class Model:
         side, cells = self.card.stride, self.card.stride // self.card.output_stride
         try:
             scores = self.run(np.full((1, side, 2 * side, 3), self.card.pad_value, np.uint8), Cancellation())
-        except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
+        except Exception as error:  # as above
             raise InvalidModel(f"{path}: a test image of {2 * side}x{side} does not run: {error}") from error
         expected = (len(self.card.classes), cells, 2 * cells)
         if scores.shape != expected or scores.dtype != np.float32 or not np.isfinite(scores).all():
