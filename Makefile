@@ -14,7 +14,7 @@ test: .venv/test.installed ## lint, types, and the whole suite
 	.venv/bin/pytest
 
 benchmark: .venv/test.installed ## every figure of speed and memory, as tables
-	for file in tests/benchmarks/bench_*.py; do .venv/bin/python $$file || exit 1; done
+	for file in tests/benchmarks/bench_*.py; do .venv/bin/python -m tests.benchmarks.$$(basename $$file .py) || exit 1; done
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
