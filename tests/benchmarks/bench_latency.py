@@ -11,11 +11,11 @@ from collections.abc import Callable
 import httpx
 import numpy as np
 from PIL import Image
-from skimage import data
 
 from service.contract import INPUT_NAME, OUTPUT_NAME
 from service.geometry import network_input, working_size
 from service.inference.model import Model
+from tests import photos
 from tests.service_process import MODELS, start_server, stop_server
 
 PAIRS, WARM_UP = 200, 20
@@ -31,7 +31,7 @@ def milliseconds(work: Callable[[], object]) -> float:
 
 def photo() -> Image.Image:
     """The cat of scikit-image, cropped to 4:3 and resized to 500x375."""
-    return Image.fromarray(data.chelsea()).crop((25, 0, 425, 300)).resize((500, 375), Image.Resampling.LANCZOS)
+    return photos.photo("chelsea.png").crop((25, 0, 425, 300)).resize((500, 375), Image.Resampling.LANCZOS)
 
 
 def main() -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 import psutil
-from PIL import Image
-from skimage import data
 
+from tests.photos import photo
 from tests.service_process import start_server, stop_server
 
 REQUESTS, SEED = 500, 20261122
@@ -22,14 +21,14 @@ MEGABYTE = 1e6
 def requests() -> list[bytes]:
     """A seeded mixture of sizes, shapes and formats, cut from one photo."""
     random = np.random.default_rng(SEED)
-    photo = Image.fromarray(data.astronaut())
+    astronaut = photo("astronaut.png")
     files = []
     for _ in range(REQUESTS):
         long_side = round(np.exp(random.uniform(np.log(64), np.log(2000))))
         size = [long_side, max(1, round(long_side * random.uniform(0.3, 1)))]
         random.shuffle(size)
         buffer = io.BytesIO()
-        photo.resize((size[0], size[1])).save(buffer, FORMATS[random.integers(len(FORMATS))])
+        astronaut.resize((size[0], size[1])).save(buffer, FORMATS[random.integers(len(FORMATS))])
         files.append(buffer.getvalue())
     return files
 

@@ -1,0 +1,77 @@
+"""200 malformed, truncated or oversized bodies: what each is answered, and how fast the service is before and after.
+
+    python -m tests.benchmarks.bench_hostile
+"""
+
+import collections
+import io
+import statistics
+
+import httpx
+import numpy as np
+import psutil
+
+from tests.benchmarks.bench_latency import milliseconds, photo
+from tests.service.pictures import huge_png
+from tests.service_process import start_server, stop_server
+
+BODIES, GOOD, SEED = 200, 50, 20261122
+MAX_UPLOAD_BYTES = 1_000_000  # a setting of this run, so that oversized bodies need not be 32 MB
+
+
+def jpeg() -> bytes:
+    """A sound photo."""
+    buffer = io.BytesIO()
+    photo().save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def hostile_bodies(sound: bytes) -> list[bytes]:
+    """A seeded mixture: cut short, of random bytes, empty, of another kind, too long, with too many pixels."""
+    random = np.random.default_rng(SEED)
+    kinds = (
+        lambda: sound[: int(random.integers(1, len(sound) * 9 // 10))],
+        lambda: random.bytes(int(random.integers(1, 5000))),
+        lambda: sound[:2] + random.bytes(3000),
+        lambda: b"\x89PNG\r\n\x1a\n" + random.bytes(3000),
+        lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        lambda: b"",
+        lambda: random.bytes(MAX_UPLOAD_BYTES + 1),
+        huge_png,
+    )
+    return [kinds[number % len(kinds)]() for number in range(BODIES)]
+
+
+def main() -> None:
+    """Print the answers by status, both medians, and how much memory a huge PNG took."""
+    sound = jpeg()
+    server = start_server(quiet=True, MAX_UPLOAD_BYTES=str(MAX_UPLOAD_BYTES))
+    statuses: collections.Counter[tuple[int, str]] = collections.Counter()
+    try:
+        with httpx.Client(base_url=server.url, timeout=60, headers={"Content-Type": "image/*"}) as client:
+
+            def good() -> float:
+                times = [milliseconds(lambda: client.post("/segment", content=sound).raise_for_status()) for _ in range(GOOD)]
+                return statistics.median(times)
+
+            good()  # warms up
+            before = good()
+            process = psutil.Process(server.process.pid)
+            level = process.memory_info().rss
+            client.post("/segment", content=huge_png())
+            rise = (process.memory_info().rss - level) / 1e6
+            for body in hostile_bodies(sound):
+                answer = client.post("/segment", content=body)
+                statuses[answer.status_code, answer.headers["content-type"]] += 1
+            after = good()
+    finally:
+        stop_server(server)
+    print(f"{BODIES} hostile bodies:")
+    for (status, kind), count in sorted(statuses.items()):
+        print(f"  {status} {kind:26} {count:4}")
+    print(f"  a good photo before {before:7.1f} ms, after {after:7.1f} ms (medians of {GOOD}), ratio {after / before:.2f}")
+    print(f"  memory rise at a PNG of 169 megapixels: {rise:.1f} MB  (bar: 50)")
+
+
+if __name__ == "__main__":
+    main()
