@@ -1,5 +1,7 @@
 """A network that learns coloured shapes in seconds, and a recipe for it."""
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from training.data.augment import Augmentation
@@ -36,7 +38,7 @@ class TinyBackbone(Backbone):
         widths = (3, 12, 16, *self.channels)
         self.steps = nn.ModuleList(
             nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU6())
-            for inputs, outputs in zip(widths, widths[1:], strict=False)
+            for inputs, outputs in pairwise(widths)
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -54,3 +56,9 @@ class TinyBackbone(Backbone):
 def tiny_fcn(classes: int) -> FCN:
     """FCN-8s on the tiny backbone, randomly initialised."""
     return FCN(TinyBackbone(), classes, 8)
+
+
+def draw_weights(module: nn.Module) -> None:
+    """Draw all values of `module` from a normal distribution, so that no layer is silent."""
+    for parameter in module.parameters():
+        nn.init.normal_(parameter)

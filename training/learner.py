@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -27,6 +27,7 @@ class Learner:
     averaged: FCN  # exponential moving average of the network's weights
     optimizer: torch.optim.Optimizer
     step: int = 0
+    losses: list[Tensor] = field(default_factory=list)  # of the steps of the epoch so far
 
     @classmethod
     def create(cls, preset: Preset, classes: int, init: Path | None) -> Self:
@@ -51,7 +52,7 @@ class Learner:
         return cls(preset, network, copy.deepcopy(network).requires_grad_(False), optimizer)
 
     def learn(self, pixels: Tensor, labels: Tensor, steps_per_epoch: int) -> Tensor:
-        """One step on a batch of (N, 3, H, W) uint8 pixels and (N, H, W) uint8 labels; returns its loss."""
+        """One step on a batch of (N, 3, H, W) uint8 pixels and (N, H, W) uint8 labels; returns its loss, and notes it."""
         torch.manual_seed(self.preset.seed + 1_000_003 * (self.step + 1))  # dropout: the same after a resume
         rate = schedule(self.step / steps_per_epoch, self.preset.warmup_epochs, self.preset.epochs)
         for group in self.optimizer.param_groups:
@@ -64,7 +65,8 @@ class Learner:
         self.optimizer.step()
         self.step += 1
         self._average()
-        return loss.detach()
+        self.losses.append(loss.detach())
+        return self.losses[-1]
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -79,7 +81,8 @@ class Learner:
         """Write all that the next step depends on."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
-        save_weights(run.resume, tensors | flatten_optimizer(self.optimizer), {"step": str(self.step), "best": str(best)})
+        tensors |= flatten_optimizer(self.optimizer) | {f"loss.{n}": loss for n, loss in enumerate(self.losses)}
+        save_weights(run.resume, tensors, {"step": str(self.step), "best": str(best)})
 
     def restore(self, run: RunFolder) -> float:
         """The inverse of `save`; returns the best mean IoU so far."""
@@ -87,6 +90,7 @@ class Learner:
         for name, module in (("network", self.network), ("averaged", self.averaged)):
             module.load_state_dict({k.removeprefix(name + "."): v for k, v in tensors.items() if k.startswith(name + ".")})
         restore_optimizer(self.optimizer, tensors)
+        self.losses = [tensors[f"loss.{n}"] for n in range(sum(name.startswith("loss.") for name in tensors))]
         self.step = int(metadata["step"])
         return float(metadata["best"])
 

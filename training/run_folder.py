@@ -97,7 +97,7 @@ class RunFolder:
             return TypeAdapter(Preset).validate_python(config["preset"]), str(config["commit"])
         except (FileNotFoundError, NotADirectoryError) as error:
             raise InputError(f"{self.path} is no run folder: it holds no config.json") from error
-        except (ValidationError, KeyError, json.JSONDecodeError) as error:
+        except (ValidationError, KeyError, TypeError, json.JSONDecodeError) as error:
             raise InputError(f"{self.path / 'config.json'} does not describe a run of this trainer") from error
 
     def rows(self, before_epoch: int) -> list[dict[str, str]]:

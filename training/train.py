@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -37,8 +36,8 @@ def train(preset: Preset, data: Path, out: Path, init: Path | None = None, worke
     crops = CropDataset(dataset.train(data), preset.augmentation, preset.pad_value, preset.seed)
     learner = Learner.create(preset, len(dataset.classes), init)
     run = RunFolder(out)
-    commit = current_commit()
-    run.freeze(preset, {"commit": commit, "torch": torch.__version__, "machine": platform.machine()})
+    run.freeze(preset, {"commit": current_commit(), "torch": torch.__version__, "machine": platform.machine()})
+    _, commit = run.frozen()  # a resumed run stays that of the code it was begun with
     best = learner.restore(run) if run.resume.exists() else float("-inf")
     sampler = ResumableSampler(len(crops), preset.batch, preset.epochs, preset.seed, learner.step)
     print(
@@ -48,17 +47,17 @@ def train(preset: Preset, data: Path, out: Path, init: Path | None = None, worke
     )
     loader = DataLoader(crops, batch_sampler=sampler, num_workers=workers)
     bar = tqdm(loader, total=sampler.steps, initial=learner.step, unit="step", mininterval=5)
-    saved, losses = time.monotonic(), list[Tensor]()
+    saved = time.monotonic()
     for pixels, labels in bar:
-        losses.append(learner.learn(pixels, labels, sampler.steps_per_epoch))
+        loss = learner.learn(pixels, labels, sampler.steps_per_epoch)
         rate = preset.batch * (bar.format_dict["rate"] or 0)
-        bar.set_postfix(loss=f"{losses[-1]:.3f}", images_per_second=f"{rate:.1f}", refresh=False)
+        bar.set_postfix(loss=f"{loss:.3f}", images_per_second=f"{rate:.1f}", refresh=False)
         epoch, position = divmod(learner.step, sampler.steps_per_epoch)
         if position == 0:
-            loss = float(torch.stack(losses).mean())
-            losses.clear()
-            confusion = record_epoch(run, learner, data, epoch, loss)
-            bar.write(f"epoch {epoch}: loss {loss:.4f}, val mean IoU {confusion.mean_iou:.4f}")
+            mean_loss = float(torch.stack(learner.losses).mean())
+            learner.losses.clear()
+            confusion = record_epoch(run, learner, data, epoch, mean_loss)
+            bar.write(f"epoch {epoch}: loss {mean_loss:.4f}, val mean IoU {confusion.mean_iou:.4f}")
             described = {"preset": preset.name, "commit": commit, "epoch": str(epoch), "val_mean_iou": str(confusion.mean_iou)}
             save_weights(run.last, learner.averaged.state_dict(), described)
             if confusion.mean_iou > best:

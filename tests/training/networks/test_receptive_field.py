@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.tiny_network import TinyBackbone, tiny_fcn
+from tests.tiny_network import TinyBackbone, draw_weights, tiny_fcn
 from training.networks import NETWORKS
 from training.networks.fcn import FCN
 from training.networks.receptive_field import ReceptiveField, halo, receptive_field
@@ -13,12 +13,12 @@ from training.networks.receptive_field import ReceptiveField, halo, receptive_fi
 def scores_of_rows(network: FCN, image: Tensor) -> Tensor:
     """(cells,) sums of the scores of an image one stride wide."""
     with torch.inference_mode():
-        return network(image)[0].sum((0, 2))
+        scores: Tensor = network(image)[0].sum((0, 2))
+    return scores
 
 
 def with_lively_skips(network: FCN) -> FCN:
-    for layer in network.scores:
-        nn.init.normal_(layer.weight)
+    draw_weights(network.scores)
     return network.double().eval()
 
 
@@ -49,8 +49,7 @@ def test_the_shipped_architectures_have_the_documented_fields(name: str, field: 
 def test_nothing_beyond_the_halo_of_lite0_changes_a_cell_or_its_neighbours() -> None:
     network = NETWORKS["fcn8s-lite0"](2).eval()
     network.backbone.load_imagenet()
-    for layer in network.scores:
-        nn.init.normal_(layer.weight)
+    draw_weights(network.scores)
     margin = halo(network)
     assert margin is not None
     top, cells = 544, slice(544 // 8 - 1, 544 // 8 + 5)  # one stride of cells, and a neighbour on either side

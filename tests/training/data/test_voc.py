@@ -1,0 +1,71 @@
+"""Reading PASCAL VOC's layout with a choice of classes."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.metrics import VOID
+from training.data.datasets import DATASETS
+from training.data.voc import VocReader
+
+CHOICE = (0, 8, 12)  # background, cat, dog
+STORED = np.array([[0, 8, 12, 9, 255]], np.uint8)  # 9 is a chair: not chosen
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """One image with all that a mask can hold."""
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "ImageSets/Segmentation/val.txt").write_text("b\na\n")
+    Image.new("RGB", (5, 1), "red").save(tmp_path / "JPEGImages/a.jpg")
+    mask = Image.fromarray(STORED).convert("P")
+    mask.putpalette(bytes(range(256)) * 3)  # masks are indexed: the index counts, not the colour
+    mask.save(tmp_path / "SegmentationClass/a.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("others_are_void", "chair"), [(True, VOID), (False, 0)])
+def test_chosen_ids_become_the_models_own_and_others_void_or_background(root: Path, others_are_void: bool, chair: int) -> None:
+    reader = VocReader(root, "val", CHOICE, others_are_void)
+    assert reader.labels("a").tolist() == [[0, 1, 2, chair, VOID]]
+
+
+def test_images_come_in_the_order_of_the_list(root: Path) -> None:
+    reader = VocReader(root, "val", CHOICE, others_are_void=True)
+    assert reader.stems() == ["b", "a"]
+    with reader.image("a") as image:
+        assert image.size == (5, 1)
+
+
+def test_a_split_without_a_list_is_an_error_that_names_it(root: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"test\.txt"):
+        VocReader(root, "test", CHOICE, others_are_void=True).stems()
+
+
+def test_animals_train_on_others_as_background_and_are_judged_without_them() -> None:
+    animals = DATASETS["voc-animals"]
+    train, val = animals.train(Path("x")), animals.evaluation(Path("x"), "val")
+    assert isinstance(train, VocReader)
+    assert isinstance(val, VocReader)
+    assert (train.split, train.others_are_void) == ("train", False)
+    assert (val.split, val.others_are_void) == ("val", True)
+    assert train.voc_ids == val.voc_ids
+    voc = {"background": 0, "cat": 8, "cow": 10, "dog": 12, "horse": 13, "sheep": 17, "person": 15}
+    assert dict(zip((entry.name for entry in animals.classes), train.voc_ids, strict=True)) == voc
+
+
+@pytest.mark.skipif("DATA_DIR" not in os.environ, reason="DATA_DIR is not set: the real data sets are not here")
+def test_the_real_animals_are_all_there_and_no_image_is_in_both_splits() -> None:
+    root = Path(os.environ["DATA_DIR"]) / "voc-animals"
+    train, val = DATASETS["voc-animals"].train(root), DATASETS["voc-animals"].evaluation(root, "val")
+    assert (len(train.stems()), len(val.stems())) == (3131, 228)
+    assert not set(train.stems()) & set(val.stems())
+    for reader in (train, val):
+        for stem in reader.stems()[::60]:
+            with reader.image(stem) as image:
+                assert reader.labels(stem).shape == image.size[::-1]
+            assert set(np.unique(reader.labels(stem)).tolist()) <= {*range(7), VOID}

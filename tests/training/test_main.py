@@ -1,0 +1,86 @@
+"""The commands, as a person types them."""
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.tiny_network import PRESET
+from training.__main__ import main
+from training.onnx_model import load_onnx
+from training.run_folder import RunFolder
+
+
+@pytest.mark.parametrize("command", ["presets", "train", "evaluate", "export", "page"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert f"python -m training {command}" in capsys.readouterr().out
+
+
+def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets"]) == 0
+    assert "animals-fcn8s-lite0: fcn8s-lite0 on voc-animals, 12 epochs" in capsys.readouterr().out
+
+
+def test_a_run_its_weights_and_its_model_file_measure_alike(
+    run: Path, models: Path, shapes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = []
+    for model in (run, run / "best.safetensors", models / "tiny.onnx"):
+        assert main(["evaluate", str(model), "--data", str(shapes)]) == 0
+        figures.append(json.loads(capsys.readouterr().out))
+    assert figures[0] == figures[1]
+    assert figures[2] == load_onnx(models / "tiny.onnx").card.metrics[0].model_dump()
+    assert figures[0]["mean_iou"] == pytest.approx(figures[2]["mean_iou"], abs=1e-4)
+
+
+def test_a_run_can_be_shortened(shapes: Path, tmp_path: Path) -> None:
+    assert main(["train", PRESET.name, "--data", str(shapes), "--out", str(tmp_path / "run"), "--epochs", "1"]) == 0
+    assert RunFolder(tmp_path / "run").frozen()[0].epochs == 1
+    assert len(RunFolder(tmp_path / "run").rows(99)) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", PRESET.name, "--data", "nowhere", "--out", "run"],
+        ["train", PRESET.name, "--data", "DATA", "--out", "run", "--init", "nowhere.safetensors"],
+        ["evaluate", "nowhere", "--data", "DATA"],
+        ["evaluate", "nowhere.onnx", "--data", "DATA"],
+        ["evaluate", "RUN", "--data", "nowhere"],
+        ["evaluate", "RUN", "--data", "DATA", "--split", "nowhere"],
+        ["export", "nowhere"],
+        ["export", "DATA"],
+        ["page", "nowhere.onnx", "--data", "DATA"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_missing_is_told_in_one_line(
+    arguments: list[str],
+    run: Path,
+    shapes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    real = {"RUN": str(run), "DATA": str(shapes)}
+    assert main([real.get(argument, argument) for argument in arguments]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m training: ")
+    assert "nowhere" in line or str(shapes) in line
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_refused_export_ends_with_another_code(
+    run: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported = onnx.load(models / "tiny.onnx")
+    monkeypatch.setattr("training.export.to_onnx", lambda network: exported)
+    monkeypatch.setattr("training.parity.MAX_RELATIVE_DIFFERENCE", 0.0)
+    assert main(["export", str(run), "--out", str(tmp_path)]) == 1
+    assert "differs from the network" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())

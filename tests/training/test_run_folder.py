@@ -1,0 +1,75 @@
+"""Files of a run are whole or absent, and read back as they were written."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny_network import PRESET
+from training.errors import InputError
+from training.presets import PRESETS
+from training.run_folder import RunFolder, load_weights, save_weights, write_atomically
+
+
+@pytest.mark.parametrize("failing", ["os.fsync", "pathlib.Path.replace"])
+def test_a_write_that_fails_leaves_the_old_file(failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "weights"
+    write_atomically(file, b"old")
+
+    def no_space(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(failing, no_space)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(file, b"new and longer")
+    assert file.read_bytes() == b"old"
+
+
+def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    for content in (b"old", b"new"):
+        write_atomically(tmp_path / "file", content)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_weights_come_back_with_their_types_and_metadata(tmp_path: Path) -> None:
+    tensors = {"half": torch.ones(2, 3).half(), "count": torch.tensor(7), "turned": torch.arange(6.0).reshape(2, 3).T}
+    save_weights(tmp_path / "w.safetensors", tensors, {"preset": "p"})
+    loaded, metadata = load_weights(tmp_path / "w.safetensors")
+    assert metadata == {"preset": "p"}
+    assert {name: tensor.dtype for name, tensor in loaded.items()} == {name: t.dtype for name, t in tensors.items()}
+    assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
+
+
+def test_a_file_that_holds_no_weights_is_named(tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"not weights at all")
+    with pytest.raises(InputError, match=r"w\.safetensors is no readable safetensors file"):
+        load_weights(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("preset", [PRESET, *PRESETS.values()], ids=lambda preset: str(preset.name))
+def test_the_frozen_preset_reads_back_equal(preset: object, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.freeze(preset, {"commit": "abc"})  # type: ignore[arg-type]
+    assert run.frozen() == (preset, "abc")
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"preset": {"name": "x"}, "commit": "c"}'])
+def test_a_folder_without_a_valid_configuration_is_no_run(content: str | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match=r"is no run folder|does not describe a run"):
+        RunFolder(tmp_path).frozen()
+
+
+def test_an_epoch_recorded_again_replaces_itself_and_what_came_after(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for epoch, loss in ((0, "a"), (1, "b"), (2, "c"), (1, "d")):
+        run.append_row({"epoch": epoch, "train_loss": loss})
+    assert [(row["epoch"], row["train_loss"]) for row in run.rows(99)] == [("0", "a"), ("1", "d")]
+
+
+def test_the_configuration_is_readable_json(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    assert config["preset"]["augmentation"]["crop"] == PRESET.augmentation.crop

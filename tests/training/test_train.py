@@ -1,0 +1,145 @@
+"""A killed run ends as one that was never killed."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.tiny_network import PRESET
+from training import train as trainer
+from training.errors import InputError
+from training.learner import Learner
+from training.run_folder import RunFolder, load_weights, save_weights
+from training.train import train
+
+WEIGHTS = ("best.safetensors", "last.safetensors", "resume.safetensors")
+
+
+class Killed(BaseException):
+    """Stands for a signal that nothing handles."""
+
+
+def same_results(one: Path, other: Path) -> None:
+    """Equal tables, and weights equal bit for bit."""
+    assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
+    for name in WEIGHTS:
+        (tensors, described), (expected, as_described) = load_weights(one / name), load_weights(other / name)
+        assert described | {"commit": ""} == as_described | {"commit": ""}  # a colleague may commit between two runs
+        assert tensors.keys() == expected.keys()
+        for tensor in expected:
+            assert torch.equal(tensors[tensor], expected[tensor]), f"{name}: {tensor}"
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_a_run_killed_between_two_steps_resumes_to_identical_files(
+    steps: int, run: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0)
+    learn = Learner.learn
+
+    def learn_until_killed(self: Learner, pixels: Tensor, labels: Tensor, steps_per_epoch: int) -> Tensor:
+        if self.step == steps:
+            raise Killed
+        return learn(self, pixels, labels, steps_per_epoch)
+
+    with monkeypatch.context() as killing, pytest.raises(Killed):
+        killing.setattr(Learner, "learn", learn_until_killed)
+        train(PRESET, shapes, tmp_path / "run", workers=0)
+    assert load_weights(RunFolder(tmp_path / "run").resume)[1]["step"] == str(steps)
+    train(PRESET, shapes, tmp_path / "run", workers=0)
+    same_results(tmp_path / "run", run)
+
+
+@pytest.mark.parametrize("write", range(3))
+def test_a_run_killed_between_the_files_of_an_epochs_end_resumes_to_identical_files(
+    write: int, run: Path, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch's end writes the table, `last`, `best` and what a resume needs: it may die before each."""
+    written: list[Path] = []
+
+    def save_until_killed(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        if len(written) == write:
+            raise Killed
+        written.append(path)
+        save_weights(path, tensors, metadata)
+
+    with monkeypatch.context() as killing, pytest.raises(Killed):
+        killing.setattr("training.train.save_weights", save_until_killed)
+        killing.setattr("training.learner.save_weights", save_until_killed)
+        train(PRESET, shapes, tmp_path / "run", workers=0)
+    train(PRESET, shapes, tmp_path / "run", workers=0)
+    same_results(tmp_path / "run", run)
+
+
+KILLED_RUN = """
+import os, signal, sys, torch
+from pathlib import Path
+from tests.tiny_network import ARCHITECTURE, PRESET, tiny_fcn
+from training import train as trainer
+from training.learner import Learner
+from training.networks import NETWORKS
+
+torch.set_num_threads(1)
+NETWORKS[ARCHITECTURE] = tiny_fcn
+trainer.CHECKPOINT_SECONDS = 0
+save = Learner.save
+def save_then_die(self, run, best):
+    save(self, run, best)
+    if self.step == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+Learner.save = save_then_die
+trainer.train(PRESET, Path(sys.argv[1]), Path(sys.argv[2]), workers=0)
+"""
+
+
+def test_a_process_killed_by_the_system_resumes_to_identical_files(run: Path, shapes: Path, tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", KILLED_RUN, str(shapes), str(tmp_path / "run")]
+    killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=root)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    train(PRESET, shapes, tmp_path / "run", workers=0)
+    same_results(tmp_path / "run", run)
+
+
+def test_a_finished_run_stays_as_it_is(shapes: Path, tmp_path: Path) -> None:
+    best = train(PRESET, shapes, tmp_path / "run", workers=0)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert train(PRESET, shapes, tmp_path / "run", workers=0) == best
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_worker_process_gives_the_same_run(run: Path, shapes: Path, tmp_path: Path) -> None:
+    train(PRESET, shapes, tmp_path / "run", workers=1)
+    same_results(tmp_path / "run", run)
+
+
+def test_a_run_leaves_weights_a_table_curves_and_pictures(run: Path) -> None:
+    files = {path.name for path in run.iterdir()}
+    assert files == {*WEIGHTS, "metrics.csv", "config.json", "curves.png", "samples.jpg"}
+    rows = RunFolder(run).rows(before_epoch=99)
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    best = max(float(row["val_mean_iou"]) for row in rows)
+    _, described = load_weights(run / "best.safetensors")
+    assert float(described["val_mean_iou"]) == pytest.approx(best, abs=1e-6)
+    assert described["preset"] == PRESET.name
+
+
+def test_a_folder_of_another_configuration_is_refused_and_left_alone(run: Path, shapes: Path) -> None:
+    before = (run / "config.json").read_bytes()
+    with pytest.raises(InputError, match="another configuration"):
+        train(dataclasses.replace(PRESET, batch=3), shapes, run, workers=0)
+    assert (run / "config.json").read_bytes() == before
+
+
+def test_a_missing_data_set_leaves_no_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        train(PRESET, tmp_path / "nowhere", tmp_path / "run", workers=0)
+    assert not (tmp_path / "run").exists()
