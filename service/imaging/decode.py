@@ -110,12 +110,19 @@ def _unidentified(file: BinaryIO, start: bytes) -> BrokenImage | UnsupportedImag
         return UnsupportedImage("not a JPEG, PNG, WebP or TIFF image")
     try:
         file.seek(0)
-        directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(16 if start[2] == _BIG_TIFF else 8))
-        file.seek(directory.next)
-        directory.load(file)
+        big = start[2] == _BIG_TIFF
+        directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(16 if big else 8))
+        place = directory.next
+        file.seek(place)
+        tags = int.from_bytes(file.read(8 if big else 2), "little" if start.startswith(b"II") else "big")
+        file.seek(place)
+        directory.load(file)  # leaves out what it cannot read
+        cut_short = len(directory) < max(1, tags)
         many_bands = directory.get(_SAMPLES_PER_PIXEL, 1) > MAX_BANDS
     except Exception:
         return BrokenImage("the image's header is damaged or cut short")
     if many_bands:
         return UnsupportedImage(f"the TIFF has more than {MAX_BANDS} bands")
+    if cut_short:
+        return BrokenImage("the TIFF's list of tags is damaged or cut short")
     return UnsupportedImage("the TIFF's pixel layout is not supported")

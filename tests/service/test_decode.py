@@ -1,0 +1,267 @@
+"""`imaging.decode`: limits by the header, format by content, and one of three errors for whatever is wrong."""
+
+import io
+import struct
+import zlib
+from typing import BinaryIO, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from service.imaging.decode import MAX_SIDE, BrokenImage, TooManyPixels, UnsupportedImage, decode, open_image
+from tests.service.pictures import (
+    PNG_SIGNATURE,
+    Tag,
+    chunk,
+    encoded,
+    flag,
+    huge_png,
+    jpeg_header,
+    png,
+    png_header,
+    tiff,
+    tile_bomb,
+    webp,
+)
+
+LIMIT = 1_000_000
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")  # Pillow's
+
+
+def decoded(content: bytes, limit: int = LIMIT) -> Image.Image:
+    """Open and decode, as the service does."""
+    return decode(open_image(io.BytesIO(content), limit))[0]
+
+
+FORMATS = {form: encoded(flag(), form) for form in ("JPEG", "PNG", "WEBP", "TIFF")} | {
+    "progressive JPEG": encoded(flag(), "JPEG", progressive=True),
+    "LZW TIFF": encoded(flag(), "TIFF", compression="tiff_lzw"),
+    "JPEG in TIFF": encoded(flag(), "TIFF", compression="jpeg"),
+    "lossless WebP": encoded(flag(), "WEBP", lossless=True),
+    "animated WebP": encoded(flag(), "WEBP", save_all=True, append_images=[Image.new("RGB", flag().size)]),
+    "MPO": encoded(flag(), "MPO", save_all=True, append_images=[flag()]),
+    "big TIFF": encoded(flag(), "TIFF", big_tiff=True),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_format_is_decided_by_content(name: str) -> None:
+    assert decoded(FORMATS[name]).size == flag().size
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(st.data())
+def test_a_truncated_image_is_broken_or_whole_enough_and_never_another_error(name: str, data: st.DataObject) -> None:
+    content = FORMATS[name]
+    length = data.draw(st.integers(12, len(content) - 1))
+    try:
+        image = decoded(content[:length])
+    except BrokenImage:
+        return
+    assert image.size == flag().size
+    assert length > len(content) / 2  # what is left out can only be a trailer, or a later frame
+
+
+KINDS = [
+    ("JPEG", {}),
+    ("JPEG", {"progressive": True}),
+    ("PNG", {}),
+    ("WEBP", {}),
+    ("WEBP", {"lossless": True}),
+    ("TIFF", {}),
+    ("TIFF", {"compression": "tiff_lzw"}),
+]
+
+
+@pytest.mark.parametrize(("form", "options"), KINDS)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_an_image_without_its_last_part_is_broken(form: str, options: dict[str, object], share: float) -> None:
+    content = encoded(Image.effect_noise((96, 64), 80).convert("RGB"), form, **options)
+    with pytest.raises(BrokenImage):
+        decoded(content[: int(len(content) * share)])
+
+
+SIGNATURES = [b"\xff\xd8\xff", PNG_SIGNATURE, b"RIFF\0\0\0\0WEBP", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=20))
+def test_a_damaged_image_is_an_image_or_one_of_three_errors(name: str, damage: list[tuple[int, int]]) -> None:
+    content = bytearray(FORMATS[name])
+    for place, value in damage:
+        content[place % len(content)] = value
+    with_room = 100_000_000  # damage may enlarge; nothing here may take it at its word before its pixels are there
+    try:
+        assert open_image(io.BytesIO(content), with_room).size >= (1, 1)
+        decoded(bytes(content), LIMIT)
+    except (BrokenImage, UnsupportedImage, TooManyPixels) as error:
+        assert str(error)
+
+
+@given(st.sampled_from(SIGNATURES), st.binary())
+def test_rubbish_after_a_signature_is_one_of_three_errors(signature: bytes, rubbish: bytes) -> None:
+    with pytest.raises((BrokenImage, UnsupportedImage, TooManyPixels)):
+        decoded(signature + rubbish)
+
+
+OTHERS = {
+    "text": b"hello, this is no image",
+    "GIF": encoded(flag(), "GIF"),
+    "BMP": encoded(flag(), "BMP"),
+    "SVG": b'<svg xmlns="http://www.w3.org/2000/svg" width="4" height="4"/>',
+    "PDF": encoded(flag(), "PDF"),
+    "ICO": encoded(flag(32, 32), "ICO"),
+    "JPEG 2000": encoded(flag(), "JPEG2000"),
+    "TGA": encoded(flag(), "TGA"),
+    "PPM": encoded(flag(), "PPM"),
+    "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n",
+    "WAV": b"RIFF\x24\0\0\0WAVEfmt " + bytes(28),
+    "zip": b"PK\3\4" + bytes(60),
+    "zip, then a PNG": b"PK\3\4" + bytes(60) + encoded(flag()),
+    "one byte": b"x",
+    "zeros": bytes(100),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_other_format_is_refused(name: str) -> None:
+    with pytest.raises(UnsupportedImage, match="not a JPEG, PNG, WebP or TIFF"):
+        decoded(OTHERS[name])
+
+
+def test_an_image_with_something_after_it_is_the_image() -> None:
+    assert decoded(encoded(flag()) + b"PK\3\4 a zip archive").size == flag().size
+
+
+def test_nothing_is_an_empty_image() -> None:
+    with pytest.raises(BrokenImage, match="empty"):
+        decoded(b"")
+
+
+SIZE: list[Tag] = [(256, 4, [4]), (257, 4, [4]), (273, 4, [-1]), (262, 3, [1])]
+
+
+def test_floating_point_and_more_than_four_bands_are_unsupported_and_the_reason_is_given() -> None:
+    with pytest.raises(UnsupportedImage, match="floating-point"):
+        decoded(encoded(Image.new("F", (4, 4)), "TIFF"))
+    with pytest.raises(UnsupportedImage, match="32-bit"):
+        decoded(encoded(Image.new("I", (4, 4)), "TIFF"))
+    for bands in (5, 6, 7, 200):
+        with pytest.raises(UnsupportedImage, match="more than 4 bands"):
+            decoded(tiff(*SIZE, (277, 3, [bands]), (258, 3, [8] * bands), data=bytes(16 * bands)))
+
+
+def test_six_bands_that_pillow_would_read_as_rgb_are_unsupported_too() -> None:
+    bands: list[Tag] = [(258, 3, [8] * 6), (277, 3, [6]), (338, 3, [0, 0, 0])]
+    with pytest.raises(UnsupportedImage, match="more than 4 bands"):
+        decoded(tiff(*SIZE[:3], (262, 3, [2]), *bands, data=bytes(96)))
+
+
+HEADERS = {
+    "PNG of 169 megapixels": huge_png(),
+    "PNG header": png_header(2**31 - 1, 2**31 - 1),
+    "one row": png((67_000_000, 1), 1, 0),
+    "JPEG header": jpeg_header(65_000, 65_000) + bytes(100),
+    "WebP of 32 bytes": webp(16_383, 16_383),
+    "WebP of 32 bytes, under Pillow's own limit": webp(13_000, 13_000),
+    "TIFF": tiff((256, 4, [2**32 - 1]), (257, 4, [2**32 - 1]), (258, 3, [8]), (262, 3, [1]), (273, 4, [8]), (277, 3, [1])),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_too_many_pixels_are_found_in_the_header(name: str) -> None:
+    with pytest.raises(TooManyPixels) as caught:
+        open_image(io.BytesIO(HEADERS[name]), 67_108_864)
+    assert caught.value.limit in {67_108_864, MAX_SIDE}
+
+
+def test_a_tile_counts_as_well_as_the_image_cut_from_it() -> None:
+    bomb = tile_bomb(2048)
+    assert decoded(bomb, 2048 * 2048).size == (8, 8)
+    with pytest.raises(TooManyPixels, match="tile"):
+        open_image(io.BytesIO(bomb), 2048 * 2048 - 1)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exactly_as_many_pixels_as_allowed_are_allowed(form: str) -> None:
+    content = encoded(flag(40, 25), form)
+    assert decoded(content, 1000).size == (40, 25)
+    with pytest.raises(TooManyPixels, match="1000 pixels, the limit is 999"):
+        decoded(content, 999)
+
+
+@pytest.mark.parametrize("size", [(MAX_SIDE, 1), (1, MAX_SIDE)])
+def test_a_side_may_be_as_long_as_a_jpeg_can_be(size: tuple[int, int]) -> None:
+    assert decoded(png(size)).size == size
+    with pytest.raises(TooManyPixels, match="one side"):
+        decoded(png((size[0] + (size[0] > 1), size[1] + (size[1] > 1))))
+
+
+BOMBS = {
+    "zTXt": chunk(b"zTXt", b"bomb\0\0" + zlib.compress(bytes(100_000_000))),
+    "iTXt": chunk(b"iTXt", b"bomb\0\1\0\0\0" + zlib.compress(bytes(100_000_000))),
+    "iCCP": chunk(b"iCCP", b"bomb\0\0" + zlib.compress(bytes(100_000_000))),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_compressed_bomb_in_metadata_does_not_go_off(name: str, place: str) -> None:
+    content = png((4, 4), **{place: BOMBS[name]})  # type: ignore[arg-type]
+    try:
+        image = open_image(io.BytesIO(content), LIMIT).image
+        decode(open_image(io.BytesIO(content), LIMIT))
+    except BrokenImage:
+        return
+    assert all(len(value) < 10_000_000 for value in image.info.values() if isinstance(value, str | bytes))
+
+
+ABSURD = {
+    "a directory that is its own successor": tiff(*SIZE, (258, 3, [8]), next_directory=8, data=bytes(16)),
+    "text for a number of bands": tiff(*SIZE, (258, 3, [8]), (277, 2, b"abc\0")),
+    "text for a width": tiff((256, 2, b"abc\0"), *SIZE[1:], (258, 3, [8])),
+    "no width": tiff(*SIZE[1:], (258, 3, [8])),
+    "no pixels": tiff((256, 4, [0]), *SIZE[1:], (258, 3, [8])),
+    "a directory at the end of the world": b"II*\0" + struct.pack("<I", 2**32 - 1),
+    "65,535 tags and no more": b"II*\0" + struct.pack("<IH", 8, 65_535),
+    "no tags": tiff(),
+    "pixels outside the file": tiff(*SIZE[:2], (273, 4, [10_000_000]), SIZE[3], (258, 3, [8])),
+    "pixels before the file": tiff(*SIZE[:2], (273, 4, [2**32 - 1]), SIZE[3], (258, 3, [8]), (279, 4, [2**32 - 1])),
+    "a compression that does not exist": tiff(*SIZE, (258, 3, [8]), (259, 3, [4242]), data=bytes(16)),
+    "8,000 bits": tiff(*SIZE, (258, 3, [8000]), data=bytes(16)),
+    "tiles of no size": tiff(*SIZE, (258, 3, [8]), (259, 3, [8]), (322, 4, [0]), (323, 4, [0]), data=bytes(16)),
+    "a tile with a text for a width": tiff(*SIZE, (258, 3, [8]), (259, 3, [8]), (322, 2, b"abc\0"), (323, 4, [1])),
+}
+
+
+@pytest.mark.parametrize("name", ABSURD)
+def test_an_absurd_tiff_is_an_image_or_one_of_three_errors(name: str) -> None:
+    try:
+        assert decoded(ABSURD[name]).size == (4, 4)
+    except (BrokenImage, UnsupportedImage, TooManyPixels) as error:
+        assert str(error)
+
+
+def test_a_directory_that_is_its_own_successor_holds_nobody_up() -> None:
+    assert decoded(ABSURD["a directory that is its own successor"]).size == (4, 4)
+
+
+class _Numbered(io.BytesIO):
+    """A file whose descriptor must not be used: when the request is over it may be another file's."""
+
+    def fileno(self) -> int:
+        raise AssertionError("asked for its descriptor")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_decoder_reads_the_file_by_its_descriptor(name: str) -> None:
+    assert decode(open_image(cast(BinaryIO, _Numbered(FORMATS[name])), LIMIT))[0].size == flag().size
+
+
+def test_a_file_is_read_from_its_start_wherever_it_stands() -> None:
+    file = io.BytesIO(encoded(flag()))
+    file.seek(17)
+    assert decode(open_image(file, LIMIT))[0].size == flag().size
