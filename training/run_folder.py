@@ -122,14 +122,10 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """The inverse of `flatten_optimizer`; the parameter groups keep their own options."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition(".")
         if kind == "optimizer":
             number, key = rest.split(".")
-            like = parameters[int(number)]
-            # Moments take the parameter's memory layout, so that a resumed step rounds as an uninterrupted one.
-            moment = tensor.shape == like.shape
-            state.setdefault(int(number), {})[key] = torch.empty_like(like).copy_(tensor) if moment else tensor
+            state.setdefault(int(number), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
