@@ -12,7 +12,7 @@ INPUT_NAME = "image"  # uint8 (N, H, W, 3), RGB, H and W multiples of the card's
 OUTPUT_NAME = "scores"  # float32 (N, C, H / output_stride, W / output_stride)
 
 Precision = Literal["fp32", "fp16", "int8"]
-Color = Annotated[str, StringConstraints(pattern=r"^#[0-9a-f]{6}$", to_lower=True)]
+Color = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$", to_lower=True)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 

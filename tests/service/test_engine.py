@@ -1,0 +1,202 @@
+"""Admission, deadlines, and places that are given back; without HTTP."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import wraps
+
+import pytest
+
+from service.inference.cancellation import Cancellation, Cancelled
+from service.inference.engine import DeadlineExceeded, Engine, QueueFull, Ticket
+
+PATIENCE_S = 30.0
+
+
+def asynchronous(test: Callable[[], Coroutine[object, object, None]]) -> Callable[[], None]:
+    """Run a coroutine as a test."""
+
+    @wraps(test)
+    def run() -> None:
+        asyncio.run(asyncio.wait_for(test(), PATIENCE_S))
+
+    return run
+
+
+@contextmanager
+def engine_of(workers: int = 1, queue_megapixels: float = 10) -> Iterator[Engine]:
+    """An engine that is closed afterwards."""
+    engine = Engine(workers, queue_megapixels)
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that is about to happen."""
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+class Held:
+    """Work that takes as long as a test wants."""
+
+    def __init__(self) -> None:
+        self.started, self.go, self.ended = threading.Event(), threading.Event(), threading.Event()
+
+    def __call__(self, ticket: Ticket) -> str:
+        self.started.set()
+        assert self.go.wait(PATIENCE_S)
+        self.ended.set()
+        return "done"
+
+
+def quick(ticket: Ticket) -> str:
+    """Work that takes no time."""
+    return threading.current_thread().name
+
+
+@asynchronous
+async def test_work_runs_on_a_worker_thread_and_its_result_comes_back() -> None:
+    with engine_of() as engine:
+        assert (await engine.run(quick, 1, 10)).startswith("segment")
+        await until(lambda: engine.admitted_megapixels == 0)
+
+
+@asynchronous
+async def test_what_the_work_raises_comes_back_and_its_place_is_free_again() -> None:
+    def broken(ticket: Ticket) -> None:
+        raise ValueError("broken")
+
+    with engine_of() as engine:
+        with pytest.raises(ValueError, match="broken"):
+            await engine.run(broken, 1, 10)
+        await until(lambda: engine.admitted_megapixels == 0)
+
+
+@asynchronous
+async def test_a_full_queue_refuses_at_once_says_when_to_come_again_and_takes_work_when_it_is_empty() -> None:
+    held = Held()
+    with engine_of(queue_megapixels=10) as engine:
+        first = asyncio.create_task(engine.run(held, 6, 30))
+        await until(held.started.is_set)
+        second = asyncio.create_task(engine.run(quick, 4, 30))  # exactly full
+        await until(lambda: engine.admitted_megapixels == 10)
+        with pytest.raises(QueueFull) as caught:
+            await engine.run(quick, 0.001, 30)
+        assert caught.value.retry_after_s >= 1
+        held.go.set()
+        assert await first == "done"
+        await second
+        await until(lambda: engine.admitted_megapixels == 0)
+        await engine.run(quick, 10, 30)
+
+
+@asynchronous
+async def test_work_heavier_than_the_queue_is_taken_when_it_is_alone() -> None:
+    held = Held()
+    with engine_of(queue_megapixels=1) as engine:
+        heavy = asyncio.create_task(engine.run(held, 5, 30))
+        await until(held.started.is_set)
+        with pytest.raises(QueueFull):
+            await engine.run(quick, 0.1, 30)
+        held.go.set()
+        assert await heavy == "done"
+
+
+@asynchronous
+async def test_at_the_deadline_the_caller_is_told_and_the_place_is_kept_until_the_worker_lets_go() -> None:
+    held = Held()
+    with engine_of(queue_megapixels=1) as engine:
+        with pytest.raises(DeadlineExceeded, match=r"within 0\.1 s"):
+            await engine.run(held, 1, 0.1)
+        assert engine.admitted_megapixels == 1
+        with pytest.raises(QueueFull):
+            await engine.run(quick, 1, 30)
+        held.go.set()
+        await until(lambda: engine.admitted_megapixels == 0)
+        await engine.run(quick, 1, 30)
+
+
+@asynchronous
+async def test_work_whose_time_is_over_before_its_turn_never_starts() -> None:
+    held, late = Held(), Held()
+    with engine_of(workers=1) as engine:
+        first = asyncio.create_task(engine.run(held, 1, 30))
+        await until(held.started.is_set)
+        with pytest.raises(DeadlineExceeded):
+            await engine.run(late, 1, 0.05)
+        await until(lambda: engine.admitted_megapixels == 1)  # its place is free while the first still runs
+        held.go.set()
+        assert await first == "done"
+    assert not late.started.is_set()
+
+
+@asynchronous
+async def test_work_is_told_that_nobody_waits_for_it_any_more() -> None:
+    told = threading.Event()
+
+    def checking(ticket: Ticket) -> None:
+        while True:
+            try:
+                ticket.cancellation.check()
+            except Cancelled:
+                told.set()
+                raise
+
+    with engine_of() as engine:
+        waiting = asyncio.create_task(engine.run(checking, 1, 30))
+        await until(lambda: engine.admitted_megapixels == 1)
+        waiting.cancel()
+        await until(told.is_set)
+        await until(lambda: engine.admitted_megapixels == 0)
+
+
+@asynchronous
+async def test_a_ticket_knows_how_long_it_waited() -> None:
+    held = Held()
+    with engine_of(workers=1) as engine:
+        first = asyncio.create_task(engine.run(held, 1, 30))
+        await until(held.started.is_set)
+        second = asyncio.create_task(engine.run(lambda ticket: ticket.queued_ms, 1, 30))
+        await until(lambda: engine.admitted_megapixels == 2)
+        await asyncio.sleep(0.05)
+        held.go.set()
+        await first
+        assert await second >= 50
+
+
+@asynchronous
+async def test_sums_of_odd_fractions_leave_no_rest_behind() -> None:
+    with engine_of(workers=4, queue_megapixels=1000) as engine:
+        await asyncio.gather(*(engine.run(quick, 0.1 * number, 30) for number in range(1, 50)))
+        await until(lambda: engine.admitted_megapixels == 0)
+
+
+def test_what_is_called_off_never_begins_to_run() -> None:
+    cancellation = Cancellation()
+    cancellation.cancel()
+    with pytest.raises(Cancelled), cancellation.run_options():
+        raise AssertionError("began to run")
+
+
+def test_calling_off_stops_a_running_session() -> None:
+    cancellation = Cancellation()
+    with cancellation.run_options() as options:
+        assert not options.terminate
+        cancellation.cancel()
+        assert options.terminate
+
+
+def test_a_failure_after_calling_off_is_the_calling_off() -> None:
+    cancellation = Cancellation()
+    with pytest.raises(Cancelled), cancellation.run_options():
+        cancellation.cancel()
+        raise RuntimeError("Exiting due to terminate flag")
+
+
+def test_a_failure_of_its_own_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="out of memory"), Cancellation().run_options():
+        raise RuntimeError("out of memory")

@@ -1,0 +1,200 @@
+"""How a body may arrive: raw or as a form, whole or broken, fast or slow."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from service.http import uploads
+from tests.service.answers import assert_problem, mask_of, post
+from tests.service.live import Line, chunked, head, serving
+from tests.service.pictures import encoded, flag
+
+IMAGE = encoded(flag())
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+def part(*parameters: str, content: bytes = IMAGE) -> bytes:
+    """One part of a form."""
+    disposition = "; ".join(["form-data", *parameters]).encode()
+    return b"--x\r\nContent-Disposition: " + disposition + b"\r\n\r\n" + content + b"\r\n"
+
+
+FILE = part('name="file"', 'filename="a.png"')
+END = b"--x--\r\n"
+
+
+def test_a_raw_body_and_a_form_get_the_same_answer(colors: TestClient) -> None:
+    raw = mask_of(colors, IMAGE)
+    form = colors.post("/segment?format=mask", files={"file": IMAGE})
+    assert form.content == post(colors, IMAGE, format="mask").content
+    assert raw.shape == flag().size[::-1]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.png", "a.txt", "", "../../etc/passwd", "x" * 500, "Жаба 🐸.png", "a\r\nX: y.png", "a\0.png", 'a".png'],
+    ids=["right", "wrong", "none", "path", "long", "unicode", "header", "nul", "quote"],
+)
+def test_the_name_of_a_file_means_nothing(name: str, colors: TestClient) -> None:
+    assert colors.post("/segment", files={"file": (name or "x", IMAGE, "text/html")}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "kind", ["image/png", "image/gif", "image/svg+xml", "IMAGE/PNG", "application/octet-stream; a=b", None]
+)
+def test_the_content_decides_whatever_image_type_is_declared(kind: str | None, colors: TestClient) -> None:
+    assert colors.post("/segment", content=IMAGE, headers={"Content-Type": kind} if kind else {}).status_code == 200
+
+
+def test_without_a_content_type_a_body_is_an_image(colors: TestClient) -> None:
+    request = colors.build_request("POST", "/segment", content=IMAGE)
+    assert "content-type" not in request.headers
+    assert colors.send(request).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "text/plain", "application/x-www-form-urlencoded", "video/mp4", "", "ü", "*/*"]
+)
+def test_other_types_of_body_are_refused(kind: str, colors: TestClient) -> None:
+    response = colors.post("/segment", content=IMAGE, headers={"Content-Type": kind.encode()})
+    assert_problem(response, 415, "multipart/form-data, image/* or application/octet-stream")
+
+
+def test_an_svg_is_refused_whatever_it_calls_itself(colors: TestClient) -> None:
+    for kind in ("image/svg+xml", "image/png"):
+        response = colors.post("/segment", content=b"<svg/>", headers={"Content-Type": kind})
+        assert_problem(response, 415, "not a JPEG, PNG, WebP or TIFF")
+
+
+def test_an_empty_body_or_file_is_a_bad_request(colors: TestClient) -> None:
+    assert_problem(post(colors, b""), 400, "empty")
+    assert_problem(colors.post("/segment"), 400, "empty")
+    assert_problem(colors.post("/segment", files={"file": b""}), 400, "empty")
+
+
+MALFORMED = {
+    "no part": (END, 422),
+    "nothing": (b"", 422),
+    "cut in the image": (FILE[:-40], 422),
+    "cut in the header": (FILE[:30], 422),
+    "no end": (FILE, 422),
+    "another field": (part('name="image"', 'filename="a.png"') + END, 422),
+    "a text": (part('name="file"') + END, 422),
+    "a text after the file": (FILE + part('name="file"', content=b"text") + END, 422),
+    "other fields beside it": (part('name="a"', content=b"1") + FILE + END, 200),
+    "two files": (FILE + FILE + END, 400),
+    "two files of two names": (FILE + part('name="b"', 'filename="b.png"') + END, 400),
+    "no name": (part('filename="a.png"') + END, 400),
+    "no disposition": (b"--x\r\n\r\n" + IMAGE + b"\r\n" + END, 400),
+    "another boundary": (FILE.replace(b"--x", b"--y") + END, 400),
+    "no boundary": (IMAGE, 400),
+    "a header that is none": (b"--x\r\n\xff\xfe\r\n\r\n" + IMAGE + b"\r\n" + END, 400),
+    "a text of two megabytes": (part('name="a"', content=bytes(2_000_000)) + FILE + END, 400),
+    "100,000 fields": (part('name="a"', content=b"") * 100_000 + FILE + END, 400),
+    "a header of two megabytes": (b"--x\r\nX: " + b"y" * 2_000_000 + b"\r\n\r\n" + IMAGE + END, 400),
+    "100,000 headers": (b"--x\r\n" + b"X: y\r\n" * 100_000 + b"\r\n" + IMAGE + END, 400),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_a_form_is_taken_or_refused_with_a_problem(name: str, colors: TestClient) -> None:
+    content, status = MALFORMED[name]
+    response = colors.post("/segment", content=content, headers=FORM)
+    if status == 200:
+        assert response.status_code == 200
+    else:
+        assert_problem(response, status, "form")
+
+
+@pytest.mark.parametrize("parameters", ["", "; boundary=", "; boundary=\x80", "; charset=utf-8", "; boundary=" + "x" * 9000])
+def test_a_form_without_a_usable_boundary_is_refused(parameters: str, colors: TestClient) -> None:
+    kind = ("multipart/form-data" + parameters).encode("latin-1")
+    assert_problem(colors.post("/segment", content=FILE + END, headers={"Content-Type": kind}), 400, "malformed form")
+
+
+def test_an_unknown_charset_of_a_form_does_no_harm(colors: TestClient) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x; charset=klingon"}
+    assert colors.post("/segment", content=FILE + END, headers=headers).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def impatient(colors: TestClient) -> Iterator[tuple[str, int]]:
+    """The application on a real socket, waiting for a body no longer than an instant."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(uploads, "PAUSE_S", 0.3)
+        with serving(colors.app) as address:  # type: ignore[arg-type]
+            yield address
+
+
+@pytest.fixture
+def line(impatient: tuple[str, int]) -> Iterator[Line]:
+    """A connection to it."""
+    line = Line(impatient)
+    yield line
+    line.close()
+
+
+def test_a_body_that_stalls_is_408_and_the_connection_ends(line: Line) -> None:
+    line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE[:50])
+    status, headers, body = line.response()
+    assert_problem(httpx.Response(status, headers=headers, content=body), 408, "no data", limit=0.3)
+    assert headers["connection"] == "close"
+    assert line.is_closed()
+
+
+def test_a_body_that_never_begins_is_408(line: Line) -> None:
+    line.send(head("Transfer-Encoding: chunked"))
+    assert line.response()[0] == 408
+
+
+def test_a_body_that_drips_is_408_though_it_never_pauses(line: Line) -> None:
+    line.send(head("Content-Length: 10000"))
+    done = threading.Event()
+
+    def drip() -> None:
+        with suppress(OSError):  # the other side may hang up first
+            while not done.is_set():
+                line.send(b".")
+                time.sleep(0.05)
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    try:
+        status, headers, body = line.response()
+    finally:
+        done.set()
+        dripping.join()
+    problem = httpx.Response(status, headers=headers, content=body)
+    assert_problem(problem, 408, "less than 16384 bytes a second", limit=uploads.SLOWEST_BYTES_PER_S)
+
+
+def test_a_form_that_stalls_is_408(line: Line) -> None:
+    content = head("Content-Length: 5000").replace(b"application/octet-stream", b"multipart/form-data; boundary=x")
+    line.send(content + FILE[:100])
+    assert line.response()[0] == 408
+
+
+def test_a_whole_body_in_small_pieces_is_taken_and_the_connection_stays(line: Line) -> None:
+    for _ in range(2):
+        line.send(head("Transfer-Encoding: chunked") + chunked(IMAGE, 7))
+        assert line.response()[0] == 200
+
+
+def test_a_client_that_goes_away_leaves_the_service_at_work(line: Line, impatient: tuple[str, int]) -> None:
+    line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE[:50])
+    line.close()
+    other = Line(impatient)
+    other.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
+    assert other.response()[0] == 200
+    other.close()
+
+
+def test_more_bytes_than_were_declared_are_not_part_of_the_image(line: Line) -> None:
+    line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE + b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
+    assert line.response()[0] == 200
+    assert line.response()[2] == b'{"status":"ok"}'
