@@ -6,7 +6,7 @@ import zlib
 
 from PIL import Image
 
-RED, GREEN, BLUE = (230, 20, 20), (20, 200, 20), (20, 20, 230)
+RED, GREEN, BLUE = (230, 20, 20), (20, 230, 20), (20, 20, 230)
 ORIENTATION = 0x0112  # EXIF tag
 UPRIGHT_TO_STORED = {  # EXIF orientation -> how a camera held that way stores an upright picture
     1: None,

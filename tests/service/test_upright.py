@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence
 
 from service.geometry import UnsupportedPixels, upright_rgb
-from tests.service.pictures import chunk, encoded, exif, flag, opened, oriented, png, stored
+from tests.service.pictures import GREEN, RED, chunk, encoded, exif, flag, opened, oriented, png, stored
 
 LOSSLESS = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}}
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, on damaged EXIF
@@ -185,7 +185,7 @@ def test_cmyk_jpeg_keeps_its_colors() -> None:
     content = encoded(flag().convert("CMYK"), "JPEG", quality=95)
     assert opened(content).mode == "CMYK"
     middle = pixels_of(content)[8, [16, 80]]
-    assert np.allclose(middle, [(230, 20, 20), (20, 200, 20)], atol=12)
+    assert np.allclose(middle, [RED, GREEN], atol=12)
 
 
 @pytest.mark.parametrize("mode", ["YCbCr", "CMYK", "RGBX"])
