@@ -106,9 +106,11 @@ def _scenes(scenes: Sequence[EmptyScene]) -> str:
 def _recipe(card: ModelCard) -> str:
     preset = find_preset(card.preset)
     how = preset.augmentation
+    init = f" --init {preset.continues}/best.safetensors" if preset.continues else ""
+    start = f"the weights that `{preset.continues}` gave" if preset.continues else "ImageNet weights"
     return (
-        f"`python -m training train {preset.name} --data DIR --out RUN` at commit `{card.training_commit[:12]}`: "
-        f"from ImageNet weights, {preset.epochs} epochs of {preset.batch} crops of {how.crop} px "
+        f"`python -m training train {preset.name} --data DIR --out RUN{init}` at commit `{card.training_commit[:12]}`: "
+        f"from {start}, {preset.epochs} epochs of {preset.batch} crops of {how.crop} px "
         f"(scaled {how.scale[0]:g} to {how.scale[1]:g} times, mirrored, brightness, contrast and saturation varied by "
         f"{how.jitter:.0%}), AdamW with weight decay {preset.weight_decay:g}, learning rate {preset.learning_rate:g} "
         f"for the backbone and {preset.head_learning_rate:g} for the score layers, {preset.warmup_epochs:g} epochs of "

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from service.metrics import VOID
 from training.checkpoint import fill
+from training.errors import InputError
+from training.machine import training_device
 from training.networks import NETWORKS
 from training.networks.fcn import FCN
 from training.presets import Preset
@@ -33,16 +35,18 @@ class Learner:
     def create(cls, preset: Preset, classes: int, init: Path | None) -> Self:
         """A network before its first step: with the backbone's ImageNet weights, or with those of the file `init`.
 
-        Raises InputError if the file does not fit the network.
+        Raises InputError if the file does not fit the network, or if there is none and the preset continues another.
         """
+        if init is None and preset.continues is not None:
+            raise InputError(f"{preset.name} continues {preset.continues}: give its weights with --init")
         torch.manual_seed(preset.seed)
         network = NETWORKS[preset.architecture](classes)
         if init is None:
             network.backbone.load_imagenet()
         else:
             fill(network, init)
-        # A third faster than NCHW for depthwise layers.
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Channels last: a third faster than NCHW for depthwise layers.
+        network.to(training_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = [
             {"params": [p for p in module.parameters() if (p.dim() > 1) == decayed], "peak": peak, "weight_decay": decay}
             for module, peak in ((network.backbone, preset.learning_rate), (network.scores, preset.head_learning_rate))
@@ -58,14 +62,17 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         self.network.train()
-        scores = self.network(pixels.float().contiguous(memory_format=torch.channels_last))
-        loss = pixel_loss(scores, labels.long())
+        device = next(self.network.parameters()).device
+        pixels = pixels.to(device, torch.float32, memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):  # few CPUs gain from bf16
+            scores = self.network(pixels)
+        loss = pixel_loss(scores.float(), labels.to(device, torch.int64))
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.step += 1
         self._average()
-        self.losses.append(loss.detach())
+        self.losses.append(loss.detach().cpu())
         return self.losses[-1]
 
     @torch.no_grad()

@@ -5,12 +5,19 @@ import platform
 import subprocess
 from pathlib import Path
 
+import torch
+
 
 def current_commit() -> str:
     """The commit of the code that runs, or "unknown" outside a checkout."""
     where = Path(__file__).parent
     answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=False)
     return answer.stdout.strip() or "unknown"
+
+
+def training_device() -> torch.device:
+    """The GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def keep_freed_memory() -> None:

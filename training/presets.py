@@ -1,6 +1,6 @@
 """Presets are data: everything a run depends on, frozen into its folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from training.data.augment import Augmentation
 from training.errors import InputError
@@ -24,6 +24,7 @@ class Preset:
     weight_decay: float  # AdamW's, decoupled; none on biases and normalisation
     averaging: float  # decay per step of the exponential moving average of the weights, which is what is shipped
     seed: int = 0
+    continues: str | None = None  # preset whose weights it starts from, given as --init; null: ImageNet's
 
 
 _ANIMALS = Preset(
@@ -42,7 +43,21 @@ _ANIMALS = Preset(
     averaging=0.998,
 )
 
-PRESETS = {preset.name: preset for preset in (_ANIMALS,)}
+# Whole photos instead of crops, gently: the last steps see what the service sees.
+_ANIMALS_WHOLE = replace(
+    _ANIMALS,
+    name="animals-fcn8s-lite0-whole",
+    augmentation=Augmentation(crop=448, scale=(0.6, 1.5)),
+    epochs=2,
+    batch=8,
+    learning_rate=1.5e-4,
+    head_learning_rate=7.5e-4,
+    warmup_epochs=0.1,
+    seed=1,
+    continues=_ANIMALS.name,
+)
+
+PRESETS = {preset.name: preset for preset in (_ANIMALS, _ANIMALS_WHOLE)}
 
 
 def find_preset(name: str) -> Preset:
