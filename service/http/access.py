@@ -18,7 +18,7 @@ def require_key(keys: tuple[str, ...]) -> Callable[[Request], Awaitable[None]]:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         given = token if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
         # Every key is compared, each in constant time, so that the time taken tells nothing.
-        matches = [hmac.compare_digest(given.encode(), key.encode()) for key in keys]
+        matches = [hmac.compare_digest(given.encode("latin-1"), key.encode()) for key in keys]
         if keys and not any(matches):
             raise Problem(401, "a valid API key is needed", headers={"WWW-Authenticate": "Bearer"})
 

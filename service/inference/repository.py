@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.contract import Precision
+from service.inference.device import DeviceUnavailable
 from service.inference.model import InvalidModel, Model
 from service.settings import Device
 
@@ -43,6 +44,8 @@ class Repository:
                 continue
             variants[model.card.precision] = model
             log.info("serving %s (%s) on %s", model.card.name, model.card.precision, model.device)
+        if device == "cuda" and not models:
+            raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but {folder} has no model that could show CUDA in use")
         return cls(models)
 
     def get(self, name: str, precision: Precision | None = None) -> Model:

@@ -14,7 +14,7 @@ from service.http.problems import MEDIA_TYPE
 
 def assert_problem(response: httpx.Response, status: int, *said: str, limit: float | None = None) -> None:
     """The answer is an RFC 9457 problem of that status, and its detail says what it should."""
-    assert response.status_code == status, response.text
+    assert response.status_code == status, response.text[:300]
     assert response.headers["content-type"] == MEDIA_TYPE
     problem = response.json()
     assert problem["type"] == "about:blank"
@@ -49,7 +49,7 @@ def post(client: TestClient | httpx.Client, content: bytes, **query: str | int |
 def mask_of(client: TestClient | httpx.Client, content: bytes, **query: str | int | float) -> NDArray[np.uint8]:
     """The labels that the service gives an image."""
     response = post(client, content, format="mask", **query)
-    assert response.status_code == 200, response.text
+    assert response.status_code == 200, response.text[:300]
     return labels_of(response.content)
 
 

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from functools import cache
 
 from PIL import Image
 
@@ -88,6 +89,7 @@ def png(
     return PNG_SIGNATURE + header + before + pixels + after + chunk(b"IEND", b"")
 
 
+@cache
 def huge_png() -> bytes:
     """20 KB that claim, and hold, 169 megapixels."""
     return png((13_000, 13_000), depth=1, color_type=0)
@@ -127,7 +129,8 @@ def _tag_bytes(kind: int, values: list[int] | bytes) -> int:
     return len(values) * (1 if isinstance(values, bytes) else struct.calcsize(TIFF_TYPES[kind]))
 
 
-def tile_bomb(side: int = 16_384) -> bytes:
+@cache
+def tile_bomb(side: int) -> bytes:
     """A TIFF of 8x8 pixels, cut out of one compressed tile of `side` x `side`."""
     deflate = zlib.compressobj(9)
     data = b"".join(deflate.compress(bytes(side * 3)) for _ in range(side)) + deflate.flush()

@@ -201,9 +201,9 @@ def test_a_side_may_be_as_long_as_a_jpeg_can_be(size: tuple[int, int]) -> None:
 
 
 BOMBS = {
-    "zTXt": chunk(b"zTXt", b"bomb\0\0" + zlib.compress(bytes(100_000_000))),
-    "iTXt": chunk(b"iTXt", b"bomb\0\1\0\0\0" + zlib.compress(bytes(100_000_000))),
-    "iCCP": chunk(b"iCCP", b"bomb\0\0" + zlib.compress(bytes(100_000_000))),
+    "zTXt": chunk(b"zTXt", b"bomb\0\0" + zlib.compress(bytes(20_000_000))),
+    "iTXt": chunk(b"iTXt", b"bomb\0\1\0\0\0" + zlib.compress(bytes(20_000_000))),
+    "iCCP": chunk(b"iCCP", b"bomb\0\0" + zlib.compress(bytes(20_000_000))),
 }
 
 
@@ -216,7 +216,7 @@ def test_a_compressed_bomb_in_metadata_does_not_go_off(name: str, place: str) ->
         decode(open_image(io.BytesIO(content), LIMIT))
     except BrokenImage:
         return
-    assert all(len(value) < 10_000_000 for value in image.info.values() if isinstance(value, str | bytes))
+    assert all(len(value) < 2_000_000 for value in image.info.values() if isinstance(value, str | bytes))
 
 
 ABSURD = {

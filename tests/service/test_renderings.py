@@ -1,0 +1,56 @@
+"""Renderings of results that no small model gives."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.contract import ModelCard
+from service.results.areas import Segmentation
+from service.results.renderings import CLASSES_HEADER, ModelInfo, Outcome, render_mask, render_overlay
+from tests.service.answers import labels_of
+from tests.service.pictures import opened
+from tests.service.tiny_models import card
+
+
+def outcome(classes: int, labels: np.ndarray[tuple[int, int], np.dtype[np.uint8]], pixels: tuple[int, ...]) -> Outcome:
+    """A result of a model with many classes."""
+    entries = [{"id": n, "name": f"Klasse «{n}»", "color": f"#{n:02x}{255 - n:02x}80"} for n in range(classes)]
+    confidence = tuple(0.5 if count else None for count in pixels)
+    return Outcome(
+        card=ModelCard.model_validate(card(classes=entries)),
+        model=ModelInfo(name="many", sha256="0" * 64, device="cpu", precision="fp32"),
+        image=Image.new("RGB", labels.shape[::-1]),
+        orientation=1,
+        segmentation=Segmentation(labels, pixels, confidence),
+        opacity=1.0,
+        decode_ms=0,
+        queue_ms=0,
+        infer_ms=0,
+    )
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3, 4, 5, 16, 17, 255])
+def test_pixel_values_are_class_ids_however_many_there_are(classes: int) -> None:
+    labels = np.arange(classes, dtype=np.uint8)[None]
+    content = render_mask(outcome(classes, labels, (1,) * classes)).body
+    assert (labels_of(content) == labels).all()
+    legend = json.loads(opened(content).info["segmentation"])
+    assert [entry["name"] for entry in legend["classes"]] == [f"Klasse «{n}»" for n in range(classes)]
+    painted = np.asarray(opened(content).convert("RGB"))[0]
+    assert painted.tolist() == [[n, 255 - n, 128] for n in range(classes)]
+
+
+def test_a_header_above_4_kb_is_left_out() -> None:
+    labels = np.arange(255, dtype=np.uint8)[None]
+    within = render_mask(outcome(255, labels, (1000,) * 255)).headers[CLASSES_HEADER]
+    assert len(within) <= 4096
+    assert within.isascii()
+    assert len(json.loads(within)) == 255
+    assert CLASSES_HEADER not in render_mask(outcome(255, labels, (10**12,) * 255)).headers
+
+
+def test_an_overlay_can_be_as_long_as_a_jpeg_can() -> None:
+    labels = np.zeros((1, 65_500), np.uint8)
+    assert opened(render_overlay(outcome(1, labels, (65_500,))).body).size == (65_500, 1)
