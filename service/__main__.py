@@ -13,8 +13,10 @@ def main() -> int:
 
     from service.app import create_app
     from service.inference.device import DeviceUnavailable
+    from service.memory import return_freed_memory
     from service.settings import Settings
 
+    return_freed_memory()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = Settings()

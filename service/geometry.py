@@ -6,6 +6,7 @@ that come back are enlarged bilinearly to the upright image's own size, and only
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,13 +165,14 @@ def enlarge(
             low = fresh[:, :, columns.low]
             low += (fresh[:, :, columns.high] - low) * columns.weight
             wide, wide_from, wide_to = np.concatenate([kept, low]), first, last
-        out = strip[: bottom - top]
-        for row in range(top, bottom):
-            base, target = wide[rows.low[row] - wide_from], out[row - top]
-            np.subtract(wide[rows.high[row] - wide_from], base, out=target)
-            target *= rows.weight[row]
-            target += base
-        yield top, out
+        bands = [top, *(top + 1 + np.flatnonzero(np.diff(rows.low[top:bottom]))), bottom]
+        for start, end in pairwise(bands):  # rows of one band lie between the same two rows of scores
+            base = wide[rows.low[start] - wide_from]
+            step = wide[rows.high[start] - wide_from] - base
+            band = strip[start - top : end - top]
+            np.multiply(step, rows.weight[start:end, None, None], out=band)
+            band += base
+        yield top, strip[: bottom - top]
 
 
 def label_strip(strip: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -182,7 +184,9 @@ def label_strip(strip: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[
     labels = np.zeros(best.shape, np.uint8)
     for class_id in range(1, strip.shape[1]):
         challenger = strip[:, class_id]
-        np.putmask(labels, challenger > best, class_id)
+        won = (challenger > best).view(np.uint8)
+        won *= np.uint8(class_id)
+        np.maximum(labels, won, out=labels)  # ids only rise, so the larger one is the later winner
         np.maximum(best, challenger, out=best)
     return labels, best
 

@@ -33,9 +33,9 @@ def segment(
     for top, strip in enlarge(scores, working, user, output_stride):
         won, best = label_strip(strip)
         labels[top : top + len(won)] = won
-        probability = _winning_probability(strip, best)
-        pixels += np.bincount(won.ravel(), minlength=classes)
-        certainty += np.bincount(won.ravel(), weights=probability.ravel(), minlength=classes)
+        winners = won.ravel().astype(np.intp)  # what bincount would convert to, twice
+        pixels += np.bincount(winners, minlength=classes)
+        certainty += np.bincount(winners, weights=_winning_probability(strip, best).ravel(), minlength=classes)
     confidence = tuple(float(c / n) if n else None for c, n in zip(certainty, pixels, strict=True))
     return Segmentation(labels, tuple(int(n) for n in pixels), confidence)
 
