@@ -1,0 +1,98 @@
+"""Imports go one way: HTTP, results, inference, imaging, ground; and training sees the ground alone."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service_process import ROOT
+
+GROUND = ("contract", "geometry", "memory", "metrics", "settings")
+LAYERS = ("service.imaging", "service.inference", "service.results", "service.pipeline", "service.http", "service.app")
+SOURCES = sorted((ROOT / "service").rglob("*.py"))
+
+
+def imports_of(path: Path) -> set[str]:
+    """Dotted names of the modules that a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def name_of(path: Path) -> str:
+    """Dotted name of a file's module."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def layer_of(module: str) -> int:
+    """How high a module of the service stands: 0 is the ground."""
+    for level, layer in enumerate(LAYERS, 1):
+        if module == layer or module.startswith(layer + "."):
+            return level
+    assert module.split(".")[1] in {*GROUND, "__main__"}, f"{module} belongs to no layer"
+    return len(LAYERS) + 1 if module == "service.__main__" else 0
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.stat().st_size], ids=name_of)
+def test_a_module_imports_nothing_from_above_it(path: Path) -> None:
+    own = layer_of(name_of(path))
+    for name in imports_of(path):
+        if name.startswith("service."):
+            assert layer_of(name) <= own, f"{name_of(path)} imports {name}"
+
+
+def test_training_sees_only_the_contract_geometry_and_metrics_of_the_service() -> None:
+    allowed = ("service.contract.", "service.geometry.", "service.metrics.")
+    for path in (ROOT / "training").rglob("*.py"):
+        for name in imports_of(path):
+            assert not name.startswith("service") or name.startswith(allowed), f"{name_of(path)} imports {name}"
+
+
+def test_the_service_never_imports_torch_or_training() -> None:
+    for path in SOURCES:
+        assert not {name.split(".")[0] for name in imports_of(path)} & {"torch", "training", "onnx", "matplotlib", "tests"}
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Top-level modules in a fresh interpreter after a statement."""
+    program = f"import sys, json; {statement}; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(json.loads(ended.stdout))
+
+
+@pytest.mark.parametrize("module", GROUND)
+def test_the_ground_needs_no_server_and_no_runtime(module: str) -> None:
+    assert not loaded_after(f"import service.{module}") & {
+        "fastapi",
+        "starlette",
+        "onnxruntime",
+        "uvicorn",
+        "torch",
+        "training",
+    }
+
+
+def test_the_whole_service_runs_without_torch() -> None:
+    loaded = loaded_after("import service.app, service.__main__; from service.settings import Settings")
+    assert {"fastapi", "onnxruntime"} <= loaded
+    assert not loaded & {"torch", "training", "onnx", "matplotlib", "cv2", "skimage", "scipy"}
+
+
+def test_imports_have_no_side_effects_to_speak_of(tmp_path: Path) -> None:
+    program = "import threading, service.app; assert threading.active_count() == 1; assert not __import__('os').listdir('.')"
+    environment = {"PYTHONPATH": str(ROOT), "ORT_DISABLE_TELEMETRY": "1", "HOME": str(tmp_path.parent)}
+    command = [sys.executable, "-B", "-c", program]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_no_file_of_the_service_is_longer_than_300_lines() -> None:
+    assert all(len(path.read_text().splitlines()) <= 300 for path in SOURCES)

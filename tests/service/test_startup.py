@@ -1,0 +1,110 @@
+"""Starting, stopping, and being several: with real processes where it takes one."""
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.answers import assert_problem, mask_in, mask_of, post
+from tests.service.conftest import MakeClient
+from tests.service.pictures import encoded, flag
+from tests.service.tiny_models import write_model
+from tests.service_process import ROOT, Server, start_server, stop_server
+
+PHOTOS = ROOT / "service" / "static" / "samples"
+
+
+def started(**settings: str) -> subprocess.CompletedProcess[str]:
+    """`python -m service` with settings under which it should end at once."""
+    environment = os.environ | {f"SEGMENT_{name}": value for name, value in settings.items()}
+    command = [sys.executable, "-m", "service"]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_cuda_is_refused_with_a_reason_where_there_is_none(colors_folder: Path) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    ended = started(DEVICE="cuda", MODELS_DIR=str(colors_folder))
+    assert ended.returncode == 2
+    assert "cannot start: SEGMENT_DEVICE=cuda" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("PORT", "http"), ("DEVICE", "tpu"), ("MAX_PIXELS", "0")])
+def test_a_bad_setting_is_refused_by_name(name: str, value: str) -> None:
+    ended = started(**{name: value})
+    assert ended.returncode == 2
+    assert "cannot start" in ended.stderr
+    assert name.lower() in ended.stderr.lower()
+    assert "Traceback" not in ended.stderr
+
+
+def admitted(client: httpx.Client) -> float:
+    """Megapixels that the server has accepted and not finished."""
+    lines = client.get("/metrics").text.splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("segment_admitted_megapixels "))
+
+
+def test_sigterm_lets_accepted_requests_finish(colors_folder: Path) -> None:
+    image, megapixels, count = encoded(flag(1920, 1920)), 1.920**2, 12
+    server = start_server(quiet=True, MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors")
+    with httpx.Client(base_url=server.url, timeout=120) as client, ThreadPoolExecutor(count) as pool:
+        futures = [pool.submit(post, client, image, resolution="native", format="mask") for _ in range(count)]
+        finished = 0
+        while finished + round(admitted(client) / megapixels) < count:  # until every one of them has been accepted
+            finished = sum(future.done() for future in futures)
+        server.process.send_signal(signal.SIGTERM)
+        assert finished < count
+        assert [future.result().status_code for future in futures] == [200] * count
+    server.process.wait(timeout=60)
+
+
+def test_a_stopped_server_takes_no_more_requests(colors_folder: Path) -> None:
+    server = start_server(quiet=True, MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors")
+    stop_server(server)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(server.url + "/livez")
+
+
+def test_a_server_started_without_a_model_is_alive_and_not_ready(tmp_path: Path) -> None:
+    environment = os.environ | {"SEGMENT_PORT": "0", "SEGMENT_MODELS_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "service"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        running = next(line for line in process.stderr if "running on" in line)
+        url = running.partition("running on ")[2].split()[0]
+        assert httpx.get(url + "/livez").status_code == 200
+        assert_problem(httpx.get(url + "/readyz"), 503)
+        process.terminate()
+
+
+def test_requests_at_once_get_the_answers_that_they_get_one_by_one(server: Server) -> None:
+    cat, astronaut = ((PHOTOS / name).read_bytes() for name in ("cat.jpg", "astronaut.jpg"))
+    bodies = [cat, astronaut, encoded(flag(300, 200)), encoded(flag(7, 400)), encoded(flag(), "WEBP"), encoded(flag(), "TIFF")]
+    with httpx.Client(base_url=server.url, timeout=120) as client:
+        expected = [post(client, body).json() for body in bodies]
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda body: post(client, body).json(), 3 * bodies))
+    for answer, right in zip(found, 3 * expected, strict=True):
+        assert (mask_in(answer) == mask_in(right)).all()
+        assert answer["classes"] == right["classes"]
+        assert answer["image"] == right["image"]
+
+
+def test_two_applications_in_one_process_share_nothing(make_client: MakeClient, tmp_path: Path) -> None:
+    write_model(tmp_path, name="other")
+    first = make_client(max_upload_bytes=100_000)
+    second = make_client(models_dir=tmp_path, default_model="other", max_upload_bytes=10, api_keys=("key",))
+    assert (mask_of(first, encoded(flag())) < 3).all()
+    assert_problem(second.post("/segment", content=encoded(flag()), headers={"X-API-Key": "key"}), 413, limit=10)
+    assert_problem(post(second, b""), 401)
+    assert [entry["name"] for entry in first.get("/models").json()["models"]] == ["colors"]
+    assert 'status="413"' not in first.get("/metrics").text
+    assert 'status="200"' not in [line for line in second.get("/metrics").text.splitlines() if '"/segment"' in line]
