@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from contextlib import suppress
 
 
 def main() -> int:
@@ -14,6 +15,7 @@ def main() -> int:
     from service.app import create_app
     from service.inference.device import DeviceUnavailable
     from service.memory import return_freed_memory
+    from service.server import DrainingServer
     from service.settings import Settings
 
     return_freed_memory()
@@ -24,7 +26,11 @@ def main() -> int:
     except (ValidationError, DeviceUnavailable) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 2
-    uvicorn.run(app, host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=60)
+    config = uvicorn.Config(
+        app, host=settings.host, port=settings.port, http="httptools", log_config=None, timeout_graceful_shutdown=60
+    )
+    with suppress(KeyboardInterrupt):  # which Uvicorn raises again after it has stopped
+        DrainingServer(config).run()
     return 0
 
 

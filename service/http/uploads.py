@@ -1,6 +1,7 @@
 """Taking in a request's body: bounded in bytes and in time, spooled to the disk beyond one megabyte."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from tempfile import SpooledTemporaryFile
@@ -57,7 +58,8 @@ def too_large(max_bytes: int) -> Problem:
 async def uploaded_image(request: Request, max_bytes: int) -> AsyncIterator[BinaryIO]:
     """The image of a request, as a file that is closed afterwards: multipart field `file`, or the raw body.
 
-    Raises Problem: 400 for an empty or malformed body, 408, 413, 415 for another content type, 422 without the field.
+    Raises Problem: 400 for an empty or malformed body, 408, 413, 415 for another content type, 422 without the field,
+    503 while the temporary folder is full.
     """
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > max_bytes:
@@ -81,5 +83,9 @@ async def uploaded_image(request: Request, max_bytes: int) -> AsyncIterator[Bina
             raise Problem(415, f"send multipart/form-data, image/* or application/octet-stream, not {kind}")
     except ClientDisconnect as error:
         raise Problem(400, "the client went away before the whole body had come") from error
+    except OSError as error:  # ENOSPC: other uploads fill the temporary folder
+        if error.errno != errno.ENOSPC:
+            raise
+        raise Problem(503, "no room for the upload just now", headers={"Retry-After": "10"}) from error
     except HTTPException as error:  # Starlette's multipart parser
         raise Problem(400, f"malformed form: {error.detail}") from error

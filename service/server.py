@@ -1,0 +1,53 @@
+"""Uvicorn, but for its end: every request that has reached this machine is answered before the service stops."""
+
+import asyncio
+import os
+import socket
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+SETTLE_S = 0.5  # for the event loop to read what open connections have sent already
+
+
+class DrainingServer(uvicorn.Server):
+    """Stops without losing a request.
+
+    Uvicorn closes its listening socket, whereupon the kernel resets every connection that waits in its queue, and then
+    closes each open connection whose request it has not read yet. Here the queue is emptied first, and what
+    has been sent is read; every answer meanwhile tells its client that the connection ends.
+    """
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take in what has been sent, then stop as Uvicorn does, which waits for the answers."""
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+        for connection in self.server_state.connections:
+            if isinstance(connection, HttpToolsProtocol) and connection.cycle is not None:
+                connection.cycle.keep_alive = False  # its request was given the headers of before
+        # A duplicate keeps the queue alive while the event loop lets go of the listening socket.
+        listeners = [socket.socket(fileno=os.dup(held.fileno())) for server in self.servers for held in server.sockets]
+        for server in self.servers:
+            server.close()
+        waiting: list[socket.socket] = []
+        for listener in listeners:
+            with listener:
+                waiting += _accept_all(listener)
+        for accepted in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, accepted)
+        await asyncio.sleep(SETTLE_S)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        """As Uvicorn makes it for a connection that the event loop accepts."""
+        return HttpToolsProtocol(self.config, self.server_state, self.lifespan.state)
+
+
+def _accept_all(listener: socket.socket) -> list[socket.socket]:
+    """Every connection that waits in the queue."""
+    listener.setblocking(False)
+    accepted: list[socket.socket] = []
+    while True:
+        try:
+            accepted.append(listener.accept()[0])
+        except OSError:  # BlockingIOError: the queue is empty; or no more can be taken
+            return accepted
