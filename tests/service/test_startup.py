@@ -53,7 +53,7 @@ def admitted(client: httpx.Client) -> float:
 
 
 def test_sigterm_lets_accepted_requests_finish(colors_folder: Path) -> None:
-    image, megapixels, count = encoded(flag(1920, 1920)), 1.920**2, 12
+    image, megapixels, count = encoded(flag(1920, 1920)), 1.920**2, 6
     server = start_server(quiet=True, MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors")
     with httpx.Client(base_url=server.url, timeout=120) as client, ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(post, client, image, resolution="native", format="mask") for _ in range(count)]

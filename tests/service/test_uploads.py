@@ -1,5 +1,6 @@
 """How a body may arrive: raw or as a form, whole or broken, fast or slow."""
 
+import errno
 import threading
 import time
 from collections.abc import Iterator
@@ -120,6 +121,19 @@ def test_a_form_without_a_usable_boundary_is_refused(parameters: str, colors: Te
 def test_an_unknown_charset_of_a_form_does_no_harm(colors: TestClient) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x; charset=klingon"}
     assert colors.post("/segment", content=FILE + END, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_without_room_for_an_upload_the_answer_is_503_and_when_to_come_again(
+    form: bool, colors: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("starlette.datastructures.UploadFile.write", full)
+    response = colors.post("/segment", files={"file": IMAGE}) if form else post(colors, IMAGE)
+    assert_problem(response, 503, "no room")
+    assert int(response.headers["retry-after"]) >= 1
 
 
 @pytest.fixture(scope="module")
