@@ -9,7 +9,6 @@ from contextlib import suppress
 def main() -> int:
     """Start the service; returns the exit status."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported, so before the imports below
-    import uvicorn
     from pydantic import ValidationError
 
     from service.app import create_app
@@ -26,11 +25,8 @@ def main() -> int:
     except (ValidationError, DeviceUnavailable) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 2
-    config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, http="httptools", log_config=None, timeout_graceful_shutdown=60
-    )
     with suppress(KeyboardInterrupt):  # which Uvicorn raises again after it has stopped
-        DrainingServer(config).run()
+        DrainingServer(app, settings.host, settings.port).run()
     return 0
 
 

@@ -1,5 +1,6 @@
 """The application. This is the one place where its parts are wired."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from service.inference.repository import Repository
 from service.results.renderings import CLASSES_HEADER
 from service.settings import Settings
 
+log = logging.getLogger(__name__)
+
 STATIC = Path(__file__).parent / "static"
 CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"
 
@@ -32,6 +35,8 @@ def create_app(settings: Settings) -> FastAPI:
     Raises DeviceUnavailable if `settings.device` is "cuda" and CUDA is not really in use.
     """
     repository = Repository.load(settings.models_dir, settings.device)
+    if settings.default_model not in repository.models:
+        log.warning("the default model %r is not in %s", settings.default_model, settings.models_dir.resolve())
     engine = Engine(usable_cpus(), settings.queue_megapixels)
     telemetry = Telemetry(engine)
 
@@ -47,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
     )
+    app.state.draining = False  # DrainingServer raises it
     keyed = [Depends(require_key(settings.api_keys))]
     app.include_router(segment_router(settings, repository, engine, telemetry), dependencies=keyed)
     app.include_router(catalogue_router(repository, settings.default_model), dependencies=keyed)

@@ -17,7 +17,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)  # keys of a later version are ignored
 
 
 class ClassInfo(_Frozen):

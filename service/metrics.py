@@ -34,7 +34,7 @@ class ConfusionMatrix:
         """
         if truth.shape != estimate.shape:
             raise ValueError(f"label maps differ in shape: {truth.shape} and {estimate.shape}")
-        # One histogram over the 16-bit code (truth, estimate): no pixel is copied to a wider type than that.
+        # One histogram over the 16-bit code (truth, estimate) counts every pair in a single pass.
         codes = np.bincount((truth.astype(np.uint16) << 8 | estimate).ravel(), minlength=1 << 16).reshape(256, 256)
         valid = codes[: self.classes, : self.classes]
         if codes[:VOID].sum() != valid.sum():

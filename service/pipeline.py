@@ -11,6 +11,8 @@ from service.inference.model import Model
 from service.results.areas import segment
 from service.results.renderings import RENDERINGS, Format, ModelInfo, Outcome, Rendered
 
+MAX_WORKING_MEGAPIXELS = 4.0  # until images are tiled, a run's memory grows with its working size: 200 MB a megapixel
+
 Resolution = Literal["model", "native"] | int
 
 

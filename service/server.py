@@ -5,8 +5,10 @@ import os
 import socket
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+DRAIN_S = 60  # longest wait for answers that are under way
 SETTLE_S = 0.5  # for the event loop to read what open connections have sent already
 
 
@@ -18,8 +20,15 @@ class DrainingServer(uvicorn.Server):
     has been sent is read; every answer meanwhile tells its client that the connection ends.
     """
 
+    def __init__(self, app: FastAPI, host: str, port: int) -> None:
+        super().__init__(
+            uvicorn.Config(app, host=host, port=port, http="httptools", log_config=None, timeout_graceful_shutdown=DRAIN_S)
+        )
+        self._app = app
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take in what has been sent, then stop as Uvicorn does, which waits for the answers."""
+        self._app.state.draining = True
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         for connection in self.server_state.connections:
             if isinstance(connection, HttpToolsProtocol) and connection.cycle is not None:

@@ -9,7 +9,7 @@ from training.data.datasets import DATASETS, Reader
 from training.evaluate import Segmenter
 from training.onnx_model import load_onnx
 from training.pictures import Example, examine, panel
-from training.presets import find_preset
+from training.presets import Preset, find_preset
 from training.run_folder import write_atomically
 
 WORST, SPREAD = 8, 12  # images of the panel
@@ -104,18 +104,28 @@ def _scenes(scenes: Sequence[EmptyScene]) -> str:
 
 
 def _recipe(card: ModelCard) -> str:
-    preset = find_preset(card.preset)
-    how = preset.augmentation
-    init = f" --init {preset.continues}/best.safetensors" if preset.continues else ""
-    start = f"the weights that `{preset.continues}` gave" if preset.continues else "ImageNet weights"
+    """One numbered step per preset, the first one first."""
+    presets = [find_preset(card.preset)]
+    while presets[0].continues is not None:
+        presets.insert(0, find_preset(presets[0].continues))
+    steps = "\n".join(f"{number}. {_step(preset)}" for number, preset in enumerate(presets, 1))
     return (
-        f"`python -m training train {preset.name} --data DIR --out RUN{init}` at commit `{card.training_commit[:12]}`: "
+        f"{steps}\n\nThe last step ran at commit `{card.training_commit[:12]}`. Shipped is the exponential moving average "
+        "of the weights, of the epoch with the best validation mean IoU."
+    )
+
+
+def _step(preset: Preset) -> str:
+    how = preset.augmentation
+    init = f" --init runs/{preset.continues}/best.safetensors" if preset.continues else ""
+    start = "those weights" if preset.continues else "ImageNet weights"
+    return (
+        f"`python -m training train {preset.name} --data DIR --out runs/{preset.name}{init}`: "
         f"from {start}, {preset.epochs} epochs of {preset.batch} crops of {how.crop} px "
-        f"(scaled {how.scale[0]:g} to {how.scale[1]:g} times, mirrored, brightness, contrast and saturation varied by "
+        f"a step (scaled {how.scale[0]:g} to {how.scale[1]:g} times, mirrored, brightness, contrast and saturation varied by "
         f"{how.jitter:.0%}), AdamW with weight decay {preset.weight_decay:g}, learning rate {preset.learning_rate:g} "
         f"for the backbone and {preset.head_learning_rate:g} for the score layers, {preset.warmup_epochs:g} epochs of "
-        f"warm-up and a cosine to zero, seed {preset.seed}. Shipped is the exponential moving average of the weights "
-        f"(decay {preset.averaging:g} a step) of the epoch with the best validation mean IoU."
+        f"warm-up and a cosine to zero, seed {preset.seed}, averaging {preset.averaging:g} a step."
     )
 
 

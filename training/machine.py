@@ -9,9 +9,10 @@ import torch
 
 
 def current_commit() -> str:
-    """The commit of the code that runs, or "unknown" outside a checkout."""
+    """The commit of the code that runs, with "-dirty" if files differ from it, or "unknown" outside a checkout."""
     where = Path(__file__).parent
-    answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=False)
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    answer = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
     return answer.stdout.strip() or "unknown"
 
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from service.contract import ClassInfo
 from service.metrics import ConfusionMatrix
 from training.curves import curves
-from training.data.augment import CropDataset, ResumableSampler
+from training.data.batches import CropDataset, ResumableSampler
 from training.data.datasets import DATASETS
 from training.evaluate import evaluate, torch_segmenter
 from training.learner import Learner

@@ -2,21 +2,28 @@
 
 import hmac
 from collections.abc import Awaitable, Callable
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from service.http.problems import Problem
 
+_BEARER = HTTPBearer(auto_error=False, description="one of SEGMENT_API_KEYS, where the service has any")
+_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False)
 
-def require_key(keys: tuple[str, ...]) -> Callable[[Request], Awaitable[None]]:
+
+def require_key(keys: tuple[str, ...]) -> Callable[..., Awaitable[None]]:
     """A dependency that lets a request pass with one of `keys`, as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 
     No keys: open to all. Raises Problem 401.
     """
 
-    async def check(request: Request) -> None:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        given = token if scheme.lower() == "bearer" else request.headers.get("x-api-key", "")
+    async def check(
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+        header: Annotated[str | None, Depends(_HEADER)],
+    ) -> None:
+        given = bearer.credentials if bearer else header or ""
         # Every key is compared, each in constant time, so that the time taken tells nothing.
         matches = [hmac.compare_digest(given.encode("latin-1"), key.encode()) for key in keys]
         if keys and not any(matches):

@@ -1,7 +1,7 @@
 """GET /models: what can be asked for."""
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.contract import ModelCard, Precision
 from service.http.problems import Problem, responses
@@ -21,7 +21,7 @@ class Catalogue(BaseModel):
     """Every model, and the one used when none is named."""
 
     models: list[CatalogueEntry]
-    default: str
+    default: str | None = Field(description="null: the service names a default model that it does not have")
 
 
 def catalogue_router(repository: Repository, default_model: str) -> APIRouter:
@@ -35,7 +35,8 @@ def catalogue_router(repository: Repository, default_model: str) -> APIRouter:
 
     @router.get("", summary="All models", responses=responses(401))
     async def models() -> Catalogue:
-        return Catalogue(models=[entry(name) for name in repository.models], default=default_model)
+        default = default_model if default_model in repository.models else None
+        return Catalogue(models=[entry(name) for name in repository.models], default=default)
 
     @router.get("/{name}", summary="One model's card", responses=responses(401, 404, 422))
     async def card(name: str) -> CatalogueEntry:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
@@ -26,7 +26,9 @@ def health_router(repository: Repository, telemetry: Telemetry) -> APIRouter:
         return Status()
 
     @router.get("/readyz", summary="Can it answer?", responses=responses(503))
-    async def readyz() -> Status:
+    async def readyz(request: Request) -> Status:
+        if request.app.state.draining:
+            raise Problem(503, "the service is stopping")
         if not repository.models:
             raise Problem(503, "no model is loaded")
         return Status()

@@ -24,14 +24,14 @@ class ProblemDetails(BaseModel):
     title: str
     status: int
     detail: str
-    limit: float | None = Field(None, description="the limit that was hit, where one was")
+    limit: int | float | None = Field(None, description="the limit that was hit, where one was")
 
 
 class Problem(Exception):
     """An answer other than success."""
 
     def __init__(
-        self, status: int, detail: str, limit: float | None = None, headers: Mapping[str, str] | None = None
+        self, status: int, detail: str, limit: int | float | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(detail)
         self.details = ProblemDetails(title=HTTPStatus(status).phrase, status=status, detail=detail, limit=limit)
@@ -68,6 +68,10 @@ def install(app: FastAPI) -> None:
         faults = (f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors())
         return Problem(422, "; ".join(faults)).response()
 
+    async def out_of_memory(_: Request, error: Exception) -> JSONResponse:
+        log.error("out of memory: %s", error)
+        return Problem(503, "not enough memory just now", headers={"Retry-After": "10"}).response()
+
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         log.error("unexpected error", exc_info=error)
         return Problem(500, "an unexpected error; it has been logged").response()
@@ -75,5 +79,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(MemoryError, out_of_memory)
     app.add_exception_handler(Exception, unexpected)
     app.openapi()["components"]["schemas"][ProblemDetails.__name__] = ProblemDetails.model_json_schema()  # see `responses`

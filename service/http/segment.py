@@ -14,12 +14,9 @@ from service.http.uploads import FIELD, uploaded_image
 from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, Upload, open_image
 from service.inference.engine import DeadlineExceeded, Engine, QueueFull
 from service.inference.repository import Repository, UnknownModel
-from service.pipeline import Job, process
-from service.results.renderings import Format, SegmentAnswer
+from service.pipeline import MAX_WORKING_MEGAPIXELS, Job, process
+from service.results.renderings import CLASSES_HEADER, Format, SegmentAnswer
 from service.settings import Settings
-
-# Until images are tiled, a run's memory grows with its working size: about 200 MB a megapixel.
-MAX_WORKING_MEGAPIXELS = 4.0
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _OPENAPI: dict[str, object] = {
@@ -43,7 +40,7 @@ _SUCCESS: dict[int | str, dict[str, object]] = {
         "description": "Areas and mask; or the indexed PNG (`mask`), or a JPEG (`overlay`)",
         "model": SegmentAnswer,
         "content": {"image/png": _BINARY, "image/jpeg": _BINARY},
-        "headers": {"Segment-Classes": {"description": "with a mask: {id: pixels} as JSON", "schema": {"type": "string"}}},
+        "headers": {CLASSES_HEADER: {"description": "with a mask: {id: pixels} as JSON", "schema": {"type": "string"}}},
     }
 }
 
@@ -65,7 +62,10 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
         precision: Annotated[Precision | None, Query(description="a variant of the model; default: automatic")] = None,
         resolution: Annotated[
             Annotated[str, StringConstraints(pattern=r"^(model|native|[1-9][0-9]{0,5})$")],
-            Query(description="`model`, `native`, or pixels of the long side; images are never enlarged"),
+            Query(
+                description="`model`, `native`, or pixels of the long side; images are never enlarged. "
+                f"The network takes up to {MAX_WORKING_MEGAPIXELS:g} megapixels"
+            ),
         ] = "model",
         format: Annotated[Format | None, Query(description="overrides the Accept header")] = None,
         opacity: Annotated[float, Query(ge=0, le=1, description="of the colours, for `overlay`")] = 0.5,

@@ -65,7 +65,7 @@ def open_image(file: BinaryIO, max_pixels: int) -> Upload:
     try:
         image = Image.open(cast(BinaryIO, _Reader(file)), formats=FORMATS)
         _check(image, max_pixels)
-    except (BrokenImage, TooManyPixels, UnsupportedImage):
+    except (BrokenImage, TooManyPixels, UnsupportedImage, MemoryError):
         raise
     except Image.DecompressionBombError:  # Pillow's own limit, which it checks before we can see the size
         raise TooManyPixels(f"the image has more than {PILLOW_MAX_PIXELS} pixels", max_pixels) from None
@@ -100,6 +100,8 @@ def decode(upload: Upload) -> tuple[Image.Image, int]:
         return upright_rgb(upload.image)
     except UnsupportedPixels as error:
         raise UnsupportedImage(str(error)) from error
+    except MemoryError:
+        raise
     except Exception as error:  # as above: whatever a damaged file makes Pillow raise, it is the file's fault
         raise BrokenImage(f"the image cannot be decoded: {error}") from error
 

@@ -1,5 +1,6 @@
 """Which execution provider runs a model. What is reported is what the session says, never what was asked for."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Literal
@@ -7,6 +8,8 @@ from typing import Literal
 import onnxruntime as ort
 
 from service.settings import Device
+
+log = logging.getLogger(__name__)
 
 ReportedDevice = Literal["cpu", "cuda"]
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -47,8 +50,10 @@ def create_session(model: bytes, device: Device) -> ort.InferenceSession:
         return ort.InferenceSession(model, options, providers=[CPU])
     ort.preload_dlls()  # CUDA and cuDNN from their wheels; without it the provider falls back to the CPU silently
     session = ort.InferenceSession(model, options, providers=[(CUDA, CUDA_OPTIONS), CPU])
-    if device == "cuda" and reported_device(session) != "cuda":
-        raise DeviceUnavailable("SEGMENT_DEVICE=cuda, but ONNX Runtime could not start CUDA: see its message above")
+    if reported_device(session) != "cuda":
+        if device == "cuda":
+            raise DeviceUnavailable("SEGMENT_DEVICE=cuda, but ONNX Runtime could not start CUDA: see its message above")
+        log.warning("ONNX Runtime could not start CUDA, see its message above: this model runs on the CPU")
     return session
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-from service.inference.cancellation import Cancellation, Cancelled
+from service.inference.cancellation import Cancellation
 
 T = TypeVar("T")
 
@@ -45,7 +45,8 @@ class Engine:
     def __init__(self, workers: int, queue_megapixels: float) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="segment")
         self._capacity = queue_megapixels
-        self._megapixels_per_s = 5.0 * workers  # a first guess; measured from then on
+        self._workers = workers
+        self._megapixels_per_s = 5.0  # of one worker: a first guess, measured from then on
         self.admitted_megapixels = 0.0
 
     async def run(self, work: Callable[[Ticket], T], megapixels: float, deadline_s: float) -> T:
@@ -55,7 +56,7 @@ class Engine:
         DeadlineExceeded after `deadline_s` seconds, and whatever the work raises.
         """
         if self.admitted_megapixels > 0 and self.admitted_megapixels + megapixels > self._capacity:
-            raise QueueFull(max(1, math.ceil(self.admitted_megapixels / self._megapixels_per_s)))
+            raise QueueFull(max(1, math.ceil(self.admitted_megapixels / (self._megapixels_per_s * self._workers))))
         ticket = Ticket(Cancellation(), time.perf_counter())
         self.admitted_megapixels += megapixels
         future = self._pool.submit(self._start, work, ticket)
@@ -67,8 +68,6 @@ class Engine:
                 return await asyncio.wrap_future(future)
         except TimeoutError as error:
             raise DeadlineExceeded(f"not finished within {deadline_s:.1f} s") from error
-        except Cancelled as error:
-            raise DeadlineExceeded("called off") from error
         finally:
             ticket.cancellation.cancel()  # nothing to do when it has finished
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -79,3 +80,11 @@ def test_an_unexpected_error_is_a_500_that_says_nothing_of_its_cause(
     assert "secret" not in response.text
     assert "a secret path" in caplog.text
     assert samples(client)["segment_http_requests_total", "/segment", "500"] == 1
+
+
+def test_a_service_that_is_stopping_is_alive_and_not_ready(make_client: MakeClient) -> None:
+    client = make_client()
+    assert isinstance(client.app, FastAPI)
+    client.app.state.draining = True
+    assert client.get("/livez").status_code == 200
+    assert_problem(client.get("/readyz"), 503, "stopping")

@@ -1,17 +1,12 @@
-"""Random crops of an image and its labels, changed together; and the data set that yields them."""
+"""Random crops of an image and its labels, changed together."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch.utils.data import Dataset, Sampler
 
-from service.geometry import upright_rgb
 from service.metrics import VOID
-from training.data.datasets import Reader
 
 
 @dataclass(frozen=True)
@@ -60,46 +55,3 @@ def jitter_colors(pixels: NDArray[np.uint8], strength: float, random: np.random.
     values = ((values - grey.mean()) * contrast + grey.mean()) * brightness
     result: NDArray[np.uint8] = values.clip(0, 255).astype(np.uint8)
     return result
-
-
-class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Random crops, addressed by (epoch, index): the same address always gives the same crop."""
-
-    def __init__(self, reader: Reader, how: Augmentation, pad_value: int, seed: int) -> None:
-        self.reader, self.how, self.pad_value, self.seed = reader, how, pad_value, seed
-        self.stems = reader.stems()
-
-    def __len__(self) -> int:
-        return len(self.stems)
-
-    def __getitem__(self, address: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """((3, crop, crop) uint8, (crop, crop) uint8); raises OSError for an unreadable file."""
-        epoch, index = address
-        random = np.random.default_rng((self.seed, epoch, index))
-        stem = self.stems[index]
-        with self.reader.image(stem) as stored:
-            image, _ = upright_rgb(stored)
-        pixels, labels = random_crop(image, self.reader.labels(stem), self.how, self.pad_value, random)
-        return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(labels)
-
-
-class ResumableSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of addresses for `CropDataset` from a given step on: shuffled anew each epoch, the short last batch left out."""
-
-    def __init__(self, size: int, batch: int, epochs: int, seed: int, first_step: int) -> None:
-        if size < batch:
-            raise ValueError(f"{size} images do not fill one batch of {batch}")
-        self.size, self.batch, self.seed, self.first_step = size, batch, seed, first_step
-        self.steps_per_epoch = size // batch
-        self.steps = epochs * self.steps_per_epoch
-
-    def __len__(self) -> int:
-        return self.steps - self.first_step
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for step in range(self.first_step, self.steps):
-            epoch, position = divmod(step, self.steps_per_epoch)
-            if position == 0 or step == self.first_step:
-                order = np.random.default_rng((self.seed, epoch)).permutation(self.size)
-            chosen = order[position * self.batch : (position + 1) * self.batch]
-            yield [(epoch, int(index)) for index in chosen]

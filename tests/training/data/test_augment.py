@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.metrics import VOID
-from training.data.augment import Augmentation, CropDataset, ResumableSampler, jitter_colors, random_crop
+from training.data.augment import Augmentation, jitter_colors, random_crop
+from training.data.batches import CropDataset, ResumableSampler
 from training.data.datasets import DATASETS
 
 PAD = 7  # a value that the test images do not hold
