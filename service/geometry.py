@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-STRIP_BYTES = 1 << 19  # enlarged scores held at once: small enough to stay in a core's L2 cache
+STRIP_BYTES = 1 << 20  # enlarged scores held at once: numpy is called seldom, and the strip stays in cache
 STRIP_PIXELS = 1 << 20  # pixels converted at once
 UNSUPPORTED_MODES = {  # Pillow mode -> why
     "F": "floating-point pixels have no defined range; convert them to 8 or 16 bits",
