@@ -9,9 +9,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelCard
+from service.geometry import padded_size
 from service.inference.cancellation import Cancellation
 from service.inference.device import DeviceUnavailable, ReportedDevice, create_session, reported_device
 from service.settings import Device
+
+TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
 
 
 class InvalidModel(ValueError):
@@ -58,11 +61,13 @@ class Model:
         return result
 
     def _try_out(self, path: Path) -> None:
-        side, cells = self.card.stride, self.card.stride // self.card.output_stride
+        # At the largest ordinary size, so that the session has taken the memory it needs before it takes traffic.
+        side = min(self.card.long_side or 1, TRIAL_SIDE)
+        width, height = padded_size(side, side, self.card.stride)
         try:
-            scores = self.run(np.full((1, side, 2 * side, 3), self.card.pad_value, np.uint8), Cancellation())
+            scores = self.run(np.full((1, height, width, 3), self.card.pad_value, np.uint8), Cancellation())
         except Exception as error:  # as above
-            raise InvalidModel(f"{path}: a test image of {2 * side}x{side} does not run: {error}") from error
-        expected = (len(self.card.classes), cells, 2 * cells)
+            raise InvalidModel(f"{path}: a test image of {width}x{height} does not run: {error}") from error
+        expected = (len(self.card.classes), height // self.card.output_stride, width // self.card.output_stride)
         if scores.shape != expected or scores.dtype != np.float32 or not np.isfinite(scores).all():
             raise InvalidModel(f"{path}: scores are {scores.dtype} {scores.shape}, the card says float32 {expected}, finite")
