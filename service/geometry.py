@@ -159,8 +159,8 @@ def enlarge(
     for top in range(0, height, rows_per_strip):
         bottom = min(top + rows_per_strip, height)
         first, last = int(rows.low[top]), int(rows.high[bottom - 1]) + 1
-        if last > wide_to or first < wide_from:
-            kept = wide[first - wide_from :] if wide_from <= first < wide_to else wide[:0]
+        if last > wide_to:
+            kept = wide[first - wide_from :]
             fresh = by_row[first + len(kept) : last]
             low = fresh[:, :, columns.low]
             low += (fresh[:, :, columns.high] - low) * columns.weight

@@ -10,9 +10,9 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from service.geometry import label_map, network_input, upright_rgb, working_size
+from service.geometry import label_map, network_input, working_size
 from service.metrics import ConfusionMatrix
-from training.data.datasets import Reader
+from training.data.datasets import Reader, read_upright
 from training.networks.fcn import FCN
 from training.presets import Preset
 
@@ -54,12 +54,6 @@ def torch_scorer(network: nn.Module) -> Scorer:
 def torch_segmenter(network: FCN, preset: Preset) -> Segmenter:
     """`network` with the geometry that `preset` gives it."""
     return Segmenter(torch_scorer(network), preset.long_side, preset.pad_value, network.stride, network.output_stride)
-
-
-def read_upright(reader: Reader, stem: str) -> Image.Image:
-    """One image of a split, RGB, as a person sees it."""
-    with reader.image(stem) as stored:
-        return upright_rgb(stored)[0]
 
 
 def evaluate(segmenter: Segmenter, reader: Reader, classes: int) -> ConfusionMatrix:

@@ -10,8 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from service.contract import ClassInfo
 from service.metrics import VOID, ConfusionMatrix
-from training.data.datasets import Reader
-from training.evaluate import Segmenter, read_upright
+from training.data.datasets import Reader, read_upright
+from training.evaluate import Segmenter
 
 OPACITY = 0.6  # of a class's colour over the image
 CELL = (190, 150)  # pixels of one picture in a panel: width, height

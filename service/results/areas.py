@@ -34,8 +34,9 @@ def segment(
         won, best = label_strip(strip)
         labels[top : top + len(won)] = won
         probability = _winning_probability(strip, best).ravel()
-        for class_id in range(classes):  # three times faster than bincount, which widens its input
-            of_class = won.ravel() == class_id
+        winners = won.ravel()
+        for class_id in range(classes):  # faster than bincount, which widens its input to 64 bits
+            of_class = winners == class_id
             count = np.count_nonzero(of_class)
             pixels[class_id] += count
             if count:

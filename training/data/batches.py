@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from service.geometry import upright_rgb
 from training.data.augment import Augmentation, random_crop
-from training.data.datasets import Reader
+from training.data.datasets import Reader, read_upright
 
 
 class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -26,8 +25,7 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         epoch, index = address
         random = np.random.default_rng((self.seed, epoch, index))
         stem = self.stems[index]
-        with self.reader.image(stem) as stored:
-            image, _ = upright_rgb(stored)
+        image = read_upright(self.reader, stem)
         pixels, labels = random_crop(image, self.reader.labels(stem), self.how, self.pad_value, random)
         return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(labels)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.contract import ClassInfo
+from service.geometry import upright_rgb
 from training.data.voc import VocReader
 
 
@@ -27,6 +28,12 @@ class Reader(Protocol):
     def labels(self, stem: str) -> NDArray[np.uint8]:
         """(H, W) uint8: class ids, and `service.metrics.VOID`."""
         ...
+
+
+def read_upright(reader: Reader, stem: str) -> Image.Image:
+    """One image of a split, RGB, as a person sees it."""
+    with reader.image(stem) as stored:
+        return upright_rgb(stored)[0]
 
 
 @dataclass(frozen=True)
