@@ -48,6 +48,10 @@ class TinyBackbone(Backbone):
             features.append(x)
         return features[-len(self.strides) :]
 
+    def layers_until(self, stride: int) -> list[nn.Module]:
+        """The steps whose output is at `stride` or finer."""
+        return [step for number, step in enumerate(self.steps) if 2 ** (number + 1) <= stride]
+
     def load_imagenet(self) -> int:
         """There are no such weights: it stays as it was drawn."""
         return 0

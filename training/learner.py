@@ -45,10 +45,16 @@ class Learner:
             network.backbone.load_imagenet()
         else:
             fill(network, init)
+        if preset.frozen_stride:
+            network.backbone.freeze(preset.frozen_stride)
         # Channels last: a third faster than NCHW for depthwise layers.
         network.to(training_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = [
-            {"params": [p for p in module.parameters() if (p.dim() > 1) == decayed], "peak": peak, "weight_decay": decay}
+            {
+                "params": [p for p in module.parameters() if p.requires_grad and (p.dim() > 1) == decayed],
+                "peak": peak,
+                "weight_decay": decay,
+            }
             for module, peak in ((network.backbone, preset.learning_rate), (network.scores, preset.head_learning_rate))
             for decayed, decay in ((True, preset.weight_decay), (False, 0.0))
         ]

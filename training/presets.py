@@ -23,6 +23,7 @@ class Preset:
     warmup_epochs: float  # linear rise to the peak; then a half cosine to zero
     weight_decay: float  # AdamW's, decoupled; none on biases and normalisation
     averaging: float  # decay per step of the exponential moving average of the weights, which is what is shipped
+    frozen_stride: int = 0  # backbone layers at this stride or finer keep the weights they start with; 0: none do
     seed: int = 0
     continues: str | None = None  # preset whose weights it starts from, given as --init; null: ImageNet's
 
@@ -57,7 +58,15 @@ _ANIMALS_WHOLE = replace(
     continues=_ANIMALS.name,
 )
 
-PRESETS = {preset.name: preset for preset in (_ANIMALS, _ANIMALS_WHOLE)}
+_ANIMALS_LITE2 = replace(
+    _ANIMALS,
+    name="animals-fcn8s-lite2",
+    architecture="fcn8s-lite2",
+    epochs=16,
+    frozen_stride=4,
+)
+
+PRESETS = {preset.name: preset for preset in (_ANIMALS, _ANIMALS_WHOLE, _ANIMALS_LITE2)}
 
 
 def find_preset(name: str) -> Preset:

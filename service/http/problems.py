@@ -47,8 +47,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, object]]:
     """What OpenAPI says of the problems that a route can answer with."""
     schema = {"$ref": "#/components/schemas/ProblemDetails"}
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in statuses
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses
     }
 
 

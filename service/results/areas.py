@@ -22,9 +22,7 @@ class Segmentation:
         return tuple(count / self.labels.size for count in self.pixels)
 
 
-def segment(
-    scores: NDArray[np.float32], working: tuple[int, int], user: tuple[int, int], output_stride: int
-) -> Segmentation:
+def segment(scores: NDArray[np.float32], working: tuple[int, int], user: tuple[int, int], output_stride: int) -> Segmentation:
     """(C, h, w) scores of an image at its working size -> its segmentation at the user's size (width, height)."""
     classes = len(scores)
     labels = np.empty((user[1], user[0]), np.uint8)

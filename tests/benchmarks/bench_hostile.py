@@ -1,6 +1,6 @@
 """200 malformed, truncated or oversized bodies: what each is answered, and how fast the service is before and after.
 
-    python -m tests.benchmarks.bench_hostile
+python -m tests.benchmarks.bench_hostile
 """
 
 import collections

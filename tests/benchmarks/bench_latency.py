@@ -1,6 +1,6 @@
 """A 500x375 JPEG to JSON, one client, against the bare session run of the same input: interleaved, medians.
 
-    python -m tests.benchmarks.bench_latency
+python -m tests.benchmarks.bench_latency
 """
 
 import io

@@ -1,6 +1,6 @@
 """Memory of the service over 500 requests: long side 64 to 2,000 px, four formats, seeded.
 
-    python -m tests.benchmarks.bench_memory
+python -m tests.benchmarks.bench_memory
 """
 
 import io

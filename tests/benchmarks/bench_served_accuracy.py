@@ -1,6 +1,6 @@
 """Accuracy of the default model as served: every val image through POST /segment, beside the trainer's own evaluation.
 
-    DATA_DIR=../shared/data python -m tests.benchmarks.bench_served_accuracy
+DATA_DIR=../shared/data python -m tests.benchmarks.bench_served_accuracy
 """
 
 import io

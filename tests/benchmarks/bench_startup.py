@@ -1,6 +1,6 @@
 """From process start to ready, with the shipped models.
 
-    python -m tests.benchmarks.bench_startup
+python -m tests.benchmarks.bench_startup
 """
 
 import statistics

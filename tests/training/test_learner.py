@@ -88,3 +88,16 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "other.safetensors", TinyBackbone().state_dict(), {})
     with pytest.raises(InputError, match=r"other\.safetensors does not fit the network"):
         Learner.create(PRESET, 7, tmp_path / "other.safetensors")
+
+
+def test_frozen_layers_keep_their_weights_and_statistics() -> None:
+    learner = Learner.create(dataclasses.replace(PRESET, frozen_stride=4), 7, None)
+    before = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
+    for _ in range(2):
+        learner.learn(*batch(), steps_per_epoch=2)
+    after = learner.network.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    frozen = {name for name in before if name.startswith(("backbone.steps.0.", "backbone.steps.1."))}
+    assert frozen
+    assert not changed & frozen
+    assert {name for name in before if name.startswith("backbone.") and "weight" in name} - frozen <= changed

@@ -106,6 +106,7 @@ class EfficientNetLite(Backbone):
         self.package = size.package
         self.stem = nn.Sequential(same_conv(3, STEM_CHANNELS, 3, 2), batch_norm(STEM_CHANNELS), nn.ReLU6(inplace=True))
         blocks: list[nn.Module] = []
+        self._block_strides: list[int] = []  # of each block's output
         self._taps: list[int] = []  # blocks after which a stride ends
         width, stride_so_far = STEM_CHANNELS, 2
         taps: list[int] = []
@@ -118,6 +119,7 @@ class EfficientNetLite(Backbone):
             fixed = number in (0, len(STAGES) - 1)
             for repeat in range(repeats if fixed else math.ceil(repeats * size.depth)):
                 blocks.append(InvertedResidual(width, outputs, expansion, kernel, stride if repeat == 0 else 1))
+                self._block_strides.append(stride_so_far)
                 width = outputs
         self.blocks = nn.ModuleList(blocks)
         pointwise = nn.Conv2d(width, HEAD_CHANNELS, 1, bias=False)
@@ -132,6 +134,11 @@ class EfficientNetLite(Backbone):
             if number in self._taps:
                 features.append(x)
         return [*features, self.head(x)]
+
+    def layers_until(self, stride: int) -> list[nn.Module]:
+        """The stem and the blocks whose output is at `stride` or finer."""
+        blocks = [block for block, its in zip(self.blocks, self._block_strides, strict=True) if its <= stride]
+        return [self.stem, *blocks]
 
     def load_imagenet(self) -> int:
         """Load the published ImageNet weights; returns the number of tensors copied.
