@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from service.contract import EmptyScene, ModelCard, SplitMetrics
-from training.data.datasets import DATASETS, Reader
+from training.data.datasets import DATASETS
+from training.data.reader import Reader
 from training.evaluate import Segmenter
 from training.onnx_model import load_onnx
 from training.pictures import Example, examine, panel

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from service.geometry import label_map, network_input, working_size
 from service.metrics import ConfusionMatrix
-from training.data.datasets import Reader, read_upright
+from training.data.reader import Reader, read_upright
 from training.networks.fcn import FCN
 from training.presets import Preset
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from service.contract import ClassInfo
 from service.metrics import VOID, ConfusionMatrix
-from training.data.datasets import Reader, read_upright
+from training.data.reader import Reader, read_upright
 from training.evaluate import Segmenter
 
 OPACITY = 0.6  # of a class's colour over the image

@@ -11,7 +11,8 @@ from PIL import Image
 from tests.photos import photo
 from training.card_page import choose_examples, write_page
 from training.curves import curves
-from training.data.datasets import DATASETS, class_table
+from training.data.dataset import class_table
+from training.data.datasets import DATASETS
 from training.onnx_model import load_onnx
 from training.pictures import Example, overlay, panel
 from training.run_folder import RunFolder

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.contract import ClassInfo
-from training.data.datasets import class_table
+from training.data.dataset import class_table
 from training.empty_scenes import plain_photos, street_frames
 from training.errors import InputError
 from training.evaluate import Segmenter

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from training.data.augment import Augmentation, random_crop
-from training.data.datasets import Reader, read_upright
+from training.data.reader import Reader, read_upright
 
 
 class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):

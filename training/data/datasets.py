@@ -1,63 +1,14 @@
-"""The data sets a preset can name: their classes, their terms, and how to read them."""
+"""The known data sets, by name."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from service.contract import ClassInfo
-from service.geometry import upright_rgb
+from training.data.dataset import Dataset, class_table
 from training.data.voc import VocReader
-
-
-class Reader(Protocol):
-    """One split of a labelled data set."""
-
-    def stems(self) -> list[str]:
-        """Names of the images, in a fixed order."""
-        ...
-
-    def image(self, stem: str) -> Image.Image:
-        """The photo as stored, not yet turned upright."""
-        ...
-
-    def labels(self, stem: str) -> NDArray[np.uint8]:
-        """(H, W) uint8: class ids, and `service.metrics.VOID`."""
-        ...
-
-
-def read_upright(reader: Reader, stem: str) -> Image.Image:
-    """One image of a split, RGB, as a person sees it."""
-    with reader.image(stem) as stored:
-        return upright_rgb(stored)[0]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What a preset and a model card need to know of a data set."""
-
-    description: str
-    licence: str
-    limits: tuple[str, ...]  # what a model trained on it cannot be expected to do, one sentence each
-    classes: tuple[ClassInfo, ...]
-    train: Callable[[Path], Reader]  # from the data set's folder
-    evaluation: Callable[[Path, str], Reader]  # from the data set's folder and a split's name
-
-
-def class_table(*entries: tuple[str, str]) -> tuple[ClassInfo, ...]:
-    """Classes from (name, #rrggbb) in id order."""
-    return tuple(ClassInfo(id=number, name=name, color=color) for number, (name, color) in enumerate(entries))
-
 
 # VOC ids of background, cat, cow, dog, horse, sheep, person: the animals classes in their own order.
 _ANIMAL_IDS = (0, 8, 10, 12, 13, 17, 15)
 
 DATASETS = {
     "voc-animals": Dataset(
+        name="voc-animals",
         description="PASCAL VOC 2012 + SBD images that hold cats, cows, dogs, horses or sheep: 3,131 train, 228 val",
         licence=(
             "Weights: Apache-2.0. Trained on Flickr photos that remain under their owners' terms, used as the "

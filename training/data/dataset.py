@@ -1,0 +1,26 @@
+"""What there is to know of a data set: its classes, its terms, and how to read it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.contract import ClassInfo
+from training.data.reader import Reader
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a preset and a model card need to know of a data set."""
+
+    name: str
+    description: str
+    licence: str
+    limits: tuple[str, ...]  # what a model trained on it cannot be expected to do, one sentence each
+    classes: tuple[ClassInfo, ...]
+    train: Callable[[Path], Reader]  # from the data set's folder
+    evaluation: Callable[[Path, str], Reader]  # from the data set's folder and a split's name
+
+
+def class_table(*entries: tuple[str, str]) -> tuple[ClassInfo, ...]:
+    """Classes from (name, #rrggbb) in id order."""
+    return tuple(ClassInfo(id=number, name=name, color=color) for number, (name, color) in enumerate(entries))
