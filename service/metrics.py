@@ -5,9 +5,10 @@ label are left out. Figures per image are never averaged.
 """
 
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 VOID = 255  # the label of pixels that count for nothing
 
@@ -26,6 +27,17 @@ class ConfusionMatrix:
 
     def __post_init__(self) -> None:
         self.counts = np.zeros((self.classes, self.classes), np.int64)
+
+    @classmethod
+    def from_counts(cls, counts: ArrayLike) -> Self:
+        """A matrix counted before: (C, C) integers from 0, rows are the ground truth; raises ValueError if they are not."""
+        table = np.asarray(counts)
+        square = table.ndim == 2 and table.shape[0] == table.shape[1]
+        if not square or table.dtype.kind not in "iu" or (table < 0).any():
+            raise ValueError("a confusion matrix is a square table of whole numbers, none below 0")
+        matrix = cls(len(table))
+        matrix.counts += table
+        return matrix
 
     def update(self, truth: NDArray[np.uint8], estimate: NDArray[np.uint8]) -> None:
         """Add one image: two (H, W) uint8 label maps; the truth may hold VOID, the estimate may not.

@@ -78,6 +78,22 @@ def test_one_matrix_over_all_images_is_the_sum_of_theirs(split: list[tuple[Label
     assert (counted(split).counts == sum(counted([image]).counts for image in split)).all()
 
 
+@given(splits())
+def test_a_matrix_made_of_counts_gives_the_same_figures_and_goes_on_counting(split: list[tuple[Labels, Labels]]) -> None:
+    counts = counted(split).counts
+    matrix = ConfusionMatrix.from_counts(counts.tolist())
+    assert np.array_equal(matrix.jaccard, counted(split).jaccard, equal_nan=True)
+    matrix.update(*split[0])
+    assert (matrix.counts == counted([*split, split[0]]).counts).all()
+    assert (counts == counted(split).counts).all()
+
+
+@pytest.mark.parametrize("counts", [[1, 2], [[1, 2, 3], [4, 5, 6]], [[0.5, 1], [1, 1]], [[1, -1], [0, 1]], [[1], [2, 3]]])
+def test_what_is_no_square_table_of_counts_is_an_error(counts: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match=r"square|inhomogeneous"):
+        ConfusionMatrix.from_counts(counts)
+
+
 def test_a_class_in_neither_truth_nor_estimate_is_left_out_and_one_in_the_estimate_alone_is_not() -> None:
     matrix = ConfusionMatrix(3)
     matrix.update(np.array([[0, 0]], np.uint8), np.array([[0, 1]], np.uint8))
