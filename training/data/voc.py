@@ -8,8 +8,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.metrics import VOID
+from training.data.masks import by_value, read_mask
+from training.data.reader import MissingSplit, open_photo
 
 BACKGROUND_ID = 0
+# In id order: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/segexamples/index.html
+VOC_CLASSES = (
+    *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv monitor"),
+)
 
 
 @dataclass(frozen=True)
@@ -27,24 +34,36 @@ class VocReader:
     others_are_void: bool
 
     def stems(self) -> list[str]:
-        """Ids of the split's images, in the list's order. Raises FileNotFoundError if there is no such list."""
-        return (self.root / "ImageSets" / "Segmentation" / f"{self.split}.txt").read_text().split()
+        """Ids of the split's images, in the list's order. Raises MissingSplit if there is no such list."""
+        return read_list(self.root / "ImageSets" / "Segmentation" / f"{self.split}.txt")
 
-    def image_path(self, stem: str) -> Path:
-        return self.root / "JPEGImages" / f"{stem}.jpg"
+    def files(self, stem: str) -> tuple[str, str]:
+        """Where the photo and its labels are stored: for messages."""
+        return str(self._photo(stem)), str(self._mask(stem))
 
     def image(self, stem: str) -> Image.Image:
         """The photo as stored, not yet turned upright."""
-        return Image.open(self.image_path(stem))
+        return open_photo(self._photo(stem))
 
     def labels(self, stem: str) -> NDArray[np.uint8]:
-        """(H, W) uint8: the model's class ids, and VOID."""
-        with Image.open(self.root / "SegmentationClass" / f"{stem}.png") as mask:
-            result: NDArray[np.uint8] = self._table()[np.asarray(mask)]
-        return result
+        """(H, W) uint8: the model's class ids, and VOID. Raises InputError."""
+        mask = self._mask(stem)
+        return by_value(read_mask(mask), str(mask), self._ids())
 
-    def _table(self) -> NDArray[np.uint8]:
-        table = np.full(256, VOID if self.others_are_void else BACKGROUND_ID, np.uint8)
-        table[VOID] = VOID
-        table[list(self.voc_ids)] = np.arange(len(self.voc_ids))
-        return table
+    def _photo(self, stem: str) -> Path:
+        return self.root / "JPEGImages" / f"{stem}.jpg"
+
+    def _mask(self, stem: str) -> Path:
+        return self.root / "SegmentationClass" / f"{stem}.png"
+
+    def _ids(self) -> dict[int, int]:
+        others = dict.fromkeys(range(len(VOC_CLASSES)), VOID if self.others_are_void else BACKGROUND_ID)
+        return {**others, **{voc_id: class_id for class_id, voc_id in enumerate(self.voc_ids)}, VOID: VOID}
+
+
+def read_list(path: Path) -> list[str]:
+    """The names in a split's list, one per line. Raises MissingSplit if there is no such file."""
+    try:
+        return path.read_text().split()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingSplit(f"no list of the split's images: {path} is missing") from error

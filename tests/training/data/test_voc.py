@@ -9,7 +9,10 @@ from PIL import Image
 
 from service.metrics import VOID
 from training.data.datasets import DATASETS
-from training.data.voc import VocReader
+from training.data.palette import voc_color
+from training.data.reader import MissingSplit
+from training.data.voc import VOC_CLASSES, VocReader
+from training.errors import InputError
 
 CHOICE = (0, 8, 12)  # background, cat, dog
 STORED = np.array([[0, 8, 12, 9, 255]], np.uint8)  # 9 is a chair: not chosen
@@ -42,8 +45,27 @@ def test_images_come_in_the_order_of_the_list(root: Path) -> None:
 
 
 def test_a_split_without_a_list_is_an_error_that_names_it(root: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"test\.txt"):
+    with pytest.raises(MissingSplit, match=r"test\.txt"):
         VocReader(root, "test", CHOICE, others_are_void=True).stems()
+
+
+def test_an_id_that_voc_does_not_know_is_an_error_that_names_it(root: Path) -> None:
+    Image.fromarray(np.array([[0, 21, 21, 8, 254]], np.uint8)).save(root / "SegmentationClass/a.png")
+    with pytest.raises(InputError, match=r"SegmentationClass/a\.png .*: 21 \(2 pixels\), 254 \(1 pixels\); .* 0\.\.20, 255"):
+        VocReader(root, "val", CHOICE, others_are_void=True).labels("a")
+
+
+def test_all_of_voc_has_its_ids_and_its_published_colours() -> None:
+    voc = DATASETS["voc"]
+    assert [entry.name for entry in voc.classes] == list(VOC_CLASSES)
+    assert {entry.name: entry.color for entry in voc.classes} == {
+        **{entry.name: voc_color(entry.id) for entry in voc.classes},
+        "background": "#000000",
+        "aeroplane": "#800000",
+        "person": "#c08080",
+        "tv monitor": "#004080",
+    }
+    assert voc_color(255) == "#e0e0c0"  # the border
 
 
 def test_animals_train_on_others_as_background_and_are_judged_without_them() -> None:

@@ -1,0 +1,94 @@
+"""What the pixels of a stored mask stand for."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from service.metrics import VOID
+from training.data.masks import by_color, by_value, read_mask
+from training.errors import InputError
+
+IDS = {0: 0, 1: 1, 7: 2, 255: VOID}
+COLORS = {(0, 0, 0): 0, (230, 159, 0): 1, (255, 255, 255): VOID}
+
+maps = st.lists(st.lists(st.sampled_from(sorted(IDS)), min_size=3, max_size=3), min_size=1, max_size=5)
+
+
+@given(values=maps, mode=st.sampled_from(["L", "P", "I;16", "I"]))
+def test_values_become_ids_whatever_the_mode_that_stores_them(values: list[list[int]], mode: str) -> None:
+    dtype = {"L": np.uint8, "P": np.uint8, "I;16": np.uint16, "I": np.int32}[mode]
+    mask = Image.fromarray(np.array(values, dtype))
+    if mode == "P":
+        mask.putpalette(bytes(range(255, -1, -1)) * 3)  # the index counts, not the colour
+    assert mask.mode == mode
+    assert by_value(mask, "a.png", IDS).tolist() == [[IDS[value] for value in row] for row in values]
+
+
+def test_black_and_white_pixels_are_the_values_0_and_1() -> None:
+    mask = Image.fromarray(np.array([[False, True]]))
+    assert mask.mode == "1"
+    assert by_value(mask, "a.png", IDS).tolist() == [[0, 1]]
+
+
+@given(colors=st.lists(st.sampled_from(sorted(COLORS)), min_size=1, max_size=6), mode=st.sampled_from(["RGB", "RGBA", "P"]))
+def test_colours_become_ids_whatever_the_mode_that_stores_them(colors: list[tuple[int, int, int]], mode: str) -> None:
+    mask = Image.fromarray(np.array([colors], np.uint8))
+    mask = mask.convert("P", palette=Image.Palette.ADAPTIVE) if mode == "P" else mask.convert(mode)
+    assert by_color(mask, "a.png", COLORS).tolist() == [[COLORS[color] for color in colors]]
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (np.array([[0, 2, 2, 9]], np.uint8), r"a\.png .*: 2 \(2 pixels\), 9 \(1 pixels\); classes are 0\.\.1, 7, 255"),
+        (np.array([[256, 257, 0]], np.uint16), r"256 \(1 pixels\), 257 \(1 pixels\)"),  # never modulo 256
+        (np.array([[-1, 0]], np.int32), r"-1 \(1 pixels\)"),
+        (np.arange(200, 240, dtype=np.uint8)[None], r"200 .*, 204 \(1 pixels\); classes"),  # no endless line
+        (np.array([[0.5]], np.float32), "colour image"),
+        (np.zeros((1, 1, 3), np.uint8), "colour image"),
+    ],
+)
+def test_a_value_that_is_no_class_is_an_error_that_names_file_and_value(stored: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        by_value(Image.fromarray(stored), "a.png", IDS)
+
+
+def test_a_colour_that_is_no_class_is_an_error_that_names_file_and_colour() -> None:
+    mask = Image.fromarray(np.array([[[230, 159, 0], [231, 159, 0], [231, 159, 0], [9, 9, 9]]], np.uint8))
+    with pytest.raises(InputError, match=r"a\.png .*: #e79f00 \(2 pixels\), #090909 \(1 pixels\)"):
+        by_color(mask, "a.png", COLORS)
+    with pytest.raises(InputError, match="no class"):
+        by_color(mask, "a.png", {})
+
+
+def test_transparent_pixels_stand_for_nothing_we_know() -> None:
+    clear = np.array([[[0, 0, 0, 255], [0, 0, 0, 0]]], np.uint8)
+    with pytest.raises(InputError, match=r"a\.png has 1 transparent pixels"):
+        by_color(Image.fromarray(clear), "a.png", COLORS)
+    with pytest.raises(InputError, match=r"a\.png has 1 transparent pixels"):
+        by_value(Image.fromarray(clear).convert("LA"), "a.png", IDS)
+
+
+def test_a_mask_is_read_as_a_person_sees_it(tmp_path: Path) -> None:
+    stored = Image.fromarray(np.array([[1, 2, 3]], np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to the right
+    for name in ("a.png", "a.tif"):
+        stored.save(tmp_path / name, exif=exif)
+        assert np.asarray(read_mask(tmp_path / name)).tolist() == [[1], [2], [3]]
+
+
+def test_only_lossless_formats_are_masks(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "a.png", "JPEG")
+    (tmp_path / "b.png").write_bytes(b"")
+    Image.new("L", (400, 400)).save(tmp_path / "c.png")
+    (tmp_path / "c.png").write_bytes((tmp_path / "c.png").read_bytes()[:80])
+    for name in ("a.png", "b.png", "c.png"):
+        with pytest.raises(InputError, match=f"{name} cannot be read as PNG or TIFF"):
+            read_mask(tmp_path / name)
+    with pytest.raises(InputError, match=r"d\.png is missing"):
+        read_mask(tmp_path / "d.png")

@@ -1,0 +1,68 @@
+"""A data set by its name, or a person's own."""
+
+from pathlib import Path
+
+from training.data.class_list import read_class_list
+from training.data.cvat import cvat_classes, cvat_reader, unlabelled
+from training.data.dataset import Dataset
+from training.data.datasets import DATASETS
+from training.data.folder import folder_reader
+from training.errors import InputError
+
+FOLDER, CVAT = "folder", "cvat"  # what a person's own data can be
+_LICENCE = "Not stated: trained on somebody's own images, whose terms the trainer was not told. Add them before you share it."
+_LIMITS = (
+    "It knows images like those it was trained on, and no others: another camera, place, season or light may confuse it.",
+    "Its figures come from a few images of the same collection: on images taken elsewhere they will be lower.",
+)
+
+
+def find_dataset(name: str, root: Path, classes: Path | None = None) -> Dataset:
+    """The known data set of that name; or, for "folder" and "cvat", the person's own in `root`.
+
+    `root` is a folder of images and masks, whose classes the class list `classes` gives, or an export of CVAT (zip or
+    folder), which knows its own. Raises InputError for an unknown name, an unfit class list or export, and for a class
+    list given to a data set that has its own.
+    """
+    if classes is not None and name != FOLDER:
+        raise InputError(f"a class list goes with a plain folder of images and masks; {name!r} has its own classes")
+    if name == FOLDER:
+        return _folder(root, classes)
+    if name == CVAT:
+        return _cvat(root)
+    if name not in DATASETS:
+        raise InputError(f"unknown data set {name!r}; there are: {', '.join((*DATASETS, FOLDER, CVAT))}")
+    return DATASETS[name]
+
+
+def _folder(root: Path, classes: Path | None) -> Dataset:
+    if root.suffix.lower() == ".zip" or (root / "labelmap.txt").exists():
+        raise InputError(f"{root} looks like an export of CVAT: read it as data set {CVAT!r}")
+    if not root.is_dir():
+        raise InputError(f"{root} is no folder")
+    if classes is None:
+        raise InputError("a plain folder of images and masks needs a class list: a text file, one class per line")
+    given = read_class_list(classes)
+    return Dataset(
+        name=FOLDER,
+        description=f"images and masks in folder {root.resolve().name}",
+        licence=_LICENCE,
+        limits=_LIMITS,
+        classes=given.classes,
+        train=lambda root: folder_reader(root, "train", given),
+        evaluation=lambda root, split: folder_reader(root, split, given),
+    )
+
+
+def _cvat(root: Path) -> Dataset:
+    given = cvat_classes(root)
+    left_out = unlabelled(root)
+    return Dataset(
+        name=CVAT,
+        description=f"exported from CVAT, {root.name}" + (f"; {left_out} images without labels left out" if left_out else ""),
+        licence=_LICENCE,
+        limits=_LIMITS,
+        classes=given.classes,
+        train=lambda root: cvat_reader(root, "train", given),
+        evaluation=lambda root, split: cvat_reader(root, split, given),
+    )

@@ -1,0 +1,112 @@
+"""From a stored mask to class ids: by value or by colour, and never by a guess."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from training.errors import InputError
+
+MASK_SUFFIXES = (".png", ".tif", ".tiff")
+FORMATS = ("PNG", "TIFF")  # JPEG changes values, and WebP may
+VALUE_MODES = ("1", "L", "LA", "P", "PA", "I", "I;16", "I;16L", "I;16B")  # one number per pixel
+COLOR_MODES = ("RGB", "RGBA", "P", "PA")
+REPORTED = 5  # strange values told one by one
+
+RGB = tuple[int, int, int]
+
+
+def read_mask(path: Path) -> Image.Image:
+    """A mask with its pixels loaded, as a person sees it. Raises InputError if it is missing or no readable PNG or TIFF."""
+    try:
+        return decode_mask(path.read_bytes(), str(path))
+    except FileNotFoundError as error:
+        raise InputError(f"the mask {path} is missing") from error
+
+
+def decode_mask(content: bytes, name: str) -> Image.Image:
+    """As `read_mask`, from a file's content; `name` is for messages."""
+    try:
+        mask = Image.open(io.BytesIO(content), formats=FORMATS)
+        mask.load()
+        return mask if mask.format == "TIFF" else ImageOps.exif_transpose(mask)  # Pillow has turned a TIFF already
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's parsers raise many types on damaged files
+        raise InputError(f"the mask {name} cannot be read as PNG or TIFF: {error}") from error
+
+
+def by_value(mask: Image.Image, name: str, ids: Mapping[int, int]) -> NDArray[np.uint8]:
+    """Labels of a mask whose values are numbers: (H, W) uint8, `ids[value]` for each pixel.
+
+    Raises InputError for a value that `ids` does not know, for a colour image, and for transparent pixels.
+    """
+    if mask.mode not in VALUE_MODES:
+        raise InputError(f"the mask {name} is a colour image (mode {mask.mode}); expected an indexed or grey one")
+    return translate(np.asarray(_opaque(mask, name)), name, ids)
+
+
+def translate(values: NDArray[np.generic], name: str, ids: Mapping[int, int]) -> NDArray[np.uint8]:
+    """(H, W) numbers of any type -> (H, W) uint8 `ids[value]`. Raises InputError for a value that `ids` does not know."""
+    table, known = np.zeros(256, np.uint8), np.zeros(256, bool)
+    table[list(ids)], known[list(ids)] = list(ids.values()), True
+    codes = values.astype(np.uint8, copy=False)
+    right = known.take(codes)  # twice as fast as known[codes]
+    if values.dtype != np.uint8:
+        right &= codes == values
+    if not right.all():
+        strange = [f"{value} ({count} pixels)" for value, count in _most_frequent(values[~right])]
+        raise InputError(f"the mask {name} holds values that are no class: {', '.join(strange)}; classes are {_ranges(ids)}")
+    labels: NDArray[np.uint8] = table.take(codes)
+    return labels
+
+
+def by_color(mask: Image.Image, name: str, ids: Mapping[RGB, int]) -> NDArray[np.uint8]:
+    """Labels of a mask whose colours are classes: (H, W) uint8, `ids[red, green, blue]` for each pixel.
+
+    Raises InputError for a colour that `ids` does not know, for a grey image, and for transparent pixels.
+    """
+    if mask.mode not in COLOR_MODES:
+        raise InputError(f"the mask {name} is no colour image (mode {mask.mode})")
+    pixels = np.asarray(_opaque(mask, name).convert("RGB"), np.uint32)
+    codes = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+    colors = sorted(ids)
+    known = np.array([red << 16 | green << 8 | blue for red, green, blue in colors], np.uint32)
+    place = np.searchsorted(known, codes).clip(max=len(known) - 1) if colors else np.zeros(codes.shape, np.intp)
+    right = known[place] == codes if colors else np.zeros(codes.shape, bool)
+    if not right.all():
+        strange = [f"#{code:06x} ({count} pixels)" for code, count in _most_frequent(codes[~right])]
+        raise InputError(f"the mask {name} holds colours that are no class's: {', '.join(strange)}")
+    labels: NDArray[np.uint8] = np.array([ids[color] for color in colors], np.uint8)[place]
+    return labels
+
+
+def _opaque(mask: Image.Image, name: str) -> Image.Image:
+    """The mask without its alpha channel. Raises InputError if any pixel is not fully opaque: what it means is not known."""
+    if mask.mode not in ("LA", "PA", "RGBA"):
+        return mask
+    clear = int((np.asarray(mask.getchannel("A")) != 255).sum())
+    if clear:
+        raise InputError(f"the mask {name} has {clear} transparent pixels: paint them in a class's colour")
+    return mask.convert("RGB") if mask.mode == "RGBA" else mask.getchannel(0)
+
+
+def _most_frequent(values: NDArray[np.generic]) -> list[tuple[int, int]]:
+    """Up to REPORTED (value, count), the most frequent first."""
+    found, counts = np.unique(values, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:REPORTED]
+    return [(int(found[index]), int(counts[index])) for index in order]
+
+
+def _ranges(values: Mapping[int, int]) -> str:
+    """0, 1, 2, 255 -> "0..2, 255"."""
+    runs: list[list[int]] = []
+    for value in sorted(values):
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1].append(value)
+        else:
+            runs.append([value])
+    return ", ".join(f"{run[0]}..{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
