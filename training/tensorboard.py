@@ -18,7 +18,7 @@ class EventLog:
     """
 
     def __init__(self, folder: Path, first_epoch: int) -> None:
-        """Begin a file in `folder`. What earlier files say of `first_epoch` (from 0) or later is taken back."""
+        """Begin a file in `folder`. What earlier files say of `first_epoch`, the next one, or later is taken back."""
         folder.mkdir(parents=True, exist_ok=True)
         # The epoch keeps files apart, and in order, that are begun in the same second.
         self._writer = EventsWriter(str(folder / "events"), f".{first_epoch:06d}")

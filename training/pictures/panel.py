@@ -1,43 +1,22 @@
-"""Pictures of what a model sees: image, truth and estimate side by side."""
+"""What a model sees: image, truth and estimate side by side."""
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from service.contract import ClassInfo
-from service.metrics import VOID, ConfusionMatrix
-from training.data.reader import Reader, read_upright
-from training.evaluate import Segmenter
+from service.metrics import VOID
+from training.survey import Example
 
 OPACITY = 0.6  # of a class's colour over the image
 CELL = (190, 150)  # pixels of one picture in a panel: width, height
-CAPTION = 16  # pixels of the line above the pictures
+CAPTION = 16  # pixels of a line of text
 GAP = 12  # pixels between two examples
 JPEG_QUALITY = 80
-
-
-@dataclass(frozen=True)
-class Example:
-    """One image of a split with its truth and an estimate, all at the image's own size."""
-
-    stem: str
-    image: Image.Image
-    truth: NDArray[np.uint8]
-    estimate: NDArray[np.uint8]
-    mean_iou: float  # of this image alone, over the classes present in it; NaN if all of it is void
-
-
-def examine(segmenter: Segmenter, reader: Reader, stem: str, classes: int) -> Example:
-    """Segment one image of a split and compare."""
-    image, truth = read_upright(reader, stem), reader.labels(stem)
-    estimate = segmenter.labels(image)
-    confusion = ConfusionMatrix(classes)
-    confusion.update(truth, estimate)
-    return Example(stem, image, truth, estimate, confusion.mean_iou)
 
 
 def overlay(image: Image.Image, labels: NDArray[np.uint8], classes: Sequence[ClassInfo]) -> Image.Image:
@@ -53,12 +32,13 @@ def overlay(image: Image.Image, labels: NDArray[np.uint8], classes: Sequence[Cla
     return Image.fromarray(blended.round().astype(np.uint8))
 
 
-def panel(examples: Sequence[Example], classes: Sequence[ClassInfo], columns: int = 2) -> bytes:
-    """JPEG of all examples, each as image | truth | estimate under its name and mean IoU, and a legend."""
+def panel(examples: Sequence[Example], classes: Sequence[ClassInfo], columns: int = 2) -> Image.Image:
+    """All examples, each as image | truth | estimate under its name and mean IoU, above a legend."""
     font = ImageFont.load_default(size=12)
     width, height = 3 * CELL[0] + GAP, CAPTION + CELL[1] + GAP
     rows = -(-len(examples) // columns)
-    sheet = Image.new("RGB", (columns * width, rows * height + CAPTION), "white")
+    legend, lines = _legend(classes, columns * width, font)
+    sheet = Image.new("RGB", (columns * width, rows * height + lines * CAPTION), "white")
     draw = ImageDraw.Draw(sheet)
     for number, example in enumerate(examples):
         left, top = number % columns * width, number // columns * height
@@ -72,11 +52,29 @@ def panel(examples: Sequence[Example], classes: Sequence[ClassInfo], columns: in
             small = picture.copy()
             small.thumbnail((CELL[0] - 2, CELL[1]))
             sheet.paste(small, (left + place * CELL[0], top + CAPTION))
-    left = 0
-    for entry in classes:
-        draw.rectangle((left, rows * height + 2, left + 11, rows * height + 13), entry.color, "black")
-        draw.text((left + 16, rows * height), entry.name, "black", font)
-        left += 30 + int(draw.textlength(entry.name, font))
+    for entry, (left, line) in zip(classes, legend, strict=True):
+        top = rows * height + line * CAPTION
+        draw.rectangle((left, top + 2, left + 11, top + 13), entry.color, "black")
+        draw.text((left + 16, top), entry.name, "black", font)
+    return sheet
+
+
+def encoded(sheet: Image.Image, form: Literal["JPEG", "PNG"]) -> bytes:
+    """The picture as a file."""
     content = io.BytesIO()
-    sheet.save(content, "JPEG", quality=JPEG_QUALITY)
+    sheet.save(content, form, quality=JPEG_QUALITY)  # of a JPEG; a PNG is exact
     return content.getvalue()
+
+
+def _legend(
+    classes: Sequence[ClassInfo], width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont
+) -> tuple[list[tuple[int, int]], int]:
+    """Where each class's entry goes, (left, line), so that none is cut off at `width`; and the number of lines."""
+    places, left, line = [], 0, 0
+    for entry in classes:
+        needed = 16 + int(font.getlength(entry.name))
+        if left and left + needed > width:
+            left, line = 0, line + 1
+        places.append((left, line))
+        left += needed + 14
+    return places, line + 1

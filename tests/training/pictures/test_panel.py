@@ -1,0 +1,39 @@
+"""Sample panels show every example and name every class."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.photos import photo
+from training.data.dataset import class_table
+from training.pictures.panel import encoded, overlay, panel
+from training.survey import Example
+
+CLASSES = class_table(("background", "#000000"), ("cat", "#400000"), ("cow", "#408000"))
+
+
+def test_a_panel_of_twenty_photos_stays_small() -> None:
+    face = photo("astronaut.png").resize((500, 375))
+    labels = np.zeros((375, 500), np.uint8)
+    labels[100:200] = 1
+    examples = [
+        Example(f"photo {number}", face, labels, labels.T[:375, :375].repeat(2, 1)[:, :500], 0.5) for number in range(20)
+    ]
+    assert len(encoded(panel(examples, CLASSES), "JPEG")) < 600_000
+
+
+def test_an_overlay_leaves_background_blends_classes_and_whitens_void() -> None:
+    image = Image.new("RGB", (4, 1), (100, 100, 100))
+    labels = np.array([[0, 1, 2, 255]], np.uint8)
+    assert np.asarray(overlay(image, labels, CLASSES)).tolist() == [
+        [[100, 100, 100], [78, 40, 40], [78, 117, 40], [193, 193, 193]]
+    ]
+
+
+@pytest.mark.parametrize(("columns", "length"), [(1, 5), (2, 12), (2, 60)])
+def test_the_legend_shows_the_colour_of_every_class_however_many_and_long(columns: int, length: int) -> None:
+    classes = class_table(*((f"class {number} ".ljust(length, "x"), f"#{number:02x}40ff") for number in range(21)))
+    blank = np.full((30, 40), 255, np.uint8)
+    sheet = panel([Example("one", Image.new("RGB", (40, 30), "white"), blank, blank, float("nan"))], classes, columns)
+    shown = {color for _, color in sheet.getcolors(1 << 16) or []}
+    assert {entry.rgb for entry in classes} <= shown

@@ -1,0 +1,55 @@
+"""A closer look at a split than `training.evaluate` takes: outlines, and which images go worst."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from service.metrics import ConfusionMatrix
+from training.boundary import BoundaryScore
+from training.data.reader import Reader, read_upright
+from training.evaluate import Segmenter
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image of a split with its truth and an estimate, all at the image's own size."""
+
+    stem: str
+    image: Image.Image
+    truth: NDArray[np.uint8]
+    estimate: NDArray[np.uint8]
+    mean_iou: float  # of this image alone, over the classes present in it; NaN if all of it is void
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a whole split shows."""
+
+    confusion: ConfusionMatrix
+    boundary: BoundaryScore
+    ranked: tuple[str, ...]  # images from worst to best by their own mean IoU; those that are all void are left out
+
+
+def examine(segmenter: Segmenter, reader: Reader, stem: str, classes: int) -> Example:
+    """Segment one image of a split and compare."""
+    image, truth = read_upright(reader, stem), reader.labels(stem)
+    estimate = segmenter.labels(image)
+    confusion = ConfusionMatrix(classes)
+    confusion.update(truth, estimate)
+    return Example(stem, image, truth, estimate, confusion.mean_iou)
+
+
+def survey(segmenter: Segmenter, reader: Reader, classes: int) -> Survey:
+    """Examine every image of a split."""
+    confusion, boundary, iou = ConfusionMatrix(classes), BoundaryScore(classes), {}
+    for stem in tqdm(reader.stems(), desc="survey", unit="image", leave=False, mininterval=2):
+        example = examine(segmenter, reader, stem, classes)
+        confusion.update(example.truth, example.estimate)
+        boundary.update(example.truth, example.estimate)
+        iou[stem] = example.mean_iou
+    ranked = sorted((stem for stem in iou if not math.isnan(iou[stem])), key=lambda stem: (iou[stem], stem))
+    return Survey(confusion, boundary, tuple(ranked))
