@@ -1,23 +1,14 @@
 """The card's page says what the card says, and shows the worst."""
 
-import io
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from tests.photos import photo
 from training.card_page import choose_examples, write_page
-from training.curves import curves
-from training.data.dataset import class_table
 from training.data.datasets import DATASETS
 from training.onnx_model import load_onnx
-from training.pictures import Example, overlay, panel
-from training.run_folder import RunFolder
-
-CLASSES = class_table(("background", "#000000"), ("cat", "#400000"), ("cow", "#408000"))
 
 
 @pytest.fixture(scope="module")
@@ -55,28 +46,3 @@ def test_the_worst_image_comes_first_and_the_best_last(models: Path, shapes: Pat
     assert len({example.stem for example in everything}) == 3
     assert figures == sorted(figures)
     assert figures[0] < figures[-1]
-
-
-def test_a_panel_of_twenty_photos_stays_small() -> None:
-    face = photo("astronaut.png").resize((500, 375))
-    labels = np.zeros((375, 500), np.uint8)
-    labels[100:200] = 1
-    examples = [
-        Example(f"photo {number}", face, labels, labels.T[:375, :375].repeat(2, 1)[:, :500], 0.5) for number in range(20)
-    ]
-    assert len(panel(examples, CLASSES)) < 600_000
-
-
-def test_an_overlay_leaves_background_blends_classes_and_whitens_void() -> None:
-    image = Image.new("RGB", (4, 1), (100, 100, 100))
-    labels = np.array([[0, 1, 2, 255]], np.uint8)
-    assert np.asarray(overlay(image, labels, CLASSES)).tolist() == [
-        [[100, 100, 100], [78, 40, 40], [78, 117, 40], [193, 193, 193]]
-    ]
-
-
-def test_curves_are_a_picture_of_every_epoch(run: Path) -> None:
-    rows = RunFolder(run).rows(99)
-    pictures = [np.asarray(Image.open(io.BytesIO(curves(rows[:count])))) for count in (1, 2)]
-    assert pictures[0].shape == pictures[1].shape == (400, 1000, 4)
-    assert (pictures[0] != pictures[1]).any()
