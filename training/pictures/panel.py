@@ -34,26 +34,39 @@ def overlay(image: Image.Image, labels: NDArray[np.uint8], classes: Sequence[Cla
 
 def panel(examples: Sequence[Example], classes: Sequence[ClassInfo], columns: int = 2) -> Image.Image:
     """All examples, each as image | truth | estimate under its name and mean IoU, above a legend."""
-    font = ImageFont.load_default(size=12)
-    width, height = 3 * CELL[0] + GAP, CAPTION + CELL[1] + GAP
-    rows = -(-len(examples) // columns)
-    legend, lines = _legend(classes, columns * width, font)
-    sheet = Image.new("RGB", (columns * width, rows * height + lines * CAPTION), "white")
-    draw = ImageDraw.Draw(sheet)
-    for number, example in enumerate(examples):
-        left, top = number % columns * width, number // columns * height
-        draw.text((left, top), f"{example.stem}   mean IoU {example.mean_iou:.2f}   image | truth | estimate", "black", font)
-        shown = (
-            example.image,
-            overlay(example.image, example.truth, classes),
-            overlay(example.image, example.estimate, classes),
+    rows = [
+        (
+            f"{example.stem}   mean IoU {example.mean_iou:.2f}   image | truth | estimate",
+            (
+                example.image,
+                overlay(example.image, example.truth, classes),
+                overlay(example.image, example.estimate, classes),
+            ),
         )
-        for place, picture in enumerate(shown):
+        for example in examples
+    ]
+    return contact_sheet(rows, classes, columns)
+
+
+def contact_sheet(
+    rows: Sequence[tuple[str, Sequence[Image.Image]]], classes: Sequence[ClassInfo], columns: int = 2
+) -> Image.Image:
+    """Rows of pictures side by side, each row under its caption, in `columns` columns above a legend."""
+    font = ImageFont.load_default(size=12)
+    width, height = max(len(pictures) for _, pictures in rows) * CELL[0] + GAP, CAPTION + CELL[1] + GAP
+    bottom = -(-len(rows) // columns) * height
+    legend, lines = _legend(classes, columns * width, font)
+    sheet = Image.new("RGB", (columns * width, bottom + lines * CAPTION), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (caption, pictures) in enumerate(rows):
+        left, top = number % columns * width, number // columns * height
+        draw.text((left, top), caption, "black", font)
+        for place, picture in enumerate(pictures):
             small = picture.copy()
             small.thumbnail((CELL[0] - 2, CELL[1]))
             sheet.paste(small, (left + place * CELL[0], top + CAPTION))
     for entry, (left, line) in zip(classes, legend, strict=True):
-        top = rows * height + line * CAPTION
+        top = bottom + line * CAPTION
         draw.rectangle((left, top + 2, left + 11, top + 13), entry.color, "black")
         draw.text((left + 16, top), entry.name, "black", font)
     return sheet
