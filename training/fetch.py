@@ -1,0 +1,126 @@
+"""Files from the network: fetched once, resumed after a break, never used unless they are what was asked for."""
+
+import fcntl
+import hashlib
+import http.client
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from tqdm import tqdm
+
+from training.errors import InputError
+
+TIMEOUT_SECONDS = 60  # without a byte
+ATTEMPTS = 5  # in a row that bring nothing, before it gives up; what came stays for the next time
+WAIT_SECONDS = 1  # before the second attempt, twice as long before each further one
+BLOCK = 1 << 20
+_SHA256_DIGITS = 64
+
+
+def cache_folder() -> Path:
+    """Where fetched weights stay: `fcn-training` in $XDG_CACHE_HOME, by default ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fcn-training"
+
+
+def local_file(source: str, known: Mapping[str, str]) -> Path:
+    """A file named by a path or by an http(s) URL, which is fetched into the cache and checked.
+
+    The SHA-256 of a URL is that of `known`, or follows it as `#sha256=<64 hex digits>`. Raises InputError if it is in
+    neither place, if there is no such file, and as `fetch` does.
+    """
+    if not source.startswith(("http://", "https://")):
+        if not Path(source).is_file():
+            raise InputError(f"no such file: {source}")
+        return Path(source)
+    url, _, given = source.partition("#sha256=")
+    sha256 = given.lower() or known.get(url, "")
+    if len(sha256) != _SHA256_DIGITS:
+        raise InputError(f"{url} needs its checksum: append #sha256=<{_SHA256_DIGITS} hex digits>")
+    name = url.split("?")[0].rsplit("/", 1)[1]
+    return fetch(url, cache_folder() / f"{sha256[:8]}-{name}", sha256)
+
+
+def fetch(url: str, target: Path, sha256: str) -> Path:
+    """Download `url` to `target` unless it is there; returns `target`.
+
+    What a broken download left in `<target>.partial` is continued, in this call and in the next. Raises InputError if
+    the server does not give the file, or if its SHA-256 is another; nothing is at `target` then.
+    """
+    if target.exists():
+        _check(target, sha256)
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    with partial.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # processes that train together all ask for the same file
+        if target.exists():
+            return target
+        file.seek(0, os.SEEK_END)
+        _download(url, file)
+        file.flush()
+        os.fsync(file.fileno())
+        try:
+            _check(partial, sha256)
+        except InputError:
+            file.truncate(0)  # the next call starts anew
+            raise
+        partial.replace(target)
+    return target
+
+
+def _check(path: Path, sha256: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256.lower():
+        raise InputError(f"{path} is not the file that was asked for: its SHA-256 is {found} instead of {sha256}")
+
+
+def _download(url: str, file: BinaryIO) -> None:
+    failures = 0
+    while True:
+        size = file.tell()
+        try:
+            _append(url, file)
+        except urllib.error.HTTPError as error:
+            if error.code in (408, 429) or error.code >= 500:
+                reason = f"{error.code} {error.reason}"
+            else:
+                raise InputError(f"{url} cannot be fetched: {error.code} {error.reason}") from error
+        except (OSError, http.client.HTTPException) as error:  # no name, no route, no answer, broken off
+            reason = str(error) or type(error).__name__
+        else:
+            return
+        failures = 0 if file.tell() > size else failures + 1
+        if failures >= ATTEMPTS:
+            raise InputError(f"{url} cannot be fetched ({reason}); {file.tell()} bytes are kept, run again to go on")
+        time.sleep(WAIT_SECONDS * 2 ** max(0, failures - 1))
+
+
+def _append(url: str, file: BinaryIO) -> None:
+    """Add what is missing to `file`, which is open at its end; raises OSError if the server stops in the middle."""
+    offset = file.tell()
+    request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"} if offset else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # nothing is missing, or it is another file
+            return
+        raise
+    with response:
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            offset = 0
+            file.truncate(0)
+            file.seek(0)
+        length = response.headers.get("Content-Length")
+        total = None if length is None else offset + int(length)
+        with tqdm(total=total, initial=offset, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[1], mininterval=1) as bar:
+            while block := response.read(BLOCK):
+                file.write(block)
+                bar.update(len(block))
+    if total is not None and file.tell() < total:
+        raise ConnectionError(f"broken off after {file.tell()} of {total} bytes")
