@@ -79,6 +79,7 @@ class ModelCard(_Frozen):
     licence: str
     metrics: list[SplitMetrics]
     empty_scenes: list[EmptyScene] = []
+    limits: tuple[str, ...] = Field((), description="what it cannot be expected to do, a sentence each")
     preset: str
     training_commit: str
     parameters: int = Field(ge=0)

@@ -5,24 +5,26 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from training.data.augment import Augmentation
+from training.data.datasets import DATASETS
 from training.networks.backbone import Backbone
 from training.networks.fcn import FCN
-from training.presets import Preset
+from training.networks.normalisation import Normalisation
+from training.presets.preset import AdamW, Preset
 
 ARCHITECTURE = "fcn8s-tiny"
+DATASET = DATASETS["voc-animals"]
 PRESET = Preset(
     name="shapes-fcn8s-tiny",
     architecture=ARCHITECTURE,
-    dataset="voc-animals",
+    dataset=DATASET.name,
     long_side=160,
     pad_value=127,
-    augmentation=Augmentation(crop=96, scale=(0.8, 1.25), jitter=0.1),
+    augmentation=Augmentation(crop=(96, 96), scale=(0.8, 1.25), jitter=0.1),
     epochs=2,
     batch=4,
-    learning_rate=5e-3,
-    head_learning_rate=2e-2,
+    optimizer=AdamW(learning_rate=5e-3, head_learning_rate=2e-2, weight_decay=0.01),
+    start="scratch",
     warmup_epochs=0.5,
-    weight_decay=0.01,
     averaging=0.9,
 )
 
@@ -34,17 +36,18 @@ class TinyBackbone(Backbone):
     channels = (24, 32, 48)
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(Normalisation())
         widths = (3, 12, 16, *self.channels)
         self.steps = nn.ModuleList(
             nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU6())
             for inputs, outputs in pairwise(widths)
         )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, image: Tensor) -> list[Tensor]:
         features = []
+        x = self.normalise(image)
         for step in self.steps:
-            x = step(x)
+            x = self.run(step, x)
             features.append(x)
         return features[-len(self.strides) :]
 
@@ -52,13 +55,10 @@ class TinyBackbone(Backbone):
         """The steps whose output is at `stride` or finer."""
         return [step for number, step in enumerate(self.steps) if 2 ** (number + 1) <= stride]
 
-    def load_imagenet(self) -> int:
-        """There are no such weights: it stays as it was drawn."""
-        return 0
 
-
-def tiny_fcn(classes: int) -> FCN:
-    """FCN-8s on the tiny backbone, randomly initialised."""
+def tiny_fcn(classes: int, normalisation: Normalisation = Normalisation()) -> FCN:
+    """FCN-8s on the tiny backbone, randomly initialised; `normalisation` must be the trainer's usual one."""
+    assert normalisation == Normalisation()
     return FCN(TinyBackbone(), classes, 8)
 
 

@@ -1,39 +1,36 @@
 """A model card as a page for people: `<name>.md` with a panel of pictures, from the .onnx file alone and its data."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from service.contract import EmptyScene, ModelCard, SplitMetrics
-from training.data.datasets import DATASETS
 from training.data.reader import Reader
 from training.evaluate import Segmenter
-from training.onnx_model import load_onnx
-from training.pictures import Example, examine, panel
-from training.presets import Preset, find_preset
+from training.onnx_model import OnnxModel
+from training.pictures.panel import encoded, panel
+from training.presets import PRESETS, find_preset
+from training.presets.preset import AdamW, Preset
 from training.run_folder import write_atomically
+from training.survey import Example, examine, survey
 
 WORST, SPREAD = 8, 12  # images of the panel
 
 
-def write_page(model: Path, data: Path, split: str) -> Path:
-    """Write `<name>.md` and `<name>.jpg` beside the model file; returns the page's path.
+def write_page(path: Path, model: OnnxModel, reader: Reader, split: str) -> Path:
+    """Write `<name>.md` and `<name>.jpg` beside the model file at `path`; returns the page's path.
 
-    Raises InputError if the file is no model of a known preset, FileNotFoundError if `data` has no such split.
+    The pictures come from `reader`, the split called `split`. Raises InputError if the model is of no known preset.
     """
-    onnx = load_onnx(model)
-    dataset = DATASETS[find_preset(onnx.card.preset).dataset]
-    chosen = choose_examples(onnx.segmenter, dataset.evaluation(data, split), len(onnx.card.classes))
-    write_atomically(model.with_suffix(".jpg"), panel(chosen, onnx.card.classes))
-    page = model.with_suffix(".md")
-    write_atomically(page, page_text(onnx.card, model, split).encode())
+    chosen = choose_examples(model.segmenter, reader, len(model.card.classes))
+    write_atomically(path.with_suffix(".jpg"), encoded(panel(chosen, model.card.classes), "JPEG"))
+    page = path.with_suffix(".md")
+    write_atomically(page, page_text(model.card, path, split).encode())
     return page
 
 
 def choose_examples(segmenter: Segmenter, reader: Reader, classes: int) -> list[Example]:
     """The WORST images by their own mean IoU, then SPREAD others at even steps from bad to good."""
-    iou = {stem: examine(segmenter, reader, stem, classes).mean_iou for stem in reader.stems()}
-    ranked = sorted((stem for stem in iou if not math.isnan(iou[stem])), key=lambda stem: (iou[stem], stem))
+    ranked = survey(segmenter, reader, classes).ranked
     worst, rest = ranked[:WORST], ranked[WORST:]
     step = max(1.0, (len(rest) - 1) / (SPREAD - 1))
     spread = [rest[round(number * step)] for number in range(min(SPREAD, len(rest)))]
@@ -42,7 +39,6 @@ def choose_examples(segmenter: Segmenter, reader: Reader, classes: int) -> list[
 
 def page_text(card: ModelCard, model: Path, split: str) -> str:
     """Markdown; every figure is the card's, every recipe value the preset's."""
-    dataset = DATASETS[find_preset(card.preset).dataset]
     names = ", ".join(entry.name for entry in card.classes)
     size = f"shrunk to a long side of {card.long_side} px" if card.long_side else "taken at their own size"
     halo = f"{card.halo.before} px before and {card.halo.after} px after" if card.halo else "unbounded: cannot be tiled"
@@ -73,7 +69,7 @@ def page_text(card: ModelCard, model: Path, split: str) -> str:
         "## How it was trained",
         _recipe(card),
         "## Limits",
-        "\n".join(f"- {limit}" for limit in dataset.limits),
+        "\n".join(f"- {limit}" for limit in card.limits),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -107,26 +103,33 @@ def _scenes(scenes: Sequence[EmptyScene]) -> str:
 def _recipe(card: ModelCard) -> str:
     """One numbered step per preset, the first one first."""
     presets = [find_preset(card.preset)]
-    while presets[0].continues is not None:
-        presets.insert(0, find_preset(presets[0].continues))
+    while presets[0].start in PRESETS:
+        presets.insert(0, find_preset(presets[0].start))
     steps = "\n".join(f"{number}. {_step(preset)}" for number, preset in enumerate(presets, 1))
+    averages = " Shipped is the exponential moving average of the weights." if presets[-1].averaging else ""
     return (
-        f"{steps}\n\nThe last step ran at commit `{card.training_commit[:12]}`. Shipped is the exponential moving average "
-        "of the weights, of the epoch with the best validation mean IoU."
+        f"{steps}\n\nThe last step ran at commit `{card.training_commit[:12]}`.{averages} "
+        "The epoch with the best validation mean IoU was kept."
     )
 
 
 def _step(preset: Preset) -> str:
-    how = preset.augmentation
-    init = f" --init runs/{preset.continues}/best.safetensors" if preset.continues else ""
-    start = "those weights" if preset.continues else "ImageNet weights"
+    how, optimizer, continues = preset.augmentation, preset.optimizer, preset.start in PRESETS
+    init = f" --init runs/{preset.start}/best.safetensors" if continues else ""
+    rates = (
+        f"AdamW with weight decay {optimizer.weight_decay:g}, learning rate {optimizer.learning_rate:g} for the backbone and "
+        f"{optimizer.head_learning_rate:g} for the other layers"
+        if isinstance(optimizer, AdamW)
+        else f"SGD with momentum {optimizer.momentum:g}, weight decay {optimizer.weight_decay:g}, learning rate "
+        f"{optimizer.learning_rate:g} and twice that for biases"
+    )
+    schedule = "a cosine to zero" if preset.schedule == "cosine" else "a constant rate"
     return (
         f"`python -m training train {preset.name} --data DIR --out runs/{preset.name}{init}`: "
-        f"from {start}, {preset.epochs} epochs of {preset.batch} crops of {how.crop} px "
-        f"a step (scaled {how.scale[0]:g} to {how.scale[1]:g} times, mirrored, brightness, contrast and saturation varied by "
-        f"{how.jitter:.0%}), AdamW with weight decay {preset.weight_decay:g}, learning rate {preset.learning_rate:g} "
-        f"for the backbone and {preset.head_learning_rate:g} for the score layers, {preset.warmup_epochs:g} epochs of "
-        f"warm-up and a cosine to zero, seed {preset.seed}, averaging {preset.averaging:g} a step."
+        f"from {'those' if continues else preset.start} weights, {preset.epochs} epochs of {preset.batch} crops of "
+        f"{how.crop[0]}x{how.crop[1]} px a step (scaled {how.scale[0]:g} to {how.scale[1]:g} times, mirrored, brightness, "
+        f"contrast and saturation varied by {how.jitter:.0%}), {rates}, {preset.warmup_epochs:g} epochs of warm-up and "
+        f"{schedule}, seed {preset.seed}, averaging {preset.averaging:g} a step."
     )
 
 

@@ -1,6 +1,6 @@
 """Evaluation exactly as the service serves: same decoding, same geometry, same metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,8 @@ from tqdm import tqdm
 from service.geometry import label_map, network_input, working_size
 from service.metrics import ConfusionMatrix
 from training.data.reader import Reader, read_upright
-from training.networks.fcn import FCN
-from training.presets import Preset
+from training.networks.network import SegmentationNetwork
+from training.presets.preset import Preset
 
 # (N, H, W, 3) uint8 -> (N, C, H / output_stride, W / output_stride) float32: the model file's own signature.
 Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -51,14 +51,14 @@ def torch_scorer(network: nn.Module) -> Scorer:
     return scores
 
 
-def torch_segmenter(network: FCN, preset: Preset) -> Segmenter:
+def torch_segmenter(network: SegmentationNetwork, preset: Preset) -> Segmenter:
     """`network` with the geometry that `preset` gives it."""
     return Segmenter(torch_scorer(network), preset.long_side, preset.pad_value, network.stride, network.output_stride)
 
 
-def evaluate(segmenter: Segmenter, reader: Reader, classes: int) -> ConfusionMatrix:
-    """The confusion matrix of a whole split, at each image's original size."""
+def evaluate(segmenter: Segmenter, reader: Reader, classes: int, stems: Sequence[str] | None = None) -> ConfusionMatrix:
+    """The confusion matrix of a split, or of some of its images, at each image's original size."""
     confusion = ConfusionMatrix(classes)
-    for stem in tqdm(reader.stems(), desc="evaluate", unit="image", leave=False, mininterval=2):
+    for stem in tqdm(reader.stems() if stems is None else stems, desc="evaluate", unit="image", leave=False, mininterval=2):
         confusion.update(reader.labels(stem), segmenter.labels(read_upright(reader, stem)))
     return confusion

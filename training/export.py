@@ -12,10 +12,10 @@ from torch.export import Dim
 
 from service.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelCard
 from training.card import Measurements, describe
-from training.checkpoint import Checkpoint
+from training.checkpoint import Checkpoint, describe_weights
 from training.errors import InputError
 from training.evaluate import Segmenter, torch_scorer
-from training.networks.fcn import FCN
+from training.networks.network import SegmentationNetwork
 from training.onnx_model import onnx_scorer
 from training.parity import require_parity
 from training.run_folder import save_weights, write_atomically
@@ -37,14 +37,14 @@ def export(checkpoint: Checkpoint, models: Path, name: str, where: Measurements)
     weights = half_weights(network)
     models.mkdir(parents=True, exist_ok=True)
     write_atomically(models / f"{name}.onnx", with_card(model, card))
-    save_weights(models / f"{name}.safetensors", weights, {"preset": preset.name, "commit": checkpoint.commit})
+    save_weights(models / f"{name}.safetensors", weights, describe_weights(preset, checkpoint.data, checkpoint.commit))
     return card
 
 
 class _ModelFile(nn.Module):
     """The network behind the model file's own input: uint8 (N, H, W, 3)."""
 
-    def __init__(self, network: FCN) -> None:
+    def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -53,7 +53,7 @@ class _ModelFile(nn.Module):
         return scores
 
 
-def to_onnx(network: FCN) -> onnx.ModelProto:
+def to_onnx(network: SegmentationNetwork) -> onnx.ModelProto:
     """The graph of a model file, without its card; batch, height and width are free."""
     model = _ModelFile(copy.deepcopy(network).cpu()).eval()
     example = torch.zeros(2, 3 * network.stride, 2 * network.stride, 3, dtype=torch.uint8)
@@ -94,7 +94,7 @@ def with_card(model: onnx.ModelProto, card: ModelCard) -> bytes:
     return content
 
 
-def half_weights(network: FCN) -> dict[str, Tensor]:
+def half_weights(network: SegmentationNetwork) -> dict[str, Tensor]:
     """All tensors of a network, floating-point ones as fp16. Raises InputError if one does not fit its range."""
     state = network.state_dict()
     half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}

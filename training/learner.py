@@ -1,23 +1,29 @@
 """One step of training, and the state that steps change."""
 
 import copy
-import math
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
 
-from service.metrics import VOID
-from training.checkpoint import fill
+from service.contract import ClassInfo
 from training.errors import InputError
-from training.machine import training_device
+from training.losses import PixelLoss
 from training.networks import NETWORKS
-from training.networks.fcn import FCN
-from training.presets import Preset
-from training.run_folder import RunFolder, flatten_optimizer, load_weights, restore_optimizer, save_weights
+from training.networks.network import SegmentationNetwork
+from training.optimizer import create_optimizer, rate_at
+from training.parallel import World, synchronise
+from training.plan import TYPES, Plan, is_out_of_memory
+from training.presets.preset import Preset
+from training.run_folder import flatten_optimizer, load_weights, restore_optimizer, save_weights
+from training.start import start
 
 
 @dataclass
@@ -25,61 +31,114 @@ class Learner:
     """What changes from step to step."""
 
     preset: Preset
-    network: FCN
-    averaged: FCN  # exponential moving average of the network's weights
+    network: SegmentationNetwork
+    averaged: SegmentationNetwork  # exponential moving average of the network's weights
     optimizer: torch.optim.Optimizer
+    loss: PixelLoss
+    plan: Plan
+    world: World
+    parallel: SegmentationNetwork | DistributedDataParallel  # the network, its gradients shared between processes
+    scaler: torch.amp.GradScaler  # keeps small fp16 gradients from vanishing; idle otherwise
     step: int = 0
     losses: list[Tensor] = field(default_factory=list)  # of the steps of the epoch so far
 
     @classmethod
-    def create(cls, preset: Preset, classes: int, init: Path | None) -> Self:
-        """A network before its first step: with the backbone's ImageNet weights, or with those of the file `init`.
+    def create(
+        cls, preset: Preset, classes: Sequence[ClassInfo], init: Path | None, loss: PixelLoss, plan: Plan, world: World
+    ) -> Self:
+        """A network before its first step, with the weights that the preset names or those of the file `init`.
 
         Raises InputError if the file does not fit the network, or if there is none and the preset continues another.
         """
-        if init is None and preset.continues is not None:
-            raise InputError(f"{preset.name} continues {preset.continues}: give its weights with --init")
         torch.manual_seed(preset.seed)
-        network = NETWORKS[preset.architecture](classes)
-        if init is None:
-            network.backbone.load_imagenet()
-        else:
-            fill(network, init)
+        network = NETWORKS[preset.architecture](len(classes), preset.normalisation)
+        copied = start(network, preset.start, init, [entry.name for entry in classes])
+        if world.leads:
+            print(f"weights from {init or preset.start}: {copied or 'drawn at random'}", flush=True)
         if preset.frozen_stride:
             network.backbone.freeze(preset.frozen_stride)
+        network.backbone.recompute = plan.recompute
+        if world.size > 1:
+            synchronise(network)
         # Channels last: a third faster than NCHW for depthwise layers.
-        network.to(training_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
-        groups = [
-            {
-                "params": [p for p in module.parameters() if p.requires_grad and (p.dim() > 1) == decayed],
-                "peak": peak,
-                "weight_decay": decay,
-            }
-            for module, peak in ((network.backbone, preset.learning_rate), (network.scores, preset.head_learning_rate))
-            for decayed, decay in ((True, preset.weight_decay), (False, 0.0))
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=preset.learning_rate, foreach=True)
-        return cls(preset, network, copy.deepcopy(network).requires_grad_(False), optimizer)
+        network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(
+            preset,
+            network,
+            copy.deepcopy(network).requires_grad_(False),
+            create_optimizer(network, preset.optimizer),
+            loss.to(world.device),
+            plan,
+            world,
+            DistributedDataParallel(network, broadcast_buffers=False) if world.size > 1 else network,
+            torch.amp.GradScaler(world.device.type, enabled=plan.precision == "fp16"),
+        )
 
     def learn(self, pixels: Tensor, labels: Tensor, steps_per_epoch: int) -> Tensor:
-        """One step on a batch of (N, 3, H, W) uint8 pixels and (N, H, W) uint8 labels; returns its loss, and notes it."""
-        torch.manual_seed(self.preset.seed + 1_000_003 * (self.step + 1))  # dropout: the same after a resume
-        rate = schedule(self.step / steps_per_epoch, self.preset.warmup_epochs, self.preset.epochs)
+        """One step on this process's part of a batch; returns the loss of the whole batch, and notes it.
+
+        pixels (N, 3, H, W) uint8, labels (N, H, W) uint8. Where memory does not suffice, it goes on with micro-batches
+        of half the size; raises InputError if it does not suffice for one image.
+        """
+        rate = rate_at(self.step / steps_per_epoch, self.preset)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
-        self.network.train()
-        device = next(self.network.parameters()).device
-        pixels = pixels.to(device, torch.float32, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):  # few CPUs gain from bf16
-            scores = self.network(pixels)
-        loss = pixel_loss(scores.float(), labels.to(device, torch.int64))
-        self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        statistics = {name: tensor.clone() for name, tensor in self.network.named_buffers()}
+        while (loss := self._gradients(pixels, labels)) is None:
+            for name, tensor in self.network.named_buffers():  # as if the step had not been tried
+                tensor.copy_(statistics[name])
+        self.scaler.unscale_(self.optimizer)
+        if self.preset.clip_norm is not None:
+            clip_grad_norm_(self.network.parameters(), self.preset.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.step += 1
         self._average()
-        self.losses.append(loss.detach().cpu())
-        return self.losses[-1]
+        self.losses.append(loss)
+        return loss
+
+    def _gradients(self, pixels: Tensor, labels: Tensor) -> Tensor | None:
+        """The gradients of a batch, micro-batch by micro-batch; None, and a smaller micro-batch, where memory ran out."""
+        try:
+            return self._accumulate(pixels, labels)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if self.plan.micro_batch == 1 or self.world.size > 1:
+                raise InputError(f"out of memory with {self.plan.micro_batch} crops at a time: {error}") from error
+        # Past the except block: the error's traceback no longer holds the tensors that filled the memory.
+        self.optimizer.zero_grad()
+        if self.world.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.plan = replace(self.plan, micro_batch=-(-self.plan.micro_batch // 2))
+        print(f"out of memory at step {self.step}: going on with micro-batches of {self.plan.micro_batch}", flush=True)
+        return None
+
+    def _accumulate(self, pixels: Tensor, labels: Tensor) -> Tensor:
+        device = self.world.device
+        torch.manual_seed(self.preset.seed + 1_000_003 * (self.step + 1) + self.world.rank)  # dropout: the same after a resume
+        self.network.train()
+        self.optimizer.zero_grad()
+        targets = labels.to(device, torch.int64)
+        total = self.world.total(self.loss.weight(targets)) if self.preset.loss.reduction == "mean" else torch.ones(())
+        # The wrapper averages gradients over processes; their sum is wanted.
+        factor = self.world.size / total.clamp(min=torch.finfo(torch.float32).tiny).to(device)
+        summed = torch.zeros((), device=device)
+        size = self.plan.micro_batch
+        parts = list(zip(torch.split(pixels, size), torch.split(targets, size), strict=True))
+        for number, (part, target) in enumerate(parts, 1):
+            exchange: AbstractContextManager[None] = nullcontext()
+            if isinstance(self.parallel, DistributedDataParallel) and number < len(parts):
+                exchange = self.parallel.no_sync()  # gradients are exchanged once a step
+            with exchange:
+                inputs = part.to(device, torch.float32, memory_format=torch.channels_last)
+                lower = self.plan.precision != "fp32"
+                with torch.autocast(device.type, TYPES[self.plan.precision] if lower else None, enabled=lower):
+                    scores = self.parallel(inputs)
+                loss = self.loss(scores.float(), target) * factor
+                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                summed += loss.detach()
+        return self.world.total(summed) / self.world.size
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -90,36 +149,23 @@ class Learner:
             else:
                 mean.copy_(value)
 
-    def save(self, run: RunFolder, best: float) -> None:
-        """Write all that the next step depends on."""
+    def save(self, path: Path, progress: Mapping[str, str]) -> None:
+        """Write all that the next step depends on, and `progress`, which is the caller's own."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
-        tensors |= flatten_optimizer(self.optimizer) | {f"loss.{n}": loss for n, loss in enumerate(self.losses)}
-        save_weights(run.resume, tensors, {"step": str(self.step), "best": str(best)})
+        tensors |= flatten_optimizer(self.optimizer) | {"losses": torch.tensor(self.losses)}
+        mine = {"step": str(self.step), "micro_batch": str(self.plan.micro_batch)}
+        mine["scaler"] = json.dumps(self.scaler.state_dict())
+        save_weights(path, tensors, {**mine, **progress})
 
-    def restore(self, run: RunFolder) -> float:
-        """The inverse of `save`; returns the best mean IoU so far."""
-        tensors, metadata = load_weights(run.resume)
+    def restore(self, path: Path) -> dict[str, str]:
+        """The inverse of `save`; returns the caller's progress."""
+        tensors, metadata = load_weights(path)
         for name, module in (("network", self.network), ("averaged", self.averaged)):
             module.load_state_dict({k.removeprefix(name + "."): v for k, v in tensors.items() if k.startswith(name + ".")})
         restore_optimizer(self.optimizer, tensors)
-        self.losses = [tensors[f"loss.{n}"] for n in range(sum(name.startswith("loss.") for name in tensors))]
-        self.step = int(metadata["step"])
-        return float(metadata["best"])
-
-
-def pixel_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy over the pixels that are not VOID, at the labels' size; 0 if there is none.
-
-    scores (N, C, h, w) float, labels (N, H, W) int64.
-    """
-    enlarged = F.interpolate(scores, size=labels.shape[1:], mode="bilinear", align_corners=False)
-    total = F.cross_entropy(enlarged, labels, ignore_index=VOID, reduction="sum")
-    return total / (labels != VOID).sum().clamp(min=1)
-
-
-def schedule(epoch: float, warmup: float, epochs: float) -> float:
-    """Share of the peak learning rate, 0..1: linear rise over `warmup` epochs, then a half cosine to zero."""
-    if epoch < warmup:
-        return epoch / warmup
-    return 0.5 + 0.5 * math.cos(math.pi * (epoch - warmup) / (epochs - warmup))
+        self.losses = list(tensors["losses"])
+        self.step = int(metadata.pop("step"))
+        self.plan = replace(self.plan, micro_batch=int(metadata.pop("micro_batch")))
+        self.scaler.load_state_dict(json.loads(metadata.pop("scaler")))
+        return metadata

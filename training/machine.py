@@ -5,8 +5,6 @@ import platform
 import subprocess
 from pathlib import Path
 
-import torch
-
 
 def current_commit() -> str:
     """The commit of the code that runs, with "-dirty" if files differ from it, or "unknown" outside a checkout."""
@@ -14,11 +12,6 @@ def current_commit() -> str:
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     answer = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
     return answer.stdout.strip() or "unknown"
-
-
-def training_device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def keep_freed_memory() -> None:

@@ -1,10 +1,9 @@
 """A run's folder: frozen configuration, metrics by epoch, best and last weights, and what a resume needs."""
 
 import csv
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,8 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from training.data.dataset import DataCard
 from training.errors import InputError
-from training.presets import Preset
+from training.plan import Plan
+from training.presets.preset import Preset
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -45,10 +46,28 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 @dataclass(frozen=True)
+class Frozen:
+    """What a run depends on, and the code it came from."""
+
+    preset: Preset
+    plan: Plan
+    data: DataCard
+    commit: str  # of the code that began it
+    torch: str  # version
+    machine: str  # processor architecture
+    init: str | None  # SHA-256 of the file of its first weights; null: the preset alone says
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """Paths and records of one run. Every file in it is replaced atomically."""
 
     path: Path
+
+    @property
+    def config(self) -> Path:
+        """What the run depends on."""
+        return self.path / "config.json"
 
     @property
     def best(self) -> Path:
@@ -80,25 +99,27 @@ class RunFolder:
         """Some validation images with truth and estimate of the last finished epoch."""
         return self.path / "samples.jpg"
 
-    def freeze(self, preset: Preset, provenance: Mapping[str, str]) -> None:
-        """Record the configuration; raises InputError if the folder holds a run of another one."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        file = self.path / "config.json"
-        frozen = json.loads(json.dumps(asdict(preset)))
-        if file.exists() and json.loads(file.read_text())["preset"] != frozen:
-            raise InputError(f"{self.path} holds a run of another configuration; give another --out")
-        if not file.exists():
-            write_atomically(file, json.dumps({"preset": frozen, **provenance}, indent=2).encode())
+    def freeze(self, wanted: Frozen) -> Frozen:
+        """Record the configuration of a new run; returns that of the run in this folder, whose code may be older.
 
-    def frozen(self) -> tuple[Preset, str]:
-        """The preset and the commit of the run. Raises InputError if this is no run folder."""
+        Raises InputError if the folder holds a run of another configuration.
+        """
+        if not self.config.exists():
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.config, TypeAdapter(Frozen).dump_json(wanted, indent=2))
+        found = self.frozen()
+        if (found.preset, found.data, found.plan, found.init) != (wanted.preset, wanted.data, wanted.plan, wanted.init):
+            raise InputError(f"{self.path} holds a run of another configuration; give another --out")
+        return found
+
+    def frozen(self) -> Frozen:
+        """The configuration of the run in this folder. Raises InputError if this is no run folder."""
         try:
-            config = json.loads((self.path / "config.json").read_text())
-            return TypeAdapter(Preset).validate_python(config["preset"]), str(config["commit"])
+            return TypeAdapter(Frozen).validate_json(self.config.read_bytes())
         except (FileNotFoundError, NotADirectoryError) as error:
             raise InputError(f"{self.path} is no run folder: it holds no config.json") from error
-        except (ValidationError, KeyError, TypeError, json.JSONDecodeError) as error:
-            raise InputError(f"{self.path / 'config.json'} does not describe a run of this trainer") from error
+        except ValidationError as error:
+            raise InputError(f"{self.config} does not describe a run of this trainer") from error
 
     def rows(self, before_epoch: int) -> list[dict[str, str]]:
         """Metrics of the epochs before `before_epoch`."""

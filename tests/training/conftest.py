@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.shapes import write_shapes
-from tests.tiny_network import ARCHITECTURE, PRESET, tiny_fcn
+from tests.tiny_network import ARCHITECTURE, DATASET, PRESET, tiny_fcn
 from training.card import Measurements
 from training.checkpoint import Checkpoint, load_checkpoint
 from training.export import export
@@ -41,7 +41,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished, short run; not to be written to."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    train(PRESET, shapes, out, workers=0)
+    train(PRESET, DATASET, shapes, out, workers=0)
     return out
 
 
@@ -56,5 +56,5 @@ def models(checkpoint: Checkpoint, shapes: Path, tmp_path_factory: pytest.TempPa
     """Folder with that network as tiny.onnx and tiny.safetensors; not to be written to."""
     out = tmp_path_factory.mktemp("models")
     photos = tuple(sorted((shapes / "JPEGImages").glob("val*.jpg")))
-    export(checkpoint, out, "tiny", Measurements(data=shapes, photos=photos))
+    export(checkpoint, out, "tiny", Measurements(DATASET.evaluation(shapes, "val"), photos=photos))
     return out

@@ -2,15 +2,21 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from torch import nn
 
 from service.metrics import VOID
-from tests.tiny_network import PRESET, TinyBackbone
+from tests.tiny_network import DATASET, PRESET, TinyBackbone
 from training.errors import InputError
-from training.learner import Learner, pixel_loss, schedule
+from training.learner import Learner
+from training.losses import PixelLoss
+from training.networks.fcn import FCN
+from training.parallel import World
+from training.plan import Plan
+from training.presets.preset import Loss, Preset
 from training.run_folder import save_weights
 
 
@@ -20,84 +26,147 @@ def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return pixels, torch.randint(0, 7, (4, 64, 64), dtype=torch.uint8, generator=random)
 
 
+def learner(
+    preset: Preset = PRESET, init: Path | None = None, plan: Plan | None = None, loss: PixelLoss | None = None
+) -> Learner:
+    """The tiny network before its first step."""
+    return Learner.create(preset, DATASET.classes, init, loss or PixelLoss(None), plan or Plan(preset.batch), World.alone())
+
+
 def test_a_fully_ignored_batch_has_zero_loss_and_leaves_no_nan() -> None:
-    learner = Learner.create(PRESET, 7, None)
-    learner.learn(*batch(), steps_per_epoch=1)
+    tiny = learner()
+    tiny.learn(*batch(), steps_per_epoch=1)
     pixels, labels = batch(1)
-    loss = learner.learn(pixels, torch.full_like(labels, VOID), steps_per_epoch=1)
+    loss = tiny.learn(pixels, torch.full_like(labels, VOID), steps_per_epoch=1)
     assert float(loss) == 0
-    assert all(bool(tensor.isfinite().all()) for tensor in learner.network.state_dict().values())
-
-
-def test_the_loss_is_the_mean_over_the_pixels_that_count() -> None:
-    scores = torch.zeros(1, 2, 2, 2)
-    scores[0, 1] = 3.0
-    labels = torch.full((1, 16, 16), VOID)
-    labels[0, :3, :3], labels[0, 3, 3] = 1, 0
-    right, wrong = nn.functional.softplus(torch.tensor([-3.0, 3.0]))
-    torch.testing.assert_close(pixel_loss(scores, labels), (9 * right + wrong) / 10)
+    assert all(bool(tensor.isfinite().all()) for tensor in tiny.network.state_dict().values())
 
 
 def test_steps_on_one_batch_lower_its_loss() -> None:
-    learner = Learner.create(dataclasses.replace(PRESET, epochs=30), 7, None)
+    tiny = learner(dataclasses.replace(PRESET, epochs=30))
     pixels, labels = batch()
     labels[:] = 3
-    losses = [float(learner.learn(pixels, labels, steps_per_epoch=1)) for _ in range(20)]
+    losses = [float(tiny.learn(pixels, labels, steps_per_epoch=1)) for _ in range(20)]
     assert losses[-1] < losses[0] / 4
 
 
 def test_the_average_follows_the_weights_with_the_presets_decay() -> None:
-    learner = Learner.create(PRESET, 7, None)
-    learner.step = 10_000  # past the start, where it follows more closely
+    tiny = learner()
+    tiny.step = 10_000  # past the start, where it follows more closely
     name = "scores.0.weight"
-    before = learner.averaged.state_dict()[name].clone()
-    learner.learn(*batch(), steps_per_epoch=10_000)
-    mean, value = (network.state_dict()[name] for network in (learner.averaged, learner.network))
+    before = tiny.averaged.state_dict()[name].clone()
+    tiny.learn(*batch(), steps_per_epoch=10_000)
+    mean, value = (network.state_dict()[name] for network in (tiny.averaged, tiny.network))
     torch.testing.assert_close(mean, before + (value - before) * (1 - PRESET.averaging))
     assert bool((mean != before).any())
 
 
-def test_the_schedule_rises_to_its_peak_and_falls_to_zero() -> None:
-    assert schedule(0, 0.5, 12) == 0
-    assert schedule(0.25, 0.5, 12) == pytest.approx(0.5)
-    assert schedule(0.5, 0.5, 12) == 1
-    assert schedule(6.25, 0.5, 12) == pytest.approx(0.5)
-    assert schedule(12, 0.5, 12) == pytest.approx(0)
-
-
 def test_only_weights_decay_not_biases_or_normalisation() -> None:
-    learner = Learner.create(PRESET, 7, None)
-    decayed = [p for group in learner.optimizer.param_groups if group["weight_decay"] > 0 for p in group["params"]]
-    spared = [p for group in learner.optimizer.param_groups if group["weight_decay"] == 0 for p in group["params"]]
+    tiny = learner()
+    decayed = [p for group in tiny.optimizer.param_groups if group["weight_decay"] > 0 for p in group["params"]]
+    spared = [p for group in tiny.optimizer.param_groups if group["weight_decay"] == 0 for p in group["params"]]
     assert all(p.dim() == 4 for p in decayed)
     assert all(p.dim() == 1 for p in spared)
-    assert len(decayed) + len(spared) == len(list(learner.network.parameters()))
+    assert len(decayed) + len(spared) == len(list(tiny.network.parameters()))
 
 
 def test_fine_tuning_starts_from_fp16_weights(models: Path) -> None:
-    learner = Learner.create(PRESET, 7, models / "tiny.safetensors")
-    state = learner.network.state_dict()
+    tiny = learner(PRESET, models / "tiny.safetensors")
+    state = tiny.network.state_dict()
     assert state["scores.0.weight"].dtype == torch.float32
     counted = state["backbone.steps.0.1.num_batches_tracked"]
     assert counted.dtype == torch.int64
     assert int(counted) > 0
-    assert torch.isfinite(learner.learn(*batch(), steps_per_epoch=1))
+    assert torch.isfinite(tiny.learn(*batch(), steps_per_epoch=1))
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_weights(tmp_path / "other.safetensors", TinyBackbone().state_dict(), {})
-    with pytest.raises(InputError, match=r"other\.safetensors does not fit the network"):
-        Learner.create(PRESET, 7, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="do not fit the network"):
+        learner(PRESET, tmp_path / "other.safetensors")
 
 
 def test_frozen_layers_keep_their_weights_and_statistics() -> None:
-    learner = Learner.create(dataclasses.replace(PRESET, frozen_stride=4), 7, None)
-    before = {name: tensor.clone() for name, tensor in learner.network.state_dict().items()}
+    tiny = learner(dataclasses.replace(PRESET, frozen_stride=4))
+    before = {name: tensor.clone() for name, tensor in tiny.network.state_dict().items()}
     for _ in range(2):
-        learner.learn(*batch(), steps_per_epoch=2)
-    after = learner.network.state_dict()
+        tiny.learn(*batch(), steps_per_epoch=2)
+    after = tiny.network.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     frozen = {name for name in before if name.startswith(("backbone.steps.0.", "backbone.steps.1."))}
     assert frozen
     assert not changed & frozen
     assert {name for name in before if name.startswith("backbone.") and "weight" in name} - frozen <= changed
+
+
+def test_the_gradient_is_clipped_to_the_presets_norm() -> None:
+    tiny = learner(dataclasses.replace(PRESET, clip_norm=1e-3))
+    tiny.learn(*batch(), steps_per_epoch=2)
+    gradients = [parameter.grad for parameter in tiny.network.parameters() if parameter.grad is not None]
+    assert float(torch.stack([gradient.norm() for gradient in gradients]).norm()) == pytest.approx(1e-3, rel=1e-3)
+
+
+def without_chance(tiny: Learner) -> Learner:
+    """The same without dropout and with statistics that do not depend on who shares a batch."""
+    tiny.network.backbone.freeze(32)
+    assert isinstance(tiny.network, FCN)
+    tiny.network.dropout.p = 0.0
+    return tiny
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_batch_in_parts_gives_the_gradients_of_the_whole(reduction: Literal["mean", "sum"]) -> None:
+    preset = dataclasses.replace(PRESET, loss=Loss(reduction=reduction))
+    pixels, labels = batch()
+    labels[0, :40] = VOID  # parts of unequal weight
+    weights = torch.rand(7, generator=torch.Generator().manual_seed(0)) + 0.5
+    results = []
+    for micro_batch in (4, 3, 1):
+        tiny = without_chance(learner(preset, plan=Plan(micro_batch), loss=PixelLoss(weights)))
+        loss = tiny.learn(pixels, labels, steps_per_epoch=1)
+        results.append([loss, *(p.grad for p in tiny.network.scores.parameters())])  # type: ignore[union-attr]
+    for parts in results[1:]:
+        torch.testing.assert_close(parts, results[0])
+
+
+def test_out_of_memory_halves_the_micro_batch_and_keeps_the_effective_one(capsys: pytest.CaptureFixture[str]) -> None:
+    def fill_memory(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if len(inputs[0]) > 1:
+            raise torch.OutOfMemoryError("injected")
+
+    tiny, expected = learner(), learner(plan=Plan(1))
+    tiny.network.register_forward_pre_hook(fill_memory)
+    for step in range(3):
+        loss = tiny.learn(*batch(step), steps_per_epoch=3)
+        torch.testing.assert_close(loss, expected.learn(*batch(step), steps_per_epoch=3), rtol=0, atol=0)
+    assert tiny.plan.micro_batch == 1
+    assert "out of memory at step 0: going on with micro-batches of 2" in capsys.readouterr().out
+    torch.testing.assert_close(tiny.network.state_dict(), expected.network.state_dict(), rtol=0, atol=0)
+
+
+def test_memory_that_does_not_suffice_for_one_image_is_told() -> None:
+    def fill_memory(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        raise torch.OutOfMemoryError("injected")
+
+    tiny = learner()
+    tiny.network.register_forward_pre_hook(fill_memory)
+    with pytest.raises(InputError, match="out of memory with 1 crop"):
+        tiny.learn(*batch(), steps_per_epoch=1)
+
+
+def test_recomputing_activations_changes_neither_weights_nor_statistics() -> None:
+    plain, recomputing = learner(), learner(plan=Plan(PRESET.batch, recompute=True))
+    for step in range(3):
+        plain.learn(*batch(step), steps_per_epoch=3)
+        recomputing.learn(*batch(step), steps_per_epoch=3)
+    torch.testing.assert_close(plain.network.state_dict(), recomputing.network.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_learns_too(precision: Literal["bf16", "fp16"]) -> None:
+    tiny = learner(dataclasses.replace(PRESET, epochs=30), plan=Plan(2, precision))
+    pixels, labels = batch()
+    labels[:] = 3
+    losses = [float(tiny.learn(pixels, labels, steps_per_epoch=1)) for _ in range(20)]
+    assert losses[-1] < losses[0] / 4
+    assert all(parameter.dtype == torch.float32 for parameter in tiny.network.parameters())

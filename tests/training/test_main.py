@@ -39,7 +39,7 @@ def test_a_run_its_weights_and_its_model_file_measure_alike(
 
 def test_a_run_can_be_shortened(shapes: Path, tmp_path: Path) -> None:
     assert main(["train", PRESET.name, "--data", str(shapes), "--out", str(tmp_path / "run"), "--epochs", "1"]) == 0
-    assert RunFolder(tmp_path / "run").frozen()[0].epochs == 1
+    assert RunFolder(tmp_path / "run").frozen().preset.epochs == 1
     assert len(RunFolder(tmp_path / "run").rows(99)) == 1
 
 

@@ -1,15 +1,19 @@
 """Files of a run are whole or absent, and read back as they were written."""
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from tests.tiny_network import PRESET
+from tests.tiny_network import DATASET, PRESET
 from training.errors import InputError
+from training.plan import Plan
 from training.presets import PRESETS
-from training.run_folder import RunFolder, load_weights, save_weights, write_atomically
+from training.presets.preset import Preset
+from training.run_folder import Frozen, RunFolder, load_weights, save_weights, write_atomically
 
 
 @pytest.mark.parametrize("failing", ["os.fsync", "pathlib.Path.replace"])
@@ -49,10 +53,22 @@ def test_a_file_that_holds_no_weights_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("preset", [PRESET, *PRESETS.values()], ids=lambda preset: str(preset.name))
-def test_the_frozen_preset_reads_back_equal(preset: object, tmp_path: Path) -> None:
+def test_the_frozen_configuration_reads_back_equal(preset: Preset, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    run.freeze(preset, {"commit": "abc"})  # type: ignore[arg-type]
-    assert run.frozen() == (preset, "abc")
+    wanted = Frozen(preset, Plan(3, "bf16"), DATASET.card, "abc", "2.13.0", "x86_64", None)
+    assert run.freeze(wanted) == wanted
+    assert run.frozen() == wanted
+    assert run.freeze(dataclasses.replace(wanted, commit="newer")) == wanted
+
+
+@pytest.mark.parametrize("change", [{"plan": Plan(2)}, {"init": "0" * 64}, {"preset": dataclasses.replace(PRESET, seed=1)}])
+def test_a_folder_keeps_one_configuration(change: dict[str, Any], tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    wanted = Frozen(PRESET, Plan(4), DATASET.card, "abc", "2.13.0", "x86_64", None)
+    run.freeze(wanted)
+    with pytest.raises(InputError, match="another configuration"):
+        run.freeze(dataclasses.replace(wanted, **change))
+    assert run.frozen() == wanted
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"preset": {"name": "x"}, "commit": "c"}'])
@@ -72,4 +88,4 @@ def test_an_epoch_recorded_again_replaces_itself_and_what_came_after(tmp_path: P
 
 def test_the_configuration_is_readable_json(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
-    assert config["preset"]["augmentation"]["crop"] == PRESET.augmentation.crop
+    assert config["preset"]["augmentation"]["crop"] == list(PRESET.augmentation.crop)

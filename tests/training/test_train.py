@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.tiny_network import PRESET
+from tests.tiny_network import DATASET, PRESET
 from training import train as trainer
 from training.errors import InputError
 from training.learner import Learner
@@ -31,7 +31,8 @@ def same_results(one: Path, other: Path) -> None:
     assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
     for name in WEIGHTS:
         (tensors, described), (expected, as_described) = load_weights(one / name), load_weights(other / name)
-        assert described | {"commit": ""} == as_described | {"commit": ""}  # a colleague may commit between two runs
+        anew = {"commit": "", "seconds": ""}  # a colleague may commit between two runs
+        assert described | anew == as_described | anew
         assert tensors.keys() == expected.keys()
         for tensor in expected:
             assert torch.equal(tensors[tensor], expected[tensor]), f"{name}: {tensor}"
@@ -51,9 +52,9 @@ def test_a_run_killed_between_two_steps_resumes_to_identical_files(
 
     with monkeypatch.context() as killing, pytest.raises(Killed):
         killing.setattr(Learner, "learn", learn_until_killed)
-        train(PRESET, shapes, tmp_path / "run", workers=0)
+        train(PRESET, DATASET, shapes, tmp_path / "run", workers=0)
     assert load_weights(RunFolder(tmp_path / "run").resume)[1]["step"] == str(steps)
-    train(PRESET, shapes, tmp_path / "run", workers=0)
+    train(PRESET, DATASET, shapes, tmp_path / "run", workers=0)
     same_results(tmp_path / "run", run)
 
 
@@ -73,15 +74,15 @@ def test_a_run_killed_between_the_files_of_an_epochs_end_resumes_to_identical_fi
     with monkeypatch.context() as killing, pytest.raises(Killed):
         killing.setattr("training.train.save_weights", save_until_killed)
         killing.setattr("training.learner.save_weights", save_until_killed)
-        train(PRESET, shapes, tmp_path / "run", workers=0)
-    train(PRESET, shapes, tmp_path / "run", workers=0)
+        train(PRESET, DATASET, shapes, tmp_path / "run", workers=0)
+    train(PRESET, DATASET, shapes, tmp_path / "run", workers=0)
     same_results(tmp_path / "run", run)
 
 
 KILLED_RUN = """
 import os, signal, sys, torch
 from pathlib import Path
-from tests.tiny_network import ARCHITECTURE, PRESET, tiny_fcn
+from tests.tiny_network import ARCHITECTURE, DATASET, PRESET, tiny_fcn
 from training import train as trainer
 from training.learner import Learner
 from training.networks import NETWORKS
@@ -90,12 +91,12 @@ torch.set_num_threads(1)
 NETWORKS[ARCHITECTURE] = tiny_fcn
 trainer.CHECKPOINT_SECONDS = 0
 save = Learner.save
-def save_then_die(self, run, best):
-    save(self, run, best)
+def save_then_die(self, path, progress):
+    save(self, path, progress)
     if self.step == 4:
         os.kill(os.getpid(), signal.SIGKILL)
 Learner.save = save_then_die
-trainer.train(PRESET, Path(sys.argv[1]), Path(sys.argv[2]), workers=0)
+trainer.train(PRESET, DATASET, Path(sys.argv[1]), Path(sys.argv[2]), workers=0)
 """
 
 
@@ -105,19 +106,19 @@ def test_a_process_killed_by_the_system_resumes_to_identical_files(run: Path, sh
     command = [sys.executable, "-c", KILLED_RUN, str(shapes), str(tmp_path / "run")]
     killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=root)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    train(PRESET, shapes, tmp_path / "run", workers=0)
+    train(PRESET, DATASET, shapes, tmp_path / "run", workers=0)
     same_results(tmp_path / "run", run)
 
 
 def test_a_finished_run_stays_as_it_is(shapes: Path, tmp_path: Path) -> None:
-    best = train(PRESET, shapes, tmp_path / "run", workers=0)
+    best = train(PRESET, DATASET, shapes, tmp_path / "run", workers=0)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    assert train(PRESET, shapes, tmp_path / "run", workers=0) == best
+    assert train(PRESET, DATASET, shapes, tmp_path / "run", workers=0) == best
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
 def test_a_worker_process_gives_the_same_run(run: Path, shapes: Path, tmp_path: Path) -> None:
-    train(PRESET, shapes, tmp_path / "run", workers=1)
+    train(PRESET, DATASET, shapes, tmp_path / "run", workers=1)
     same_results(tmp_path / "run", run)
 
 
@@ -125,7 +126,7 @@ def test_a_run_leaves_weights_a_table_curves_and_pictures(run: Path) -> None:
     files = {path.name for path in run.iterdir()}
     assert files == {*WEIGHTS, "metrics.csv", "config.json", "curves.png", "samples.jpg"}
     rows = RunFolder(run).rows(before_epoch=99)
-    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
     best = max(float(row["val_mean_iou"]) for row in rows)
     _, described = load_weights(run / "best.safetensors")
     assert float(described["val_mean_iou"]) == pytest.approx(best, abs=1e-6)
@@ -135,11 +136,11 @@ def test_a_run_leaves_weights_a_table_curves_and_pictures(run: Path) -> None:
 def test_a_folder_of_another_configuration_is_refused_and_left_alone(run: Path, shapes: Path) -> None:
     before = (run / "config.json").read_bytes()
     with pytest.raises(InputError, match="another configuration"):
-        train(dataclasses.replace(PRESET, batch=3), shapes, run, workers=0)
+        train(dataclasses.replace(PRESET, batch=3), DATASET, shapes, run, workers=0)
     assert (run / "config.json").read_bytes() == before
 
 
 def test_a_missing_data_set_leaves_no_run_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        train(PRESET, tmp_path / "nowhere", tmp_path / "run", workers=0)
+        train(PRESET, DATASET, tmp_path / "nowhere", tmp_path / "run", workers=0)
     assert not (tmp_path / "run").exists()

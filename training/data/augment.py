@@ -13,7 +13,7 @@ from service.metrics import VOID
 class Augmentation:
     """How a crop is drawn."""
 
-    crop: int  # pixels along each side
+    crop: tuple[int, int]  # width, height in pixels
     scale: tuple[float, float] = (0.5, 2.0)  # drawn log-uniformly
     flip: float = 0.5  # probability of mirroring left to right
     jitter: float = 0.4  # brightness, contrast and saturation are multiplied by 1 +- this
@@ -22,20 +22,20 @@ class Augmentation:
 def random_crop(
     image: Image.Image, labels: NDArray[np.uint8], how: Augmentation, pad_value: int, random: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Upright RGB image and (H, W) labels -> (crop, crop, 3) uint8 pixels and (crop, crop) uint8 labels.
+    """Upright RGB image and (H, W) labels -> (H, W, 3) uint8 pixels and (H, W) uint8 labels of the crop's size.
 
     What lies outside the image is `pad_value` and VOID.
     """
     factor = np.exp(random.uniform(*np.log(how.scale)))
     scaled = [max(1, round(side * factor)) for side in image.size]
-    kept = [min(side, how.crop) for side in scaled]  # size of the image's part in the crop
+    kept = [min(side, room) for side, room in zip(scaled, how.crop, strict=True)]  # size of the image's part in the crop
     start = [int(random.integers(side - part + 1)) for side, part in zip(scaled, kept, strict=True)]
-    offset = [int(random.integers(how.crop - part + 1)) for part in kept]
+    offset = [int(random.integers(room - part + 1)) for room, part in zip(how.crop, kept, strict=True)]
     ratio = [side / big for side, big in zip(image.size, scaled, strict=True)]
     box = (start[0] * ratio[0], start[1] * ratio[1], (start[0] + kept[0]) * ratio[0], (start[1] + kept[1]) * ratio[1])
 
-    pixels = np.full((how.crop, how.crop, 3), pad_value, np.uint8)
-    target = np.full((how.crop, how.crop), VOID, np.uint8)
+    pixels = np.full((*how.crop[::-1], 3), pad_value, np.uint8)
+    target = np.full(how.crop[::-1], VOID, np.uint8)
     window = (slice(offset[1], offset[1] + kept[1]), slice(offset[0], offset[0] + kept[0]))
     size = (kept[0], kept[1])
     part = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))

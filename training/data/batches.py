@@ -8,6 +8,7 @@ from torch.utils.data import Dataset, Sampler
 
 from training.data.augment import Augmentation, random_crop
 from training.data.reader import Reader, read_upright
+from training.errors import InputError
 
 
 class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -21,7 +22,7 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return len(self.stems)
 
     def __getitem__(self, address: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """((3, crop, crop) uint8, (crop, crop) uint8); raises OSError for an unreadable file."""
+        """((3, H, W) uint8, (H, W) uint8); raises OSError for an unreadable file."""
         epoch, index = address
         random = np.random.default_rng((self.seed, epoch, index))
         stem = self.stems[index]
@@ -31,12 +32,21 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 class ResumableSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of addresses for `CropDataset` from a given step on: shuffled anew each epoch, the short last batch left out."""
+    """Batches of addresses for `CropDataset` from a given step on: shuffled anew each epoch, the short last batch left out.
 
-    def __init__(self, size: int, batch: int, epochs: int, seed: int, first_step: int) -> None:
+    Of `processes` that train together, each gets its own part of every batch. Raises InputError if the images do not
+    fill a batch, or the processes do not divide it.
+    """
+
+    def __init__(
+        self, size: int, batch: int, epochs: int, seed: int, first_step: int, rank: int = 0, processes: int = 1
+    ) -> None:
         if size < batch:
-            raise ValueError(f"{size} images do not fill one batch of {batch}")
+            raise InputError(f"{size} images do not fill one batch of {batch}")
+        if batch % processes:
+            raise InputError(f"{processes} processes cannot share batches of {batch} evenly")
         self.size, self.batch, self.seed, self.first_step = size, batch, seed, first_step
+        self.rank, self.processes = rank, processes
         self.steps_per_epoch = size // batch
         self.steps = epochs * self.steps_per_epoch
 
@@ -49,4 +59,4 @@ class ResumableSampler(Sampler[list[tuple[int, int]]]):
             if position == 0 or step == self.first_step:
                 order = np.random.default_rng((self.seed, epoch)).permutation(self.size)
             chosen = order[position * self.batch : (position + 1) * self.batch]
-            yield [(epoch, int(index)) for index in chosen]
+            yield [(epoch, int(index)) for index in chosen[self.rank :: self.processes]]

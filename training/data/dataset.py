@@ -9,16 +9,27 @@ from training.data.reader import Reader
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """What a preset and a model card need to know of a data set."""
+class DataCard:
+    """What a model card says of a data set; it travels with every checkpoint."""
 
     name: str
     description: str
     licence: str
     limits: tuple[str, ...]  # what a model trained on it cannot be expected to do, one sentence each
     classes: tuple[ClassInfo, ...]
+
+
+@dataclass(frozen=True)
+class Dataset(DataCard):
+    """A data set that can be read."""
+
     train: Callable[[Path], Reader]  # from the data set's folder
     evaluation: Callable[[Path, str], Reader]  # from the data set's folder and a split's name
+
+    @property
+    def card(self) -> DataCard:
+        """What there is to say of it."""
+        return DataCard(self.name, self.description, self.licence, self.limits, self.classes)
 
 
 def class_table(*entries: tuple[str, str]) -> tuple[ClassInfo, ...]:

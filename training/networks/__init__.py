@@ -4,12 +4,31 @@ from collections.abc import Callable
 
 from training.networks.efficientnet_lite import EfficientNetLite
 from training.networks.fcn import FCN
+from training.networks.network import SegmentationNetwork
+from training.networks.normalisation import Normalisation
+from training.networks.unet import ContractingPath, UNet
+
+Builder = Callable[[int, Normalisation], SegmentationNetwork]  # for a number of classes, randomly initialised
+
+_EXPANDING = (128, 96, 64, 48)  # channels at the strides 16, 8, 4, 2
 
 
-def _lite(variant: str, output_stride: int) -> Callable[[int], FCN]:
-    return lambda classes: FCN(EfficientNetLite(variant), classes, output_stride)
+def _fcn_lite(variant: str, output_stride: int) -> Builder:
+    return lambda classes, normalisation: FCN(EfficientNetLite(variant, normalisation), classes, output_stride)
 
 
-NETWORKS: dict[str, Callable[[int], FCN]] = {  # name -> network for a number of classes, randomly initialised
-    f"fcn{stride}s-{variant}": _lite(variant, stride) for variant in ("lite0", "lite1", "lite2") for stride in (32, 16, 8)
+def _unet_lite(variant: str) -> Builder:
+    return lambda classes, normalisation: UNet(EfficientNetLite(variant, normalisation, head=False), classes, _EXPANDING, 1)
+
+
+def _unet(classes: int, normalisation: Normalisation) -> UNet:
+    """Half the paper's width: 7.8 million parameters."""
+    return UNet(ContractingPath((32, 64, 128, 256, 512), normalisation), classes, (256, 128, 64, 32), 2)
+
+
+_LITE = ("lite0", "lite1", "lite2")
+NETWORKS: dict[str, Builder] = {
+    **{f"fcn{stride}s-{variant}": _fcn_lite(variant, stride) for variant in _LITE for stride in (32, 16, 8)},
+    **{f"unet-{variant}": _unet_lite(variant) for variant in _LITE},
+    "unet": _unet,
 }

@@ -1,26 +1,50 @@
-"""What a segmentation head needs of a backbone."""
+"""What a segmentation network needs of a backbone."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+
+from training.networks.normalisation import Normalisation, Normalise
+from training.networks.recompute import recomputed
 
 
 class Backbone(nn.Module, ABC):
-    """Features of an image at several strides, coarsest last.
+    """Features of an image at several strides, finest first.
 
-    `forward` takes (N, 3, H, W) float normalised to (x - 127) / 128, H and W multiples of the last stride,
-    and returns one (N, channels[i], H / strides[i], W / strides[i]) map per stride.
+    `forward` takes (N, 3, H, W) float RGB in 0..255, H and W multiples of the last stride, and returns one
+    (N, channels[i], H / strides[i], W / strides[i]) map per stride.
     """
 
     strides: tuple[int, ...]
     channels: tuple[int, ...]
-    _frozen: tuple[nn.Module, ...] = ()
+
+    def __init__(self, normalisation: Normalisation) -> None:
+        super().__init__()
+        self.normalise = Normalise(normalisation)
+        self.recompute = False  # blocks keep their inputs alone for the backward pass, and so need less memory and more time
+        self._frozen: tuple[nn.Module, ...] = ()
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> list[Tensor]: ...
+
+    @abstractmethod
+    def layers_until(self, stride: int) -> Iterable[nn.Module]:
+        """The layers whose output is at `stride` or finer, in order."""
+
+    def run(self, block: nn.Module, x: Tensor) -> Tensor:
+        """`block(x)`, one of the pieces whose activations `recompute` saves."""
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return recomputed(block, x)
+        result: Tensor = block(x)
+        return result
 
     def freeze(self, stride: int) -> None:
         """Keep the weights and statistics of every layer whose output is at `stride` or finer as they are.
 
-        Shallow filters are general (Girshick, 2015, arXiv:1504.08083, section 4.5), and they cost the most memory and time.
+        Shallow filters are general (Girshick, 2015, arXiv:1504.08083, section 4.5), and cost the most memory and time.
         """
         self._frozen = tuple(self.layers_until(stride))
         for layer in self._frozen:
@@ -32,11 +56,3 @@ class Backbone(nn.Module, ABC):
         for layer in self._frozen:
             layer.eval()
         return self
-
-    @abstractmethod
-    def layers_until(self, stride: int) -> list[nn.Module]:
-        """The layers whose output is at `stride` or finer, in order."""
-
-    @abstractmethod
-    def load_imagenet(self) -> int:
-        """Load published ImageNet weights; returns the number of tensors copied."""

@@ -5,15 +5,12 @@ the image: that window is what makes exact tiling possible.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
-from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from training.networks.backbone import Backbone
+from training.networks.normalisation import Normalisation
 
 BATCH_NORM_EPS = 1e-3  # TensorFlow's default; torch's is 1e-5
 BATCH_NORM_MOMENTUM = 0.01  # TensorFlow's 0.99, in torch's convention
@@ -91,17 +88,16 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(Backbone):
-    """Features at strides 8, 16 and 32 of an image normalised to (x - 127) / 128.
+    """Features at the strides 2 to 32, each taken where a stride ends.
 
-    Input (N, 3, H, W) float, H and W multiples of 32. Output: three maps of `channels` channels at
-    H/8, H/16 and H/32. The stride-32 map has passed the classifier's 1x1 head convolution, the
+    With `head`, the stride-32 map has passed the classifier's 1x1 convolution to 1280 channels, the
     convolutional twin of VGG's fc7.
     """
 
-    strides = (8, 16, 32)
+    strides = (2, 4, 8, 16, 32)
 
-    def __init__(self, variant: str) -> None:
-        super().__init__()
+    def __init__(self, variant: str, normalisation: Normalisation, head: bool = True) -> None:
+        super().__init__(normalisation)
         size = VARIANTS[variant]
         self.package = size.package
         self.stem = nn.Sequential(same_conv(3, STEM_CHANNELS, 3, 2), batch_norm(STEM_CHANNELS), nn.ReLU6(inplace=True))
@@ -122,15 +118,18 @@ class EfficientNetLite(Backbone):
                 self._block_strides.append(stride_so_far)
                 width = outputs
         self.blocks = nn.ModuleList(blocks)
-        pointwise = nn.Conv2d(width, HEAD_CHANNELS, 1, bias=False)
-        self.head = nn.Sequential(pointwise, batch_norm(HEAD_CHANNELS), nn.ReLU6(inplace=True))
-        self.channels = (*taps, HEAD_CHANNELS)
+        self.head = nn.Sequential()
+        if head:
+            pointwise = nn.Conv2d(width, HEAD_CHANNELS, 1, bias=False)
+            self.head.extend((pointwise, batch_norm(HEAD_CHANNELS), nn.ReLU6(inplace=True)))
+            width = HEAD_CHANNELS
+        self.channels = (*taps, width)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, image: Tensor) -> list[Tensor]:
         features = []
-        x = self.stem(x)
+        x = self.stem(self.normalise(image))
         for number, block in enumerate(self.blocks):
-            x = block(x)
+            x = self.run(block, x)
             if number in self._taps:
                 features.append(x)
         return [*features, self.head(x)]
@@ -140,31 +139,17 @@ class EfficientNetLite(Backbone):
         blocks = [block for block, its in zip(self.blocks, self._block_strides, strict=True) if its <= stride]
         return [self.stem, *blocks]
 
-    def load_imagenet(self) -> int:
-        """Load the published ImageNet weights; returns the number of tensors copied.
-
-        Raises ModuleNotFoundError if the package with the weights is missing, RuntimeError if any tensor
-        of the network or of the file (its 1000-way classifier aside) would stay unused.
-        """
-        [path] = Path(str(import_module(self.package).__file__)).parent.glob("models/*.pth")
-        published = torch.load(path, map_location="cpu", weights_only=True)
-        theirs = dict(self._published_names())
-        expected, found = set(theirs.values()), {name for name in published if not name.startswith("_fc.")}
-        if expected != found:
-            raise RuntimeError(f"{path.name}: tensors missing or without a place in the network: {sorted(expected ^ found)}")
-        self.load_state_dict({name: published[theirs[name]] for name in theirs}, strict=True)
-        return len(theirs)
-
-    def _published_names(self) -> Iterator[tuple[str, str]]:
-        """Pairs (our tensor name, its name in the published file)."""
+    def published_names(self) -> dict[str, str]:
+        """Our tensor names -> those in the published files."""
         parts = {"expand": ("_expand_conv", "_bn0"), "filter": ("_depthwise_conv", "_bn1"), "narrow": ("_project_conv", "_bn2")}
-        modules: dict[str, str] = {"stem": "_conv_stem _bn0", "head": "_conv_head _bn1"}
+        modules = {"stem": ("_conv_stem", "_bn0"), "head": ("_conv_head", "_bn1")}
         for number in range(len(self.blocks)):
             for ours, (conv, norm) in parts.items():
-                modules[f"blocks.{number}.{ours}"] = f"_blocks.{number}.{conv} _blocks.{number}.{norm}"
+                modules[f"blocks.{number}.{ours}"] = (f"_blocks.{number}.{conv}", f"_blocks.{number}.{norm}")
+        names = {}
         for name in self.state_dict():
-            prefix = next(m for m in modules if name.startswith(m + "."))
-            conv, norm = modules[prefix].split()
-            leaf = name.rsplit(".", 1)[1]
+            prefix = next(module for module in modules if name.startswith(module + "."))
+            conv, norm = modules[prefix]
             is_conv = name.removeprefix(prefix).startswith(".0.")
-            yield name, f"{conv if is_conv else norm}.{leaf}"
+            names[name] = f"{conv if is_conv else norm}.{name.rsplit('.', 1)[1]}"
+        return names

@@ -6,15 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.networks.backbone import Backbone
+from training.networks.network import SegmentationNetwork
 
 
-class FCN(nn.Module):
-    """A backbone and one 1x1 score layer per stride, fused from coarse to fine by x2 bilinear steps.
-
-    Input: uint8-valued RGB (N, 3, H, W) as float in 0..255, H and W multiples of `stride`.
-    Output: class scores (N, C, H / output_stride, W / output_stride). The last bilinear enlargement to
-    the user's image is not part of the network: see `service.geometry`.
-    """
+class FCN(SegmentationNetwork):
+    """A backbone and one 1x1 score layer per stride, fused from coarse to fine by x2 bilinear steps."""
 
     def __init__(self, backbone: Backbone, classes: int, output_stride: int, dropout: float = 0.2) -> None:
         super().__init__()
@@ -34,8 +30,12 @@ class FCN(nn.Module):
         self.scores = nn.ModuleList(layers)  # coarse to fine
 
     def forward(self, image: Tensor) -> Tensor:
-        features = self.backbone((image - 127.0) / 128.0)[::-1]
+        features = self.backbone(image)[::-1]
         scores: Tensor = self.scores[0](self.dropout(features[0]))
         for score, feature in zip(self.scores[1:], features[1:], strict=False):
             scores = F.interpolate(scores, scale_factor=2, mode="bilinear", align_corners=False) + score(feature)
         return scores
+
+    def class_layers(self) -> list[nn.Module]:
+        """Every score layer, coarse to fine."""
+        return list(self.scores)

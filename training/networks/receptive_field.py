@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from service.contract import Halo
-from training.networks.fcn import FCN
+from training.networks.network import SegmentationNetwork
+from training.networks.normalisation import Normalise
 
 FIRST_LENGTH, LAST_LENGTH = 1024, 8192  # pixels of the probe image's long side: doubled until it holds the whole field
 
-_LINEAR = (nn.Conv2d, nn.ZeroPad2d, nn.Dropout2d)
-_POINTWISE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6)  # move nothing in space
+_LINEAR = (nn.Conv2d, nn.ConvTranspose2d, nn.ZeroPad2d, nn.Dropout2d)
+_POINTWISE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, Normalise)  # move nothing in space
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class ReceptiveField:
     after: int
 
 
-def halo(network: FCN) -> Halo | None:
+def halo(network: SegmentationNetwork) -> Halo | None:
     """What tiling must add around a tile: the receptive field and the neighbour cell that the final bilinear
     enlargement reads, rounded up to the network's stride. None if the field is unbounded.
     """
@@ -36,7 +37,7 @@ def halo(network: FCN) -> Halo | None:
     )
 
 
-def receptive_field(network: FCN) -> ReceptiveField | None:
+def receptive_field(network: SegmentationNetwork) -> ReceptiveField | None:
     """The widest field over both axes and over every position of a cell within a stride; None if it exceeds LAST_LENGTH.
 
     A copy of the network is made linear with positive weights, so that no gradient can cancel: an input
@@ -53,7 +54,7 @@ def receptive_field(network: FCN) -> ReceptiveField | None:
     return None
 
 
-def _along(network: FCN, length: int, vertical: bool) -> ReceptiveField | None:
+def _along(network: SegmentationNetwork, length: int, vertical: bool) -> ReceptiveField | None:
     """The field along one axis, on an image one stride wide across it; None if it reaches the image's border."""
     across = network.stride  # a kernel's middle always meets it, so that the other axis can stay this narrow
     height, width = (length, across) if vertical else (across, length)
@@ -72,20 +73,22 @@ def _along(network: FCN, length: int, vertical: bool) -> ReceptiveField | None:
     return ReceptiveField(before, after)
 
 
-def _linear_copy(network: FCN) -> FCN:
+def _linear_copy(network: SegmentationNetwork) -> SegmentationNetwork:
     probe = copy.deepcopy(network).double().cpu().eval().requires_grad_(False)
-    _drop_pointwise(probe)
+    _make_linear(probe)
     for parameter in probe.parameters():
         parameter.fill_(1 / parameter[0].numel() if parameter.dim() > 1 else 0)  # weights average: nothing over- or underflows
     return probe
 
 
-def _drop_pointwise(module: nn.Module) -> None:
+def _make_linear(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, _POINTWISE):
             setattr(module, name, nn.Identity())
+        elif isinstance(child, nn.MaxPool2d):  # its gradient shows the largest value alone
+            setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding, child.ceil_mode))
         elif any(True for _ in child.children()):
-            _drop_pointwise(child)
+            _make_linear(child)
         elif not isinstance(child, (*_LINEAR, nn.Sequential, nn.Identity)):
             raise TypeError(f"the receptive field of a {type(child).__name__} is not known")
 

@@ -34,7 +34,7 @@ def quadrants(width: int, height: int) -> tuple[Image.Image, NDArray[np.uint8]]:
 @given(size=sizes, seed=seeds, flip=st.booleans())
 def test_labels_and_pixels_move_together(size: tuple[int, int], seed: int, flip: bool) -> None:
     image, labels = quadrants(*size)
-    how = Augmentation(crop=48, flip=float(flip), jitter=0)
+    how = Augmentation(crop=(48, 40), flip=float(flip), jitter=0)
     pixels, target = random_crop(image, labels, how, PAD, np.random.default_rng(seed))
     inside = target != VOID
     seen = (pixels[..., 0] > 120) + 2 * (pixels[..., 1] > 120)
@@ -47,18 +47,19 @@ def test_labels_and_pixels_move_together(size: tuple[int, int], seed: int, flip:
 @given(size=sizes, seed=seeds)
 def test_outside_the_image_is_padding_and_void_and_inside_is_neither(size: tuple[int, int], seed: int) -> None:
     image, labels = quadrants(*size)
-    pixels, target = random_crop(image, labels, Augmentation(crop=48, jitter=0), PAD, np.random.default_rng(seed))
+    pixels, target = random_crop(image, labels, Augmentation(crop=(48, 40), jitter=0), PAD, np.random.default_rng(seed))
     assert ((pixels == PAD).all(2) == (target == VOID)).all()
     rows, columns = np.nonzero(target != VOID)
     box = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
     assert (target[box] != VOID).all()  # one rectangle
-    assert all(0.5 * side - 1 <= part for side, part in zip(size, target[box].shape[::-1], strict=True) if part < 48)
+    parts = zip(size, target[box].shape[::-1], (48, 40), strict=True)
+    assert all(0.5 * side - 1 <= part for side, part, room in parts if part < room)
 
 
 def test_void_labels_stay_void() -> None:
     image, labels = quadrants(60, 60)
     labels[:] = VOID
-    _, target = random_crop(image, labels, Augmentation(crop=32), PAD, np.random.default_rng(0))
+    _, target = random_crop(image, labels, Augmentation(crop=(32, 24)), PAD, np.random.default_rng(0))
     assert (target == VOID).all()
 
 
@@ -66,7 +67,7 @@ def test_void_labels_stay_void() -> None:
 def test_a_flip_mirrors_pixels_and_labels(seed: int) -> None:
     image, labels = quadrants(64, 50)
     crops = [
-        random_crop(image, labels, Augmentation(crop=32, flip=chance), PAD, np.random.default_rng(seed))
+        random_crop(image, labels, Augmentation(crop=(32, 24), flip=chance), PAD, np.random.default_rng(seed))
         for chance in (0.0, 1.0)
     ]
     for plain, mirrored in zip(*crops, strict=True):
@@ -82,7 +83,7 @@ def test_jitter_of_no_strength_changes_nothing_and_of_some_strength_something() 
 
 
 def test_an_address_gives_one_crop_whatever_was_read_before(shapes: Path) -> None:
-    crops = [CropDataset(DATASETS["voc-animals"].train(shapes), Augmentation(crop=32), PAD, seed) for seed in (0, 0, 1)]
+    crops = [CropDataset(DATASETS["voc-animals"].train(shapes), Augmentation(crop=(32, 24)), PAD, seed) for seed in (0, 0, 1)]
     crops[1][0, 1]
     first, again, other_seed = (dataset[3, 2] for dataset in crops)
     assert (first[0] == again[0]).all()

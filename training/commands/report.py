@@ -1,0 +1,32 @@
+"""Compare runs on one page.
+
+Writes report.html, which needs no other file, and report.md with its pictures. A RUN is a run's folder, or what is kept
+of it: config.json, metrics.csv and record.json.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Runs, and how to call what is compared."""
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run; columns keep this order")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--baseline", type=Path, metavar="RUN", help="one of them: show what the others gain over it")
+    parser.add_argument("--title", default="Training runs compared", help="heading of the page")
+    parser.add_argument("--notes", type=Path, metavar="FILE", help="plain text to put below the heading")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Write the page and print its path."""
+    from training.errors import InputError
+    from training.report.page import write_report
+    from training.report.run import read_runs
+
+    runs = read_runs(given.runs)
+    if given.baseline is not None and given.baseline not in given.runs:
+        raise InputError(f"the baseline {given.baseline} is not among the runs")
+    baseline = None if given.baseline is None else runs[given.runs.index(given.baseline)]
+    notes = given.notes.read_text(encoding="utf-8").split("\n\n") if given.notes else []
+    print(write_report(runs, baseline, given.title, notes, given.out))
+    return 0

@@ -1,0 +1,63 @@
+"""What is measured and recorded at an epoch's end."""
+
+from collections.abc import Sequence
+
+import torch
+
+from service.contract import ClassInfo
+from service.metrics import ConfusionMatrix
+from training.data.reader import Reader
+from training.evaluate import evaluate, torch_segmenter
+from training.learner import Learner
+from training.pictures.curves import curves
+from training.pictures.panel import encoded, panel
+from training.run_folder import RunFolder, write_atomically
+from training.survey import examine
+
+SAMPLES = 8  # validation images in the run's sample picture
+COLLAPSED = 0.98  # share of all estimates that one class must not reach ...
+COMMON = 0.9  # ... unless it has this share of the truth
+
+
+def validate(learner: Learner, reader: Reader, classes: int) -> ConfusionMatrix:
+    """The confusion matrix of the averaged network over a split, each process measuring its share of the images."""
+    segmenter = torch_segmenter(learner.averaged, learner.preset)
+    share = reader.stems()[learner.world.rank :: learner.world.size]
+    counts = evaluate(segmenter, reader, classes, share).counts
+    return ConfusionMatrix.from_counts(learner.world.total(torch.from_numpy(counts)).numpy())
+
+
+def record(
+    run: RunFolder, learner: Learner, reader: Reader, classes: Sequence[ClassInfo], confusion: ConfusionMatrix, epoch: int
+) -> None:
+    """Add an epoch's figures, from 1, to the metrics table; redraw the curves and some sample pictures."""
+    loss = float(torch.stack(learner.losses).mean())
+    run.append_row(metrics_row(epoch, loss, confusion, classes))
+    write_atomically(run.curves, curves(run.rows(epoch + 1)))
+    segmenter = torch_segmenter(learner.averaged, learner.preset)
+    samples = [examine(segmenter, reader, stem, len(classes)) for stem in reader.stems()[:SAMPLES]]
+    write_atomically(run.samples, encoded(panel(samples, classes), "JPEG"))
+    print(f"epoch {epoch}: loss {loss:.4f}, val mean IoU {confusion.mean_iou:.4f}", flush=True)
+    if (name := collapsed(confusion, classes)) is not None:
+        print(f"warning: nearly every pixel is called {name!r}; lower the learning rate or weight the classes", flush=True)
+
+
+def collapsed(confusion: ConfusionMatrix, classes: Sequence[ClassInfo]) -> str | None:
+    """The class that nearly all estimates have fallen to though the truth has others; None if there is none."""
+    estimated, true = confusion.counts.sum(0), confusion.counts.sum(1)
+    top = int(estimated.argmax())
+    shares = [float(pixels[top] / max(1, pixels.sum())) for pixels in (estimated, true)]
+    return classes[top].name if shares[0] >= COLLAPSED and shares[1] < COMMON else None
+
+
+def metrics_row(epoch: int, loss: float, confusion: ConfusionMatrix, classes: Sequence[ClassInfo]) -> dict[str, object]:
+    """One line of the metrics table; epochs count from 1."""
+    return {
+        "epoch": epoch,
+        "train_loss": f"{loss:.6f}",
+        "val_mean_iou": f"{confusion.mean_iou:.6f}",
+        "val_weighted_iou": f"{confusion.weighted_iou:.6f}",
+        "val_pixel_accuracy": f"{confusion.pixel_accuracy:.6f}",
+        "val_mean_class_accuracy": f"{confusion.mean_class_accuracy:.6f}",
+        **{f"val_iou_{entry.name}": f"{iou:.6f}" for entry, iou in zip(classes, confusion.jaccard, strict=True)},
+    }

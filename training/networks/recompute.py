@@ -1,0 +1,31 @@
+"""Activations computed anew in the backward pass instead of kept (Chen et al., 2016, arXiv:1604.06174)."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    """`block(x)`, of which only `x` is kept for the backward pass."""
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _steady_statistics(block)
+
+    result: Tensor = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+    return result
+
+
+@contextmanager
+def _steady_statistics(block: nn.Module) -> Iterator[None]:
+    """Batch normalisations have counted these images in the forward pass: they must not count them twice."""
+    layers = [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d) and layer.training]
+    kept = [(layer.momentum, layer.num_batches_tracked.clone()) for layer in layers if layer.num_batches_tracked is not None]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, (momentum, count) in zip(layers, kept, strict=True):
+            layer.momentum, layer.num_batches_tracked = momentum, count

@@ -1,0 +1,50 @@
+"""Weights moved into a network by name, with every miss named."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from training.errors import InputError
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What became of the tensors of a network and of a file, by name."""
+
+    copied: tuple[str, ...]  # of the network: came from the file
+    fresh: tuple[str, ...]  # of the network: stay as they were drawn
+    unused: tuple[str, ...]  # of the file: have no place
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.copied)} tensors copied"]
+        parts += [
+            f"{len(names)} {what} ({', '.join(names)})"
+            for what, names in (("new", self.fresh), ("unused", self.unused))
+            if names
+        ]
+        return ", ".join(parts)
+
+
+def transfer(
+    network: nn.Module, tensors: Mapping[str, Tensor], *, fresh: Collection[str] = (), unused: Collection[str] = ()
+) -> Transfer:
+    """Copy `tensors`, of any floating-point type, into the tensors of `network` that bear the same names.
+
+    `fresh` names those of the network that the file need not have, `unused` those of the file that need no place.
+    Raises InputError, before anything is copied, for any other that is missing, left over or of another shape.
+    """
+    ours = network.state_dict()
+    wrong = [f"{name} is missing" for name in ours if name not in tensors and name not in fresh]
+    wrong += [f"{name} has no place" for name in tensors if name not in ours and name not in unused]
+    common = [name for name in ours if name in tensors]
+    wrong += [
+        f"{name} is {tuple(tensors[name].shape)} instead of {tuple(ours[name].shape)}"
+        for name in common
+        if tensors[name].shape != ours[name].shape
+    ]
+    if wrong:
+        raise InputError(f"the weights do not fit the network: {len(wrong)} tensors differ, first: {wrong[0]}")
+    for name in common:
+        ours[name].copy_(tensors[name])
+    return Transfer(tuple(common), tuple(n for n in ours if n not in tensors), tuple(n for n in tensors if n not in ours))

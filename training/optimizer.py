@@ -1,0 +1,37 @@
+"""How weights follow their gradients: a preset's optimiser and its learning rate over time."""
+
+import math
+
+import torch
+
+from training.networks.network import SegmentationNetwork
+from training.presets.preset import AdamW, MomentumSGD, Preset
+
+
+def create_optimizer(network: SegmentationNetwork, how: AdamW | MomentumSGD) -> torch.optim.Optimizer:
+    """The optimiser of a preset over all weights that are not frozen; each group's `peak` is its highest learning rate."""
+    backbone = {id(parameter) for parameter in network.backbone.parameters()}
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    kernels = [p for p in learned if p.dim() > 1]
+    vectors = [p for p in learned if p.dim() == 1]  # biases and normalisation
+    if isinstance(how, MomentumSGD):
+        groups = [
+            {"params": kernels, "peak": how.learning_rate, "weight_decay": how.weight_decay},
+            {"params": vectors, "peak": 2 * how.learning_rate, "weight_decay": 0.0},
+        ]
+        return torch.optim.SGD(groups, lr=how.learning_rate, momentum=how.momentum, foreach=True)
+    groups = [
+        {"params": [p for p in some if (id(p) in backbone) == pretrained], "peak": peak, "weight_decay": decay}
+        for pretrained, peak in ((True, how.learning_rate), (False, how.head_learning_rate))
+        for some, decay in ((kernels, how.weight_decay), (vectors, 0.0))
+    ]
+    return torch.optim.AdamW(groups, lr=how.learning_rate, foreach=True)
+
+
+def rate_at(epoch: float, preset: Preset) -> float:
+    """Share of the peak learning rate, 0..1: a linear rise over the warm-up, then constant or a half cosine to zero."""
+    if epoch < preset.warmup_epochs:
+        return epoch / preset.warmup_epochs
+    if preset.schedule == "constant":
+        return 1.0
+    return 0.5 + 0.5 * math.cos(math.pi * (epoch - preset.warmup_epochs) / (preset.epochs - preset.warmup_epochs))

