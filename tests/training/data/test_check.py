@@ -1,0 +1,140 @@
+"""What check-data finds in a folder that somebody made."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.data.check import Findings, check
+from training.data.find import find_dataset
+
+SPLITS = {"train": 4, "val": 2}
+
+
+def photo(seed: int) -> Image.Image:
+    """A picture unlike any other."""
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8))
+
+
+def labels() -> NDArray[np.uint8]:
+    """Half background, a quarter cat, a quarter void."""
+    result = np.zeros((6, 8), np.uint8)
+    result[:, 4:] = 1
+    result[:, 6:] = 255
+    return result
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A flawless folder of two splits, and beside it a class list."""
+    (tmp_path / "classes.txt").write_text("background\ncat #e69f00\n")
+    for number, (split, count) in enumerate(SPLITS.items()):
+        for kind in ("images", "masks"):
+            (tmp_path / "own" / split / kind).mkdir(parents=True)
+        for index in range(count):
+            photo(10 * number + index).save(tmp_path / f"own/{split}/images/{split}{index}.png")
+            Image.fromarray(labels()).save(tmp_path / f"own/{split}/masks/{split}{index}.png")
+    return tmp_path / "own"
+
+
+def found(root: Path) -> Findings:
+    return check(find_dataset("folder", root, root.parent / "classes.txt"), root)
+
+
+def test_a_flawless_folder_has_no_findings_but_its_frequencies(root: Path) -> None:
+    findings = found(root)
+    assert findings.errors == findings.warnings == ()
+    assert [(split.name, len(split.stems)) for split in findings.splits] == [("train", 4), ("val", 2)]
+    train = findings.splits[0].frequencies
+    assert train.pixels.tolist() == [4 * 24, 4 * 12]
+    assert train.images.tolist() == [4, 4]
+    rows = {line.split()[0]: line.split()[1:] for line in findings.text().splitlines() if line}
+    assert rows["background"] == ["66.667%", "4", "66.667%", "2"]
+    assert rows["void"] == ["25.000%", "25.000%"]
+    assert rows["0"] == ["errors,", "0", "warnings"]
+
+
+def test_all_errors_are_told_together_and_what_fits_is_still_counted(root: Path) -> None:
+    (root / "train/masks/train0.png").unlink()
+    (root / "train/images/train1.png").unlink()
+    Image.new("L", (8, 5)).save(root / "train/masks/train2.png")
+    (root / "val/images/val0.png").write_bytes(b"no picture")
+    Image.fromarray(labels() + 1).save(root / "val/masks/val1.png")
+    findings = found(root)
+    expected = [
+        r"train: .*train/images/train0\.png has no mask",
+        r"train: .*train/masks/train1\.png has no photo",
+        r"train: .*train2\.png is 8x6 pixels .* is 8x5",
+        r"val: .*val0\.png cannot be read",
+        r"val: .*val1\.png holds values that are no class: 2 \(12 pixels\); classes are 0\.\.1, 255",
+        r"val: no pair fits",
+    ]
+    assert len(findings.errors) == len(expected)
+    for told, pattern in zip(findings.errors, expected, strict=True):
+        assert re.search(pattern, told), told
+    assert findings.splits[0].stems == ("train3",)
+    assert findings.splits[0].frequencies.pixels.tolist() == [24, 12]
+    assert "6 errors, 0 warnings" in findings.text()
+
+
+def test_a_picture_in_two_splits_is_an_error_whatever_its_name_and_format(root: Path) -> None:
+    photo(0).save(root / "val/images/val1.png", optimize=True)  # train0, in other bytes
+    [error] = found(root).errors
+    assert error.startswith("the same picture: train/train0, val/val1")
+
+
+def test_a_picture_twice_in_a_split_is_a_warning_that_says_whether_its_labels_differ(root: Path) -> None:
+    photo(0).save(root / "train/images/train1.png")
+    photo(2).save(root / "train/images/train3.png")
+    Image.fromarray(labels()[:, ::-1]).save(root / "train/masks/train3.png")
+    findings = found(root)
+    assert findings.errors == ()
+    assert findings.warnings == (
+        "the same picture: train/train0, train/train1",
+        "the same picture with different labels: train/train2, train/train3",
+    )
+
+
+def test_a_name_in_two_splits_is_a_warning_if_the_pictures_differ(root: Path) -> None:
+    photo(99).save(root / "val/images/train0.png")
+    Image.fromarray(labels()).save(root / "val/masks/train0.png")
+    findings = found(root)
+    assert findings.errors == ()
+    assert findings.warnings == ("1 names are in both train and val, of different pictures: train0",)
+
+
+def test_a_class_that_a_split_lacks_is_a_warning(root: Path) -> None:
+    (root.parent / "classes.txt").write_text("background\ncat\ndog\n")
+    assert found(root).warnings == ("train: no pixel of dog", "val: no pixel of dog")
+
+
+def test_masks_that_call_their_one_class_255_are_an_error(root: Path) -> None:
+    for mask in root.glob("*/masks/*.png"):
+        Image.fromarray(np.where(labels() == 1, 255, 0).astype(np.uint8)).save(mask)
+    findings = found(root)
+    assert findings.errors == (
+        "train: all labelled pixels are background, 48 pixels are void; in grey masks 255 is void, not a class",
+    )
+    assert len(findings.warnings) == 1
+
+
+def test_a_missing_split_is_an_error_but_for_test(tmp_path: Path, root: Path) -> None:
+    findings = check(find_dataset("camvid", tmp_path), tmp_path)
+    assert [split.name for split in findings.splits] == []
+    assert len(findings.errors) == 2
+    (root / "val").rename(root / "test")
+    findings = found(root)
+    assert [split.name for split in findings.splits] == ["train", "val", "test"]
+    assert findings.errors == ()
+
+
+@pytest.mark.skipif("DATA_DIR" not in os.environ, reason="DATA_DIR is not set: the real data sets are not here")
+@pytest.mark.parametrize("name", ["camvid", "nuclei"])
+def test_the_real_data_is_flawless(name: str) -> None:
+    root = Path(os.environ["DATA_DIR"]) / name
+    findings = check(find_dataset(name, root), root)
+    assert findings.errors == findings.warnings == ()

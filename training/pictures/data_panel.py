@@ -1,0 +1,35 @@
+"""What a data set looks like: some images of each split beside their labels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from training.data.check import TRAIN, Findings
+from training.data.dataset import Dataset
+from training.data.reader import read_pair
+from training.pictures.panel import contact_sheet, overlay
+
+SAMPLES = 9  # pairs of each split
+NAME_LENGTH = 40  # characters of a file's name that fit above its pictures
+
+
+def data_panel(dataset: Dataset, root: Path, findings: Findings) -> Image.Image:
+    """SAMPLES pairs of each split at even steps, each as image | labels, above a legend. White is void.
+
+    Raises ValueError if no pair fits.
+    """
+    rows = []
+    for split in findings.splits:
+        reader = dataset.train(root) if split.name == TRAIN else dataset.evaluation(root, split.name)
+        for stem in _at_even_steps(split.stems):
+            image, labels = read_pair(reader, stem)
+            name = stem if len(stem) <= NAME_LENGTH else f"...{stem[-NAME_LENGTH:]}"
+            rows.append((f"{split.name}  {name}", (image, overlay(image, labels, dataset.classes))))
+    return contact_sheet(rows, dataset.classes, columns=3)
+
+
+def _at_even_steps(stems: Sequence[str]) -> list[str]:
+    """Up to SAMPLES of the stems, the first and the last among them."""
+    step = max(1.0, (len(stems) - 1) / (SAMPLES - 1))
+    return [stems[round(number * step)] for number in range(min(SAMPLES, len(stems)))]
