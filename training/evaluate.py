@@ -1,16 +1,18 @@
 """Evaluation exactly as the service serves: same decoding, same geometry, same metrics."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import nn
 from tqdm import tqdm
 
-from service.geometry import label_map, network_input, working_size
+from service.geometry import enlarge, label_map, network_input, working_size
 from service.metrics import ConfusionMatrix
 from training.data.reader import Reader, read_upright
 from training.networks.network import SegmentationNetwork
@@ -18,6 +20,14 @@ from training.presets.preset import Preset
 
 # (N, H, W, 3) uint8 -> (N, C, H / output_stride, W / output_stride) float32: the model file's own signature.
 Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+class Labeller(Protocol):
+    """Whatever labels images."""
+
+    def labels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Upright RGB image -> (H, W) uint8 class ids at its own size."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,40 @@ class Segmenter:
         working = working_size(*image.size, self.long_side)
         scores = self.scores(network_input(image, working, self.stride, self.pad_value))[0]
         return label_map(scores, working, image.size, self.output_stride)
+
+
+@dataclass(frozen=True)
+class TestTimeSegmenter:
+    """A model that looks at each image several times, mirrored and at other scales, and averages what it believes.
+
+    As in Chen et al. (2018, arXiv:1802.02611, section 4.1): class probabilities are averaged at the image's own size.
+    """
+
+    model: Segmenter
+    mirrored: bool  # look at the mirror image too
+    scales: tuple[float, ...]  # of the working size; larger than 1 enlarges
+
+    def labels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Upright RGB image -> (H, W) uint8 class ids at its own size."""
+        model = self.model
+        working = working_size(*image.size, model.long_side)
+        total = np.float32(0)
+        for scale, mirror in itertools.product(self.scales, (False, True) if self.mirrored else (False,)):
+            seen = ImageOps.mirror(image) if mirror else image
+            size = (max(1, round(working[0] * scale)), max(1, round(working[1] * scale)))
+            scores = model.scores(network_input(seen, size, model.stride, model.pad_value))[0]
+            strips = enlarge(scores, size, image.size, model.output_stride)
+            believed = np.concatenate([_softmax(strip) for _, strip in strips])  # (H, C, W)
+            total = total + (believed[..., ::-1] if mirror else believed)
+        labels: NDArray[np.uint8] = np.asarray(total).argmax(1).astype(np.uint8)
+        return labels
+
+
+def _softmax(strip: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Over the middle axis of (rows, C, W)."""
+    powers = np.exp(strip - strip.max(1, keepdims=True))
+    result: NDArray[np.float32] = powers / powers.sum(1, keepdims=True)
+    return result
 
 
 def torch_scorer(network: nn.Module) -> Scorer:
@@ -56,7 +100,7 @@ def torch_segmenter(network: SegmentationNetwork, preset: Preset) -> Segmenter:
     return Segmenter(torch_scorer(network), preset.long_side, preset.pad_value, network.stride, network.output_stride)
 
 
-def evaluate(segmenter: Segmenter, reader: Reader, classes: int, stems: Sequence[str] | None = None) -> ConfusionMatrix:
+def evaluate(segmenter: Labeller, reader: Reader, classes: int, stems: Sequence[str] | None = None) -> ConfusionMatrix:
     """The confusion matrix of a split, or of some of its images, at each image's original size."""
     confusion = ConfusionMatrix(classes)
     for stem in tqdm(reader.stems() if stems is None else stems, desc="evaluate", unit="image", leave=False, mininterval=2):

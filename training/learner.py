@@ -70,7 +70,7 @@ class Learner:
             loss.to(world.device),
             plan,
             world,
-            DistributedDataParallel(network, broadcast_buffers=False) if world.size > 1 else network,
+            DistributedDataParallel(network, forward_sync_buffers=False) if world.size > 1 else network,
             torch.amp.GradScaler(world.device.type, enabled=plan.precision == "fp16"),
         )
 

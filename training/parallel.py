@@ -10,7 +10,7 @@ from typing import Self, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+from torch.autograd.function import FunctionCtx
 
 PATIENCE = timedelta(minutes=30)  # longest wait for the other processes
 
@@ -78,9 +78,24 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         return normalised.to(x.dtype)
 
 
+class _Sum(torch.autograd.Function):
+    """Over all processes; each one's gradient is the sum of all, as every process has used the total."""
+
+    @staticmethod
+    def forward(_: FunctionCtx, value: Tensor) -> Tensor:
+        total = value.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: FunctionCtx, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
 def _sum(value: Tensor) -> Tensor:
-    """Over all processes; gradients flow back to each."""
-    result: Tensor = all_reduce(value)  # type: ignore[no-untyped-call]
+    result: Tensor = _Sum.apply(value)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -16,6 +16,7 @@ class Augmentation:
     crop: tuple[int, int]  # width, height in pixels
     scale: tuple[float, float] = (0.5, 2.0)  # drawn log-uniformly
     flip: float = 0.5  # probability of mirroring left to right
+    turns: bool = False  # by quarter turns too, each as likely; for views without an up, cut to square crops
     jitter: float = 0.4  # brightness, contrast and saturation are multiplied by 1 +- this
 
 
@@ -43,6 +44,9 @@ def random_crop(
     target[window] = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST, box=box))
     if random.random() < how.flip:
         pixels, target = pixels[:, ::-1], target[:, ::-1]
+    if how.turns:
+        quarters = int(random.integers(4))
+        pixels, target = np.rot90(pixels, quarters), np.rot90(target, quarters)
     return np.ascontiguousarray(pixels), np.ascontiguousarray(target)
 
 

@@ -2,9 +2,11 @@
 
 from training.errors import InputError
 from training.presets.animals import ANIMALS
+from training.presets.camvid import CAMVID
+from training.presets.nuclei import NUCLEI
 from training.presets.preset import Preset
 
-PRESETS = {preset.name: preset for preset in (*ANIMALS,)}
+PRESETS = {preset.name: preset for preset in (*ANIMALS, *CAMVID, *NUCLEI)}
 
 
 def find_preset(name: str) -> Preset:

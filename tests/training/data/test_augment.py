@@ -74,6 +74,17 @@ def test_a_flip_mirrors_pixels_and_labels(seed: int) -> None:
         assert (plain[:, ::-1] == mirrored).all()
 
 
+def test_quarter_turns_move_pixels_and_labels_together_and_come_all_four() -> None:
+    image, labels = quadrants(48, 48)
+    how = Augmentation(crop=(48, 48), scale=(1, 1), flip=0, turns=True, jitter=0)
+    seen = set()
+    for seed in range(40):
+        pixels, target = random_crop(image, labels, how, PAD, np.random.default_rng(seed))
+        assert ((pixels[..., 0] > 120) + 2 * (pixels[..., 1] > 120) == target).all()
+        seen.add(tuple(target[[0, 0, -1, -1], [0, -1, 0, -1]].tolist()))
+    assert seen == {(0, 1, 2, 3), (1, 3, 0, 2), (3, 2, 1, 0), (2, 0, 3, 1)}
+
+
 def test_jitter_of_no_strength_changes_nothing_and_of_some_strength_something() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     still = jitter_colors(pixels, 0.0, np.random.default_rng(0)).astype(int)

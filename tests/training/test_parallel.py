@@ -1,0 +1,50 @@
+"""Two processes that share a batch learn what one learns from the whole."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.tiny_run import STEADY
+from training.run_folder import RunFolder, load_weights
+
+ROOT = Path(__file__).parents[2]
+
+
+def train(shapes: Path, out: Path, *launcher: str) -> RunFolder:
+    """A run of two epochs in processes of its own; `launcher` comes between Python and the module."""
+    command = [sys.executable, *launcher, "-m", "tests.training.tiny_run", "train", STEADY.name, "--data", str(shapes)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [*command, "--out", str(out)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=240
+    )
+    assert ended.returncode == 0, ended.stderr
+    return RunFolder(out)
+
+
+@pytest.fixture(scope="module")
+def runs(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, RunFolder]:
+    """One process's run and two processes' run, over gloo."""
+    folder = tmp_path_factory.mktemp("parallel")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    return train(shapes, folder / "one"), train(shapes, folder / "two", *torchrun)
+
+
+def test_two_processes_reach_the_weights_of_one(runs: tuple[RunFolder, RunFolder]) -> None:
+    (expected, _), (found, _) = (load_weights(run.last) for run in runs)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_two_processes_measure_every_image_once(runs: tuple[RunFolder, RunFolder]) -> None:
+    one, two = (list(csv.DictReader(run.metrics.open())) for run in runs)
+    assert [row["epoch"] for row in two] == ["1", "2"]
+    for expected, found in zip(one, two, strict=True):
+        assert {key: float(value) for key, value in found.items()} == pytest.approx(
+            {key: float(value) for key, value in expected.items()}, abs=2e-3, nan_ok=True
+        )

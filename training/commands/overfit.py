@@ -1,0 +1,31 @@
+"""Learn one batch by heart: a check of labels, rates and network that takes minutes, before a run that takes hours."""
+
+import argparse
+from pathlib import Path
+
+from training.commands.arguments import add_data_arguments, at_least_one, open_data
+from training.presets import PRESETS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A preset and its data."""
+    parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help="one that `presets` lists")
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--init", type=Path, metavar="FILE", help="weights to start from (default: those that the preset names)"
+    )
+    parser.add_argument("--steps", type=at_least_one, default=100, metavar="N", help="times the batch is shown (default: 100)")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Tell how well the batch is known; fails if it is not."""
+    from training.overfit import LEARNED, overfit
+
+    preset = PRESETS[given.preset]
+    result = overfit(preset, open_data(preset.dataset, given), given.data, given.init, given.steps)
+    print(f"loss {result.first_loss:.4f} -> {result.last_loss:.4f}, {result.accuracy:.1%} of the batch's pixels right")
+    if not result.learned:
+        print(
+            f"not learned: at least {LEARNED:.0%} were expected; look at the labels with check-data, or at the learning rates"
+        )
+    return 0 if result.learned else 1

@@ -1,0 +1,21 @@
+"""Nuclei under the microscope: U-Net's home ground."""
+
+from training.data.augment import Augmentation
+from training.presets.preset import AdamW, Preset
+
+LITE0_UNET = Preset(
+    name="nuclei-unet",
+    architecture="unet-lite0",
+    dataset="nuclei",
+    long_side=None,  # a nucleus's size on the picture is what the microscope gave it
+    pad_value=0,
+    augmentation=Augmentation(crop=(256, 256), scale=(0.5, 2.0), turns=True),
+    epochs=40,
+    batch=16,
+    optimizer=AdamW(learning_rate=1e-3, head_learning_rate=3e-3, weight_decay=0.05),
+    start="efficientnet-lite",
+    warmup_epochs=1,
+    averaging=0.99,
+)
+
+NUCLEI = (LITE0_UNET,)
