@@ -4,10 +4,12 @@ import fcntl
 import hashlib
 import http.client
 import os
+import shutil
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from email.message import Message
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,47 +47,60 @@ def local_file(source: str, known: Mapping[str, str]) -> Path:
     return fetch(url, cache_folder() / f"{sha256[:8]}-{name}", sha256)
 
 
-def fetch(url: str, target: Path, sha256: str) -> Path:
+def fetch(url: str, target: Path, digest: str | None, algorithm: str = "sha256") -> Path:
     """Download `url` to `target` unless it is there; returns `target`.
 
-    What a broken download left in `<target>.partial` is continued, in this call and in the next. Raises InputError if
-    the server does not give the file, or if its SHA-256 is another; nothing is at `target` then.
+    `digest` is the file's in hex digits, by `algorithm`, one of hashlib's; null: the caller can tell the file by its
+    content. What a broken download left in `<target>.partial` is continued, in this call and in the next, if the server
+    still has the same file. Raises InputError if the server does not give the file, if the disk has no room for it, or
+    if its digest is another; nothing is at `target` then.
     """
     if target.exists():
-        _check(target, sha256)
+        _check(target, digest, algorithm)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
+    partial, version = (target.with_name(target.name + suffix) for suffix in (".partial", ".version"))
     with partial.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # processes that train together all ask for the same file
         if target.exists():
             return target
         file.seek(0, os.SEEK_END)
-        _download(url, file)
+        _download(url, file, version)
         file.flush()
         os.fsync(file.fileno())
         try:
-            _check(partial, sha256)
+            _check(partial, digest, algorithm)
         except InputError:
             file.truncate(0)  # the next call starts anew
             raise
         partial.replace(target)
+        version.unlink(missing_ok=True)
     return target
 
 
-def _check(path: Path, sha256: str) -> None:
+def check_sha256(path: Path, sha256: str) -> None:
+    """Raises InputError if the file has another SHA-256, in hex digits."""
+    _check(path, sha256, "sha256")
+
+
+def digest_of(path: Path, algorithm: str) -> str:
+    """The file's digest in hex digits."""
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256.lower():
-        raise InputError(f"{path} is not the file that was asked for: its SHA-256 is {found} instead of {sha256}")
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
-def _download(url: str, file: BinaryIO) -> None:
+def _check(path: Path, digest: str | None, algorithm: str) -> None:
+    if digest is not None and (found := digest_of(path, algorithm)) != digest.lower():
+        name = algorithm.upper().replace("SHA", "SHA-")
+        raise InputError(f"{path} is not the file that was asked for: its {name} is {found} instead of {digest}")
+
+
+def _download(url: str, file: BinaryIO, version: Path) -> None:
     failures = 0
     while True:
         size = file.tell()
         try:
-            _append(url, file)
+            _append(url, file, version)
         except urllib.error.HTTPError as error:
             if error.code in (408, 429) or error.code >= 500:
                 reason = f"{error.code} {error.reason}"
@@ -101,26 +116,52 @@ def _download(url: str, file: BinaryIO) -> None:
         time.sleep(WAIT_SECONDS * 2 ** max(0, failures - 1))
 
 
-def _append(url: str, file: BinaryIO) -> None:
-    """Add what is missing to `file`, which is open at its end; raises OSError if the server stops in the middle."""
+def _append(url: str, file: BinaryIO, version: Path) -> None:
+    """Add what is missing to `file`, which is open at its end; raises OSError if the server stops in the middle.
+
+    `version` keeps what the server calls the file's version: a part of one version is never completed with another's.
+    """
     offset = file.tell()
-    request = urllib.request.Request(url, headers={"Range": f"bytes={offset}-"} if offset else {})
+    known = version.read_text() if version.exists() else ""
+    headers = {"Range": f"bytes={offset}-", **({"If-Range": known} if known else {})} if offset else {}
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
-        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # nothing is missing, or it is another file
-            return
-        raise
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        if error.headers.get("Content-Range", f"bytes */{offset}") == f"bytes */{offset}":
+            return  # nothing is missing, or the digest will tell
+        _empty(file)
+        raise ConnectionError("the file has changed") from error
     with response:
+        found = _version(response.headers)
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
             offset = 0
-            file.truncate(0)
-            file.seek(0)
+            _empty(file)
+            version.write_text(found)
+        part = response.headers.get("Content-Range", f"bytes {offset}-")
+        if not part.startswith(f"bytes {offset}-") or (offset and known and found != known):  # not every server heeds If-Range
+            _empty(file)
+            raise ConnectionError("the file has changed")
         length = response.headers.get("Content-Length")
         total = None if length is None else offset + int(length)
+        free = shutil.disk_usage(version.parent).free
+        if total is not None and total - offset > free:
+            raise InputError(f"{url} needs {total - offset} bytes, {free} are free in {version.parent}")
         with tqdm(total=total, initial=offset, unit="B", unit_scale=True, desc=url.rsplit("/", 1)[1], mininterval=1) as bar:
             while block := response.read(BLOCK):
                 file.write(block)
                 bar.update(len(block))
     if total is not None and file.tell() < total:
         raise ConnectionError(f"broken off after {file.tell()} of {total} bytes")
+
+
+def _version(headers: Message) -> str:
+    """What the server calls this state of the file: a strong ETag, or its date; empty if it says neither (RFC 9110, 13.1.5)."""
+    etag = headers.get("ETag", "")
+    return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
+
+
+def _empty(file: BinaryIO) -> None:
+    file.truncate(0)
+    file.seek(0)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,10 @@ class Server:
     url: str = ""
     breaks_after: list[int] = field(default_factory=list)  # bytes that the next answers stop after
     knows_ranges: bool = True
+    heeds_if_range: bool = True
+    content: bytes = CONTENT
+    version: dict[str, str] = field(default_factory=dict)  # headers that name it
+    changes_to: list[bytes] = field(default_factory=list)  # contents that the file has after the next answers
     status: int = 200
     ranges: list[str | None] = field(default_factory=list)
 
@@ -39,15 +44,22 @@ def server() -> Iterator[Server]:
             if state.status != 200:
                 self.send_error(state.status)
                 return
-            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and state.knows_ranges else 0
-            if start >= len(CONTENT):
-                self.send_error(416)
-                return
-            self.send_response(206 if start else 200)
-            self.send_header("Content-Length", str(len(CONTENT) - start))
+            same = self.headers["If-Range"] in (None, *state.version.values()) or not state.heeds_if_range
+            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and state.knows_ranges and same else 0
+            content = state.content
+            self.send_response(206 if 0 < start < len(content) else 416 if start else 200)
+            if start:
+                span = f"{start}-{len(content) - 1}" if start < len(content) else "*"
+                self.send_header("Content-Range", f"bytes {span}/{len(content)}")
+            for name, value in state.version.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(max(0, len(content) - start)))
             self.end_headers()
             stop = start + state.breaks_after.pop(0) if state.breaks_after else None
-            self.wfile.write(CONTENT[start:stop])
+            self.wfile.write(content[start:stop])
+            if state.changes_to:
+                state.content = state.changes_to.pop(0)
+                state.version = {name: f'"{hashlib.sha256(state.content).hexdigest()}"' for name in state.version}
 
         def log_message(self, *_: object) -> None:
             pass
@@ -123,3 +135,39 @@ def test_paths_are_taken_as_they_are(tmp_path: Path) -> None:
     assert local_file(str(tmp_path / "file"), {}) == tmp_path / "file"
     with pytest.raises(InputError, match="no such file"):
         local_file(str(tmp_path / "other"), {})
+
+
+@pytest.mark.parametrize("version", [{"ETag": '"first"'}, {"Last-Modified": "Mon, 14 May 2012 10:00:00 GMT"}])
+@pytest.mark.parametrize("heeds_if_range", [True, False])
+def test_a_part_of_one_file_is_never_completed_with_another(
+    server: Server, tmp_path: Path, version: dict[str, str], heeds_if_range: bool
+) -> None:
+    server.version, server.heeds_if_range = version, heeds_if_range
+    server.content, server.changes_to, server.breaks_after = bytes(len(CONTENT)), [CONTENT], [100_000]
+    assert fetch(server.url, tmp_path / "file", SHA256).read_bytes() == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_part_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.partial").write_bytes(bytes(len(CONTENT) + 1))
+    assert fetch(server.url, tmp_path / "file", SHA256).read_bytes() == CONTENT
+
+
+def test_an_unchanged_file_is_continued_by_its_version(server: Server, tmp_path: Path) -> None:
+    server.version, server.breaks_after = {"ETag": '"first"'}, [100_000]
+    assert fetch(server.url, tmp_path / "file", SHA256).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=100000-"]
+
+
+def test_other_digests_are_checked_too(server: Server, tmp_path: Path) -> None:
+    md5 = hashlib.md5(CONTENT).hexdigest()
+    assert fetch(server.url, tmp_path / "file", md5, "md5").read_bytes() == CONTENT
+    with pytest.raises(InputError, match="its MD5 is"):
+        fetch(server.url, tmp_path / "other", "0" * 32, "md5")
+    assert fetch(server.url, tmp_path / "unknown", None).read_bytes() == CONTENT
+
+
+def test_a_full_disk_is_told_before_it_is_full(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=len(CONTENT) - 1))
+    with pytest.raises(InputError, match=f"needs {len(CONTENT)} bytes, {len(CONTENT) - 1} are free"):
+        fetch(server.url, tmp_path / "file", SHA256)
