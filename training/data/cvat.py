@@ -2,9 +2,9 @@
 
 labelmap.txt, ImageSets/Segmentation/<subset>.txt, SegmentationClass/<name>.png, JPEGImages/<name>.<any>
 (https://docs.cvat.ai/docs/dataset_management/formats/format-smask). A zip is read member by member and never extracted.
-Classes are the labels in labelmap.txt, in its order. Subsets called val or validation, and test, are those splits, all
-others train; without a validation subset a share of train is held out. CVAT writes no mask for an image without
-annotations: such images are left out, whether they are unlabelled or hold nothing.
+Classes are the labels in labelmap.txt, in its order; what a label called void covers counts for nothing. Subsets called
+val or validation, and test, are those splits, all others train; without a validation subset a share of train is held
+out. CVAT writes no mask for an image without annotations: such images are left out, unlabelled or empty.
 """
 
 import io

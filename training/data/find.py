@@ -41,7 +41,7 @@ def _folder(root: Path, classes: Path | None) -> Dataset:
     if not root.is_dir():
         raise InputError(f"{root} is no folder")
     if classes is None:
-        raise InputError("a plain folder of images and masks needs a class list: a text file, one class per line")
+        raise InputError("a plain folder of images and masks needs a class list (--classes): a text file, one class per line")
     given = read_class_list(classes)
     return Dataset(
         name=FOLDER,

@@ -70,7 +70,7 @@ def by_color(mask: Image.Image, name: str, ids: Mapping[RGB, int]) -> NDArray[np
     Raises InputError for a colour that `ids` does not know, for a grey image, and for transparent pixels.
     """
     if mask.mode not in COLOR_MODES:
-        raise InputError(f"the mask {name} is no colour image (mode {mask.mode})")
+        raise InputError(f"the mask {name} has pixels of mode {mask.mode}; expected RGB, or indexed or grey values")
     pixels = np.asarray(_opaque(mask, name).convert("RGB"), np.uint32)
     codes = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
     colors = sorted(ids)
@@ -79,7 +79,9 @@ def by_color(mask: Image.Image, name: str, ids: Mapping[RGB, int]) -> NDArray[np
     right = known[place] == codes if colors else np.zeros(codes.shape, bool)
     if not right.all():
         strange = [f"#{code:06x} ({count} pixels)" for code, count in _most_frequent(codes[~right])]
-        raise InputError(f"the mask {name} holds colours that are no class's: {', '.join(strange)}")
+        grey = bool((np.ptp(pixels[~right], axis=-1) == 0).all())
+        hint = "; if these are ids, save the mask with one channel" if grey else ""
+        raise InputError(f"the mask {name} holds colours that are no class's: {', '.join(strange)}{hint}")
     labels: NDArray[np.uint8] = np.array([ids[color] for color in colors], np.uint8)[place]
     return labels
 

@@ -1,6 +1,8 @@
 """CVAT's export "Segmentation mask 1.1", as a zip and extracted."""
 
 import zipfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,23 @@ def test_labels_are_classes_in_the_order_and_colours_of_the_labelmap(tmp_path: P
         ("roof", "#33ddff"),
     ]
     assert dataset.description == "exported from CVAT, task.zip"
+
+
+def test_a_label_called_void_counts_for_nothing(tmp_path: Path) -> None:
+    labelmap = LABELMAP.replace("oak tree", "void")
+    export = write_export(tmp_path / "task", {"default": ["a", "b"]}, labelmap)
+    dataset = find_dataset("cvat", export)
+    assert [entry.name for entry in dataset.classes] == ["background", "roof"]
+    seen = {value for reader in readers(export) for stem in reader.stems() for value in np.unique(reader.labels(stem)).tolist()}
+    assert seen == {0, 1, 255}
+
+
+def test_a_reader_goes_to_other_processes_and_reads_the_same_there(tmp_path: Path) -> None:
+    export = zipped(write_export(tmp_path / "task", {"default": ["a", "b", "c", "d"]}))
+    reader = readers(export)[0]
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        seen = list(pool.map(reader.labels, reader.stems() * 4))
+    assert [labels.tolist() for labels in seen] == [reader.labels(stem).tolist() for stem in reader.stems()] * 4
 
 
 def test_subsets_are_splits(tmp_path: Path) -> None:

@@ -63,6 +63,10 @@ def test_a_colour_that_is_no_class_is_an_error_that_names_file_and_colour() -> N
         by_color(mask, "a.png", COLORS)
     with pytest.raises(InputError, match="no class"):
         by_color(mask, "a.png", {})
+    with pytest.raises(InputError, match=r"#010101 \(4 pixels\); if these are ids, save the mask with one channel"):
+        by_color(Image.new("RGB", (2, 2), (1, 1, 1)), "a.png", COLORS)
+    with pytest.raises(InputError, match="mode CMYK"):
+        by_color(Image.new("CMYK", (2, 2)), "a.png", COLORS)
 
 
 def test_transparent_pixels_stand_for_nothing_we_know() -> None:
