@@ -12,24 +12,20 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 pytest.importorskip("playwright", reason="needs Playwright")
-from playwright.sync_api import Browser, FilePayload, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect
 
+from tests.chromium import chromium, needs_chromium
 from tests.service_process import Server
 
-CHROMIUM = Path("/usr/bin/chromium")
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic", "--no-first-run"]
 PHONE = {"width": 390, "height": 844}
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's Chromium (apt-get install chromium)")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", *QUIET]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ def iou_bars(jaccard: Mapping[str, NDArray[np.float64]], classes: Sequence[str])
     """PNG: a group of bars per class, one for each run by its title; from (C,) Jaccard indices, NaN where absent."""
     count = len(jaccard)
     group = count * THICKNESS + GAP
-    figure = new_figure(7, len(classes) * group + 0.8 + (0.2 * count if count > 1 else 0))
+    figure = new_figure(5.2, len(classes) * group + 0.8 + (0.2 * count if count > 1 else 0))
     axes = figure.subplots()
     middles = np.arange(len(classes))
     thickness = THICKNESS / group  # of a class's height on the axis, which is 1

@@ -31,7 +31,7 @@ def curves(rows: Rows) -> bytes:
 
 def compared_curves(runs: Mapping[str, Rows]) -> bytes:
     """PNG: the validation mean IoU of several runs by epoch, each under its title. At least one row each."""
-    figure = new_figure(7, 3.6 + 0.2 * len(runs))
+    figure = new_figure(5.2, 3.2 + 0.2 * len(runs))
     axes = figure.subplots()
     for number, (title, rows) in enumerate(runs.items()):
         figures = _column(rows, "val_mean_iou")

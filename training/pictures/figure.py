@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 # Okabe & Ito's colours without their yellow, too pale for lines on white, and with grey: told apart by colour-blind people.
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000", "#999999")
+DOTS_PER_INCH = 150
 LINES = ("-", "--", ":")  # from the ninth series on, the colours come again in another line
 
 
@@ -27,7 +28,7 @@ def line(number: int) -> str:
     return LINES[number // len(COLORS) % len(LINES)]
 
 
-def png(figure: Figure, dots_per_inch: int = 150) -> bytes:
+def png(figure: Figure, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
     """The figure as a PNG file."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=dots_per_inch)

@@ -1,0 +1,108 @@
+"""The report as a page: report.html, which holds all it shows, and report.md with its pictures beside it."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from PIL import Image
+
+from training.pictures.bars import iou_bars
+from training.pictures.confusion import confusion_picture
+from training.pictures.curves import compared_curves
+from training.pictures.figure import DOTS_PER_INCH
+from training.report.run import Run
+from training.report.tables import (
+    Table,
+    baseline_table,
+    boundary_table,
+    cost_table,
+    difference_table,
+    jaccard_table,
+)
+from training.run_folder import write_atomically
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file of the report."""
+
+    name: str
+    heading: str  # says what it shows where it cannot be seen
+    content: bytes
+
+    @property
+    def width(self) -> int:
+        """Pixels of a screen, at 100 an inch: the size it is drawn for."""
+        with Image.open(io.BytesIO(self.content)) as picture:
+            return picture.width * 100 // DOTS_PER_INCH
+
+    @property
+    def address(self) -> str:
+        """The picture itself, as a `data:` URI."""
+        return "data:image/png;base64," + base64.b64encode(self.content).decode()
+
+
+@dataclass(frozen=True)
+class Section:
+    """Tables or pictures under a heading."""
+
+    heading: str
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+
+def write_report(runs: Sequence[Run], baseline: Run | None, title: str, notes: Sequence[str], out: Path) -> Path:
+    """Compare runs, and with `baseline`, one of them; returns the path of report.html in folder `out`.
+
+    `notes` are paragraphs below the title.
+    """
+    sections = describe(runs, baseline)
+    record = runs[0].record
+    environment = Environment(
+        loader=PackageLoader("training.report"),
+        autoescape=select_autoescape(["html.jinja"]),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["cell"] = markdown_cell
+    out.mkdir(parents=True, exist_ok=True)
+    for section in sections:
+        for picture in section.pictures:
+            write_atomically(out / picture.name, picture.content)
+    for name in ("report.md", "report.html"):
+        template = environment.get_template(name + ".jinja")
+        page = template.render(title=title, notes=notes, runs=runs, record=record, sections=sections)
+        write_atomically(out / name, page.encode())
+    return out / "report.html"
+
+
+def describe(runs: Sequence[Run], baseline: Run | None) -> list[Section]:
+    """What the page shows, from the top."""
+    names = runs[0].record.classes
+    curves = compared_curves({run.label: run.rows for run in runs})
+    bars = iou_bars({run.label: run.record.matrix.jaccard for run in runs}, names)
+    confusions = [
+        Picture(f"confusion-{number}.png", run.label, confusion_picture(run.record.matrix, names))
+        for number, run in enumerate(runs, 1)
+    ]
+    sections = [Section("What the runs reach", (jaccard_table(runs),))]
+    if baseline is not None:
+        sections.append(Section("What each change brings", (baseline_table(runs, baseline),)))
+    sections += [
+        Section("What they cost", (cost_table(runs),)),
+        Section("How they learned", pictures=(Picture("curves.png", "validation mean IoU by epoch", curves),)),
+        Section("Class by class", (boundary_table(runs),), (Picture("iou.png", "IoU of each class", bars),)),
+        Section("What is taken for what", pictures=tuple(confusions)),
+    ]
+    if (differences := difference_table(runs)).rows:
+        sections.append(Section("What differs between them", (differences,)))
+    return sections
+
+
+def markdown_cell(text: str) -> str:
+    """Text that stays in its cell of a Markdown table, and stays text."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,75 @@
+"""What a run leaves for comparison: `record.json`, kept when its weights are not."""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from service.metrics import ConfusionMatrix
+from training.errors import InputError
+from training.run_folder import write_atomically
+
+FILE = "record.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run was, what it cost and what its best epoch reached on a labelled split."""
+
+    preset: str  # name
+    title: str  # for people: "FCN-16s from VGG-16 weights"
+    architecture: str
+    dataset: str  # description
+    classes: tuple[str, ...]  # names in id order
+    parameters: int
+    gmac: float  # 10^9 multiply-accumulates for one 480x352 image
+    epochs: int  # finished
+    crop: tuple[int, int]  # width, height in pixels
+    batch: int  # crops a step
+    long_side: int | None  # larger images are shrunk to it for the network; null: none are
+    device: str  # "cpu", or the GPU's name
+    threads: int  # of one process on the CPU
+    seconds: float  # of training, the sum over all resumes
+    peak_memory: int  # bytes during training
+    peak_memory_method: str  # how that was measured
+    best_epoch: int  # from 1; the figures below are its
+    split: str
+    images: int
+    confusion: tuple[tuple[int, ...], ...]  # pixels; rows are the true classes
+    definition: str  # of the figures that follow from it
+    boundary_f: tuple[float | None, ...]  # by class, 0..1; null: no image has a true boundary of it
+    mean_boundary_f: float | None
+    boundary_definition: str
+    commit: str  # of the code
+    torch: str  # version
+    command: str
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if tables do not fit the classes."""
+        if not len(self.classes) == len(self.confusion) == len(self.boundary_f) == self.matrix.classes:
+            raise ValueError("classes, confusion and boundary_f differ in length")
+
+    @property
+    def matrix(self) -> ConfusionMatrix:
+        """The confusion matrix, from which all figures of areas are read."""
+        return ConfusionMatrix.from_counts(self.confusion)
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write `record.json` into the run's folder, one line per field: differences between two can be read."""
+    values = TypeAdapter(Record).dump_python(record, mode="json")
+    lines = [f"  {json.dumps(entry.name)}: {json.dumps(values[entry.name])}" for entry in fields(Record)]
+    write_atomically(folder / FILE, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+
+def read_record(folder: Path) -> Record:
+    """The record of the run in that folder. Raises InputError if it holds none, or a broken one."""
+    file = folder / FILE
+    try:
+        return TypeAdapter(Record).validate_json(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{folder} holds no {FILE}: no run of this trainer, or one that has not finished an epoch") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{file} is no record of a run: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
