@@ -2,18 +2,31 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import torch
 
 from training.errors import InputError
+from training.fetch import local_file
 from training.networks.efficientnet_lite import EfficientNetLite
 from training.networks.network import SegmentationNetwork
 from training.networks.surgery import Transfer, transfer
+from training.presets import PRESETS
 from training.run_folder import load_weights
+from training.weights.vgg16 import PUBLISHED, load_vgg16
 
 SCRATCH = "scratch"
+
+
+def find_weights(source: str) -> Path:
+    """The file that a path or an http(s) URL names; what is fetched stays in `training.fetch.cache_folder`.
+
+    A URL is that of a published file or carries its checksum as `#sha256=<hex digits>`. Raises InputError if not, if
+    there is no such file, or if its checksum is another.
+    """
+    return local_file(source, {published.url: published.sha256 for published in PUBLISHED.values()})
 
 
 def start(network: SegmentationNetwork, source: str, init: Path | None, classes: list[str]) -> Transfer | None:
@@ -24,6 +37,8 @@ def start(network: SegmentationNetwork, source: str, init: Path | None, classes:
     if init is not None and init.suffix == ".safetensors":
         return from_model(network, init, classes)
     if source == SCRATCH:
+        if init is not None:
+            raise InputError(f"it starts from scratch: {init} is no weights file of this trainer (.safetensors)")
         return None
     if source not in SOURCES:
         raise InputError(f"it continues {source}: give that run's best.safetensors with --init")
@@ -37,6 +52,9 @@ def from_model(network: SegmentationNetwork, weights: Path, classes: list[str]) 
     Darrell, 2015, section 4.2); any other miss is an InputError.
     """
     tensors, described = load_weights(weights)
+    trained = PRESETS.get(described.get("preset", ""))
+    if trained is not None and trained.normalisation != network.backbone.normalise.how:
+        raise InputError(f"{weights} is of preset {trained.name}, whose images are normalised in another way")
     ours = {id(tensor): name for name, tensor in network.named_parameters()}
     by_class = {ours[id(parameter)] for layer in network.class_layers() for parameter in layer.parameters()}
     if "data" in described and [entry["name"] for entry in json.loads(described["data"])["classes"]] != classes:
@@ -58,4 +76,7 @@ def efficientnet_lite(network: SegmentationNetwork, init: Path | None) -> Transf
 
 
 # Published weights that a preset's `start` can name: (network, file or None) -> what was copied.
-SOURCES: dict[str, Callable[[SegmentationNetwork, Path | None], Transfer]] = {"efficientnet-lite": efficientnet_lite}
+SOURCES: dict[str, Callable[[SegmentationNetwork, Path | None], Transfer]] = {
+    "efficientnet-lite": efficientnet_lite,
+    **{name: partial(load_vgg16, published) for name, published in PUBLISHED.items()},
+}

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 from training.networks.efficientnet_lite import EfficientNetLite
 from training.networks.fcn import FCN
+from training.networks.fcn_paper import PaperFCN
 from training.networks.network import SegmentationNetwork
 from training.networks.normalisation import Normalisation
 from training.networks.unet import ContractingPath, UNet
+from training.networks.vgg16 import LIGHT, PAPER, Vgg16
 
 Builder = Callable[[int, Normalisation], SegmentationNetwork]  # for a number of classes, randomly initialised
 
@@ -15,6 +17,15 @@ _EXPANDING = (128, 96, 64, 48)  # channels at the strides 16, 8, 4, 2
 
 def _fcn_lite(variant: str, output_stride: int) -> Builder:
     return lambda classes, normalisation: FCN(EfficientNetLite(variant, normalisation), classes, output_stride)
+
+
+def _fcn_vgg16(output_stride: int) -> Builder:
+    # VGG-16 has its own dropout, behind fc6 and fc7.
+    return lambda classes, normalisation: FCN(Vgg16(LIGHT, normalisation), classes, output_stride, dropout=0.0)
+
+
+def _fcn_paper(finest: int, at_once: bool = False) -> Builder:
+    return lambda classes, normalisation: PaperFCN(Vgg16(PAPER, normalisation), classes, finest, at_once)
 
 
 def _unet_lite(variant: str) -> Builder:
@@ -29,6 +40,9 @@ def _unet(classes: int, normalisation: Normalisation) -> UNet:
 _LITE = ("lite0", "lite1", "lite2")
 NETWORKS: dict[str, Builder] = {
     **{f"fcn{stride}s-{variant}": _fcn_lite(variant, stride) for variant in _LITE for stride in (32, 16, 8)},
+    **{f"fcn{stride}s-vgg16": _fcn_vgg16(stride) for stride in (32, 16, 8)},
+    **{f"fcn{stride}s-vgg16-paper": _fcn_paper(stride) for stride in (32, 16, 8)},
+    "fcn8s-vgg16-paper-atonce": _fcn_paper(8, at_once=True),
     **{f"unet-{variant}": _unet_lite(variant) for variant in _LITE},
     "unet": _unet,
 }

@@ -24,6 +24,7 @@ class Normalise(nn.Module):
 
     def __init__(self, how: Normalisation) -> None:
         super().__init__()
+        self.how = how
         self.reverse = how.order == "BGR"
         # Not persistent: weights files hold what is learned, the preset holds this.
         self.register_buffer("mean", torch.tensor(how.mean).view(3, 1, 1), persistent=False)

@@ -1,19 +1,20 @@
 """Which input pixels can change a score, asked of the network itself: the card's `halo`."""
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from service.contract import Halo
+from training.networks.bilinear import BilinearEnlargement
 from training.networks.network import SegmentationNetwork
 from training.networks.normalisation import Normalise
 
 FIRST_LENGTH, LAST_LENGTH = 1024, 8192  # pixels of the probe image's long side: doubled until it holds the whole field
 
-_LINEAR = (nn.Conv2d, nn.ConvTranspose2d, nn.ZeroPad2d, nn.Dropout2d)
-_POINTWISE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, Normalise)  # move nothing in space
+_POINTWISE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Dropout, nn.Dropout2d, Normalise)  # move nothing in space
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ def halo(network: SegmentationNetwork) -> Halo | None:
 def receptive_field(network: SegmentationNetwork) -> ReceptiveField | None:
     """The widest field over both axes and over every position of a cell within a stride; None if it exceeds LAST_LENGTH.
 
-    A copy of the network is made linear with positive weights, so that no gradient can cancel: an input
-    pixel matters exactly where its gradient is not zero. Raises TypeError for a layer it cannot make linear.
+    A copy of the network is made linear, with one channel and positive weights, so that no gradient can cancel: an
+    input pixel matters exactly where its gradient is not zero. Raises TypeError for a layer it cannot make linear.
     """
     probe = _linear_copy(network)
     length = FIRST_LENGTH
@@ -73,24 +74,36 @@ def _along(network: SegmentationNetwork, length: int, vertical: bool) -> Recepti
     return ReceptiveField(before, after)
 
 
+class _ChannelMean(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1, keepdim=True)
+
+
 def _linear_copy(network: SegmentationNetwork) -> SegmentationNetwork:
-    probe = copy.deepcopy(network).double().cpu().eval().requires_grad_(False)
+    probe = copy.deepcopy(network).cpu().eval().requires_grad_(False)
     _make_linear(probe)
-    for parameter in probe.parameters():
-        parameter.fill_(1 / parameter[0].numel() if parameter.dim() > 1 else 0)  # weights average: nothing over- or underflows
-    return probe
+    return probe.double()
 
 
 def _make_linear(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, _POINTWISE):
             setattr(module, name, nn.Identity())
+        elif isinstance(child, (nn.Conv2d, nn.ConvTranspose2d)):
+            setattr(module, name, nn.Sequential(_ChannelMean(), _one_channel(child)))
         elif isinstance(child, nn.MaxPool2d):  # its gradient shows the largest value alone
             setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding, child.ceil_mode))
         elif any(True for _ in child.children()):
             _make_linear(child)
-        elif not isinstance(child, (*_LINEAR, nn.Sequential, nn.Identity)):
+        elif not isinstance(child, (nn.ZeroPad2d, BilinearEnlargement, nn.Sequential, nn.Identity)):
             raise TypeError(f"the receptive field of a {type(child).__name__} is not known")
+
+
+def _one_channel(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+    """The same in space, averaging over its kernel: nothing over- or underflows."""
+    weight = torch.full((1, 1, *layer.kernel_size), 1 / math.prod(layer.kernel_size), dtype=torch.float64)
+    layer.weight, layer.bias, layer.groups = nn.Parameter(weight, requires_grad=False), None, 1
+    return layer
 
 
 def _round_up(value: int, multiple: int) -> int:

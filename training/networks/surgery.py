@@ -1,6 +1,6 @@
 """Weights moved into a network by name, with every miss named."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -15,15 +15,17 @@ class Transfer:
     copied: tuple[str, ...]  # of the network: came from the file
     fresh: tuple[str, ...]  # of the network: stay as they were drawn
     unused: tuple[str, ...]  # of the file: have no place
+    remark: str = ""  # on the file
 
     def __str__(self) -> str:
-        parts = [f"{len(self.copied)} tensors copied"]
-        parts += [
-            f"{len(names)} {what} ({', '.join(names)})"
-            for what, names in (("new", self.fresh), ("unused", self.unused))
-            if names
-        ]
-        return ", ".join(parts)
+        """Every layer by name, in as many words as fit a run's first lines."""
+        kinds = (("copied", self.copied), ("new", self.fresh), ("unused", self.unused))
+        parts = [f"{len(names)} tensors {what} ({_layers(names)})" for what, names in kinds if names]
+        return "; ".join([*parts, self.remark] if self.remark else parts)
+
+
+def _layers(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
 
 
 def transfer(

@@ -44,6 +44,7 @@ class Vgg16(Backbone):
 
     def __init__(self, geometry: Geometry, normalisation: Normalisation) -> None:
         super().__init__(normalisation)
+        self.geometry = geometry
         self.channels = (*geometry.channels[:-1], geometry.fc_channels)
         stages: list[nn.Module] = []
         width, padding = 3, geometry.first_padding
@@ -82,3 +83,7 @@ class Vgg16(Backbone):
     def layers_until(self, stride: int) -> list[nn.Module]:
         """The stages whose pooled output is at `stride` or finer."""
         return [stage for stage, its in zip(self.stages, self.strides, strict=True) if its <= stride]
+
+    def published_names(self) -> dict[str, str]:
+        """Our tensor names -> the well-known ones: conv1_1.weight to fc7.bias."""
+        return {name: ".".join(name.split(".")[-2:]) for name in self.state_dict()}

@@ -5,6 +5,7 @@ from torch import nn
 
 from training.networks import NETWORKS
 from training.networks.complexity import gmac, parameters
+from training.networks.normalisation import Normalisation
 
 
 def test_a_convolution_costs_its_kernel_for_every_output_pixel() -> None:
@@ -20,6 +21,6 @@ def test_a_depthwise_convolution_costs_one_channel_each() -> None:
 
 
 def test_lite0_has_the_published_parameters_less_its_classifier() -> None:
-    network = NETWORKS["fcn32s-lite0"](7)
+    network = NETWORKS["fcn32s-lite0"](7, Normalisation())
     published, classifier, score_layer = 4_652_008, 1280 * 1000 + 1000, 1280 * 7 + 7
     assert parameters(network) == published - classifier + score_layer

@@ -12,7 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from tests.photos import photo
+from training.errors import InputError
 from training.networks.efficientnet_lite import VARIANTS, EfficientNetLite, same_conv
+from training.networks.fcn import FCN
+from training.networks.normalisation import Normalisation
+from training.start import efficientnet_lite
 
 VARIANT_NAMES = sorted(VARIANTS)
 CATS, CUPS = {281, 282, 285}, {504, 967, 968}  # ImageNet classes: tabby, tiger, Egyptian cat; mug, espresso, cup
@@ -25,37 +29,42 @@ def published(variant: str) -> dict[str, Tensor]:
     return weights
 
 
+def pretrained(variant: str) -> FCN:
+    network = FCN(EfficientNetLite(variant, Normalisation()), 1, 32)
+    efficientnet_lite(network, None)
+    return network.eval()
+
+
 def fingerprint(tensor: Tensor) -> tuple[tuple[int, ...], float]:
     return tuple(tensor.shape), float(tensor.double().sum())
 
 
 @pytest.mark.parametrize("variant", VARIANT_NAMES)
 def test_every_published_tensor_but_the_classifier_is_loaded(variant: str) -> None:
-    network = EfficientNetLite(variant)
-    loaded = network.load_imagenet()
+    backbone = EfficientNetLite(variant, Normalisation())
+    copied = efficientnet_lite(FCN(backbone, 1, 32), None)
     theirs = [tensor for name, tensor in published(variant).items() if not name.startswith("_fc.")]
-    assert loaded == len(theirs) == len(network.state_dict())
-    assert sorted(map(fingerprint, theirs)) == sorted(map(fingerprint, network.state_dict().values()))
+    assert set(copied.copied) == set(backbone.state_dict())
+    assert sorted(map(fingerprint, theirs)) == sorted(map(fingerprint, backbone.state_dict().values()))
 
 
 @pytest.mark.parametrize("variant", VARIANT_NAMES)
 def test_photos_are_recognised(variant: str) -> None:
-    network = EfficientNetLite(variant).eval()
-    network.load_imagenet()
+    network = pretrained(variant)
     classifier = published(variant)
     for name, classes in (("chelsea.png", CATS), ("coffee.png", CUPS)):
         with torch.inference_mode():
-            features = network(as_input(photo(name)))[-1].mean((2, 3))
+            features = network.backbone.forward(as_input(photo(name)))[-1].mean((2, 3))
             best = int((features @ classifier["_fc.weight"].T + classifier["_fc.bias"]).argmax())
         assert best in classes
 
 
 def as_input(image: Image.Image) -> Tensor:
-    """The middle square of a photo at 224 px, normalised."""
+    """The middle square of a photo at 224 px."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     small = image.resize((224, 224), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
-    return (torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float() - 127) / 128
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1)[None].float()
 
 
 @pytest.mark.parametrize("change", ["a missing tensor", "an extra tensor", "another shape"])
@@ -72,8 +81,8 @@ def test_a_changed_file_is_refused(change: str, monkeypatch: pytest.MonkeyPatch)
         return weights
 
     monkeypatch.setattr(torch, "load", load)
-    with pytest.raises(RuntimeError, match=r"_bn1\.running_mean|_se_reduce|size mismatch for head"):
-        EfficientNetLite("lite0").load_imagenet()
+    with pytest.raises(InputError, match=r"blocks\.3\.filter\.1\.running_mean is missing|_se_reduce|head\.0\.weight is "):
+        pretrained("lite0")
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (3, 2), (5, 2)])
@@ -92,8 +101,11 @@ def test_padding_is_tensorflows_same(kernel: int, stride: int, size: int) -> Non
 
 
 @pytest.mark.parametrize(("variant", "taps"), [("lite0", (40, 112)), ("lite1", (40, 112)), ("lite2", (48, 120))])
-def test_features_come_at_strides_8_16_and_32(variant: str, taps: tuple[int, int]) -> None:
-    network = EfficientNetLite(variant).eval()
+def test_features_come_at_their_strides(variant: str, taps: tuple[int, int]) -> None:
+    network = EfficientNetLite(variant, Normalisation()).eval()
     with torch.inference_mode():
-        shapes = [tuple(feature.shape) for feature in network(torch.zeros(1, 3, 64, 96))]
-    assert shapes == [(1, taps[0], 8, 12), (1, taps[1], 4, 6), (1, 1280, 2, 3)]
+        shapes = [tuple(feature.shape) for feature in network.forward(torch.zeros(1, 3, 64, 96))]
+    assert shapes[2:] == [(1, taps[0], 8, 12), (1, taps[1], 4, 6), (1, 1280, 2, 3)]
+    assert [shape[1:] for shape in shapes] == [
+        (channels, 64 // stride, 96 // stride) for stride, channels in zip(network.strides, network.channels, strict=True)
+    ]

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from tests.tiny_network import TinyBackbone, draw_weights, tiny_fcn
 from training.networks import NETWORKS
 from training.networks.fcn import FCN
+from training.networks.normalisation import Normalisation
 
 
 @pytest.mark.parametrize("output_stride", [16, 8])
@@ -29,7 +30,7 @@ def test_fusing_adds_each_skip_to_the_enlarged_coarser_scores() -> None:
     network = tiny_fcn(3).eval()
     draw_weights(network.scores)
     image = torch.rand(1, 3, 64, 96) * 255
-    fine, middle, coarse = network.backbone((image - 127) / 128)
+    fine, middle, coarse = network.backbone(image)
     score_32, score_16, score_8 = network.scores
     up = torch.nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
     torch.testing.assert_close(network(image), up(up(score_32(coarse)) + score_16(middle)) + score_8(fine))
@@ -50,7 +51,7 @@ def test_a_stride_without_features_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["fcn32s-lite0", "fcn16s-lite0", "fcn8s-lite0"])
 def test_scores_have_the_size_that_the_name_says(name: str) -> None:
-    network = NETWORKS[name](4).eval()
+    network = NETWORKS[name](4, Normalisation()).eval()
     stride = int(name.removeprefix("fcn").split("s")[0])
     assert (network.stride, network.output_stride) == (32, stride)
     with torch.inference_mode():
