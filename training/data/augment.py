@@ -8,16 +8,23 @@ from PIL import Image
 
 from service.metrics import VOID
 
+WHOLE = 32  # whole images are padded to a multiple of it: every network's stride divides it
+
 
 @dataclass(frozen=True)
 class Augmentation:
     """How a crop is drawn."""
 
-    crop: tuple[int, int]  # width, height in pixels
+    crop: tuple[int, int] | None  # width, height in pixels; null: whole images, padded right and bottom
     scale: tuple[float, float] = (0.5, 2.0)  # drawn log-uniformly
     flip: float = 0.5  # probability of mirroring left to right
     turns: bool = False  # by quarter turns too, each as likely; for views without an up, cut to square crops
     jitter: float = 0.4  # brightness, contrast and saturation are multiplied by 1 +- this
+
+    @property
+    def size(self) -> str:
+        """What a step sees, for people."""
+        return "whole images" if self.crop is None else f"crops of {self.crop[0]}x{self.crop[1]} px"
 
 
 def random_crop(
@@ -29,18 +36,19 @@ def random_crop(
     """
     factor = np.exp(random.uniform(*np.log(how.scale)))
     scaled = [max(1, round(side * factor)) for side in image.size]
-    kept = [min(side, room) for side, room in zip(scaled, how.crop, strict=True)]  # size of the image's part in the crop
+    crop = how.crop or (_padded(scaled[0]), _padded(scaled[1]))
+    kept = [min(side, room) for side, room in zip(scaled, crop, strict=True)]  # size of the image's part in the crop
     start = [int(random.integers(side - part + 1)) for side, part in zip(scaled, kept, strict=True)]
-    offset = [int(random.integers(room - part + 1)) for room, part in zip(how.crop, kept, strict=True)]
+    offset = [int(random.integers(room - part + 1)) if how.crop else 0 for room, part in zip(crop, kept, strict=True)]
     ratio = [side / big for side, big in zip(image.size, scaled, strict=True)]
     box = (start[0] * ratio[0], start[1] * ratio[1], (start[0] + kept[0]) * ratio[0], (start[1] + kept[1]) * ratio[1])
 
-    pixels = np.full((*how.crop[::-1], 3), pad_value, np.uint8)
-    target = np.full(how.crop[::-1], VOID, np.uint8)
+    pixels = np.full((*crop[::-1], 3), pad_value, np.uint8)
+    target = np.full(crop[::-1], VOID, np.uint8)
     window = (slice(offset[1], offset[1] + kept[1]), slice(offset[0], offset[0] + kept[0]))
     size = (kept[0], kept[1])
     part = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))
-    pixels[window] = jitter_colors(part, how.jitter, random)
+    pixels[window] = jitter_colors(part, how.jitter, random) if how.jitter else part
     target[window] = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST, box=box))
     if random.random() < how.flip:
         pixels, target = pixels[:, ::-1], target[:, ::-1]
@@ -48,6 +56,10 @@ def random_crop(
         quarters = int(random.integers(4))
         pixels, target = np.rot90(pixels, quarters), np.rot90(target, quarters)
     return np.ascontiguousarray(pixels), np.ascontiguousarray(target)
+
+
+def _padded(side: int) -> int:
+    return -(-side // WHOLE) * WHOLE
 
 
 def jitter_colors(pixels: NDArray[np.uint8], strength: float, random: np.random.Generator) -> NDArray[np.uint8]:

@@ -4,10 +4,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch.utils.data import Dataset, Sampler
 
+from service.metrics import VOID
 from training.data.augment import Augmentation, random_crop
-from training.data.reader import Reader, read_upright
+from training.data.reader import Reader, read_pair
 from training.errors import InputError
 
 
@@ -22,13 +24,23 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return len(self.stems)
 
     def __getitem__(self, address: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """((3, H, W) uint8, (H, W) uint8); raises OSError for an unreadable file."""
+        """((3, H, W) uint8, (H, W) uint8); raises InputError for an unreadable pair."""
         epoch, index = address
         random = np.random.default_rng((self.seed, epoch, index))
         stem = self.stems[index]
-        image = read_upright(self.reader, stem)
-        pixels, labels = random_crop(image, self.reader.labels(stem), self.how, self.pad_value, random)
+        image, truth = read_pair(self.reader, stem)
+        pixels, labels = random_crop(image, truth, self.how, self.pad_value, random)
         return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(labels)
+
+    def __getitems__(self, addresses: list[tuple[int, int]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """A batch: whole images of different sizes are padded to the largest, right and bottom."""
+        samples = [self[address] for address in addresses]
+        height, width = (max(labels.shape[axis] for _, labels in samples) for axis in (0, 1))
+
+        def padded(tensor: torch.Tensor, value: int) -> torch.Tensor:
+            return F.pad(tensor, (0, width - tensor.shape[-1], 0, height - tensor.shape[-2]), value=value)
+
+        return [(padded(pixels, self.pad_value), padded(labels, VOID)) for pixels, labels in samples]
 
 
 class ResumableSampler(Sampler[list[tuple[int, int]]]):

@@ -25,7 +25,7 @@ class Record:
     parameters: int
     gmac: float  # 10^9 multiply-accumulates for one 480x352 image
     epochs: int  # finished
-    crop: tuple[int, int]  # width, height in pixels
+    crop: tuple[int, int] | None  # width, height in pixels; null: whole images
     batch: int  # crops a step
     long_side: int | None  # larger images are shrunk to it for the network; null: none are
     device: str  # "cpu", or the GPU's name

@@ -63,7 +63,7 @@ def cost_table(runs: Sequence[Run]) -> Table:
             _row("memory measured as", runs, lambda record: record.peak_memory_method),
             _row("training time", runs, lambda record: duration(record.seconds)),
             _row("best epoch of those trained", runs, lambda record: f"{record.best_epoch} of {record.epochs}"),
-            _row("crop, pixels", runs, lambda record: f"{record.crop[0]}x{record.crop[1]}"),
+            _row("crop, pixels", runs, lambda record: "whole" if record.crop is None else f"{record.crop[0]}x{record.crop[1]}"),
             _row("crops a step", runs, lambda record: f"{record.batch}"),
             _row("device", runs, lambda record: record.device),
             _row("threads", runs, lambda record: f"{record.threads}"),

@@ -122,3 +122,32 @@ def test_an_epoch_shows_no_image_twice_and_each_epoch_has_its_own_order() -> Non
 def test_a_data_set_smaller_than_a_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="2 images do not fill one batch of 3"):
         ResumableSampler(2, 3, 1, seed=0, first_step=0)
+
+
+@given(size=sizes, seed=seeds)
+def test_whole_images_keep_every_pixel_and_are_padded_right_and_bottom(size: tuple[int, int], seed: int) -> None:
+    width, height = size
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    labels = pixels[..., 0] % 7
+    how = Augmentation(crop=None, scale=(1, 1), flip=0, jitter=0)
+    found, target = random_crop(Image.fromarray(pixels), labels, how, PAD, np.random.default_rng(seed))
+    assert target.shape == found.shape[:2] == (-(-height // 32) * 32, -(-width // 32) * 32)
+    assert (found[:height, :width] == pixels).all()
+    assert (target[:height, :width] == labels).all()
+    for side in (np.s_[height:], np.s_[:, width:]):
+        assert (found[side] == PAD).all()
+        assert (target[side] == VOID).all()
+
+
+def test_whole_images_of_a_batch_are_padded_to_the_largest(tmp_path: Path) -> None:
+    sizes = {"a": (70, 20), "b": (30, 90)}
+    for stem, (width, height) in sizes.items():
+        for folder, mode in (("images", "RGB"), ("masks", "L")):
+            (tmp_path / "train" / folder).mkdir(parents=True, exist_ok=True)
+            Image.new(mode, (width, height)).save(tmp_path / "train" / folder / f"{stem}.png")
+    how = Augmentation(crop=None, scale=(1, 1), flip=0, jitter=0)
+    batch = CropDataset(DATASETS["nuclei"].train(tmp_path), how, PAD, 0).__getitems__([(0, 0), (0, 1)])
+    for (pixels, labels), (width, height) in zip(batch, sizes.values(), strict=True):
+        assert pixels.shape == (3, 96, 96)
+        assert (labels != VOID).nonzero().max(0).values.tolist() == [height - 1, width - 1]
+        assert ((pixels == PAD).all(0) == (labels == VOID)).all()
