@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,17 +24,22 @@ class Server:
     process: subprocess.Popen[bytes]
 
 
-def start_server(quiet: bool = False, **settings: str) -> Server:
-    """Start the service on a free port with `SEGMENT_` settings by name, and wait until it is ready."""
+def start_server(
+    quiet: bool = False, command: Sequence[str] = ("-m", "service"), patience: float = 60, **settings: str
+) -> Server:
+    """Start the service on a free port with `SEGMENT_` settings by name, and wait `patience` seconds until it is ready.
+
+    `command` is what Python is given to run; it may do other work first.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {"SEGMENT_PORT": str(port)} | {f"SEGMENT_{name}": value for name, value in settings.items()}
     process = subprocess.Popen(
-        [sys.executable, "-m", "service"], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL if quiet else None
+        [sys.executable, *command], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL if quiet else None
     )
     server = Server(f"http://127.0.0.1:{port}", process)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the service ended with status {process.returncode}"
         try:
@@ -42,7 +48,7 @@ def start_server(quiet: bool = False, **settings: str) -> Server:
         except httpx.TransportError:
             time.sleep(0.05)
     process.kill()
-    raise AssertionError("the service was not ready within 60 s")
+    raise AssertionError(f"the service was not ready within {patience:g} s")
 
 
 def stop_server(server: Server) -> int:

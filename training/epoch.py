@@ -1,6 +1,8 @@
 """What is measured and recorded at an epoch's end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 
@@ -11,8 +13,9 @@ from training.evaluate import evaluate, torch_segmenter
 from training.learner import Learner
 from training.pictures.curves import curves
 from training.pictures.panel import encoded, panel
-from training.run_folder import RunFolder, write_atomically
+from training.run_folder import RunFolder, save_weights, write_atomically
 from training.survey import examine
+from training.tensorboard import EventLog
 
 SAMPLES = 8  # validation images in the run's sample picture
 COLLAPSED = 0.98  # share of all estimates that one class must not reach ...
@@ -27,19 +30,39 @@ def validate(learner: Learner, reader: Reader, classes: int) -> ConfusionMatrix:
     return ConfusionMatrix.from_counts(learner.world.total(torch.from_numpy(counts)).numpy())
 
 
-def record(
-    run: RunFolder, learner: Learner, reader: Reader, classes: Sequence[ClassInfo], confusion: ConfusionMatrix, epoch: int
-) -> None:
-    """Add an epoch's figures, from 1, to the metrics table; redraw the curves and some sample pictures."""
-    loss = float(torch.stack(learner.losses).mean())
-    run.append_row(metrics_row(epoch, loss, confusion, classes))
-    write_atomically(run.curves, curves(run.rows(epoch + 1)))
-    segmenter = torch_segmenter(learner.averaged, learner.preset)
-    samples = [examine(segmenter, reader, stem, len(classes)) for stem in reader.stems()[:SAMPLES]]
-    write_atomically(run.samples, encoded(panel(samples, classes), "JPEG"))
-    print(f"epoch {epoch}: loss {loss:.4f}, val mean IoU {confusion.mean_iou:.4f}", flush=True)
-    if (name := collapsed(confusion, classes)) is not None:
-        print(f"warning: nearly every pixel is called {name!r}; lower the learning rate or weight the classes", flush=True)
+@dataclass(frozen=True)
+class Recorder:
+    """Writes what a run's folder says of each epoch."""
+
+    run: RunFolder
+    reader: Reader  # of the validation split
+    classes: Sequence[ClassInfo]
+    described: Mapping[str, str]  # metadata of the weights
+    events: EventLog
+
+    @classmethod
+    def begin(
+        cls, run: RunFolder, reader: Reader, classes: Sequence[ClassInfo], described: Mapping[str, str], epoch: int
+    ) -> Self:
+        """A recorder whose first epoch, from 1, is `epoch`."""
+        return cls(run, reader, classes, described, EventLog(run.events, epoch))
+
+    def record(self, learner: Learner, confusion: ConfusionMatrix, epoch: int, better: bool) -> None:
+        """Add an epoch's figures, from 1, to the tables; redraw curves and samples; keep the weights, as best if `better`."""
+        run, loss = self.run, float(torch.stack(learner.losses).mean())
+        row = metrics_row(epoch, loss, confusion, self.classes)
+        run.append_row(row)
+        self.events.add(row)
+        write_atomically(run.curves, curves(run.rows(epoch + 1)))
+        segmenter = torch_segmenter(learner.averaged, learner.preset)
+        samples = [examine(segmenter, self.reader, stem, len(self.classes)) for stem in self.reader.stems()[:SAMPLES]]
+        write_atomically(run.samples, encoded(panel(samples, self.classes), "JPEG"))
+        told = {**self.described, "epoch": str(epoch), "val_mean_iou": str(confusion.mean_iou)}
+        for path in (run.last, run.best) if better else (run.last,):
+            save_weights(path, learner.averaged.state_dict(), told)
+        print(f"epoch {epoch}: loss {loss:.4f}, val mean IoU {confusion.mean_iou:.4f}", flush=True)
+        if (name := collapsed(confusion, self.classes)) is not None:
+            print(f"warning: nearly every pixel is called {name!r}; lower the learning rate or weight the classes", flush=True)
 
 
 def collapsed(confusion: ConfusionMatrix, classes: Sequence[ClassInfo]) -> str | None:

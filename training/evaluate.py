@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from service.geometry import enlarge, label_map, network_input, working_size
 from service.metrics import ConfusionMatrix
-from training.data.reader import Reader, read_upright
+from training.data.reader import Reader, read_pair
 from training.networks.network import SegmentationNetwork
 from training.presets.preset import Preset
 
@@ -48,7 +48,7 @@ class Segmenter:
 
 
 @dataclass(frozen=True)
-class TestTimeSegmenter:
+class AugmentedSegmenter:
     """A model that looks at each image several times, mirrored and at other scales, and averages what it believes.
 
     As in Chen et al. (2018, arXiv:1802.02611, section 4.1): class probabilities are averaged at the image's own size.
@@ -62,7 +62,7 @@ class TestTimeSegmenter:
         """Upright RGB image -> (H, W) uint8 class ids at its own size."""
         model = self.model
         working = working_size(*image.size, model.long_side)
-        total = np.float32(0)
+        total = np.zeros((image.height, 1, image.width), np.float32)
         for scale, mirror in itertools.product(self.scales, (False, True) if self.mirrored else (False,)):
             seen = ImageOps.mirror(image) if mirror else image
             size = (max(1, round(working[0] * scale)), max(1, round(working[1] * scale)))
@@ -70,7 +70,7 @@ class TestTimeSegmenter:
             strips = enlarge(scores, size, image.size, model.output_stride)
             believed = np.concatenate([_softmax(strip) for _, strip in strips])  # (H, C, W)
             total = total + (believed[..., ::-1] if mirror else believed)
-        labels: NDArray[np.uint8] = np.asarray(total).argmax(1).astype(np.uint8)
+        labels: NDArray[np.uint8] = total.argmax(1).astype(np.uint8)
         return labels
 
 
@@ -104,5 +104,6 @@ def evaluate(segmenter: Labeller, reader: Reader, classes: int, stems: Sequence[
     """The confusion matrix of a split, or of some of its images, at each image's original size."""
     confusion = ConfusionMatrix(classes)
     for stem in tqdm(reader.stems() if stems is None else stems, desc="evaluate", unit="image", leave=False, mininterval=2):
-        confusion.update(reader.labels(stem), segmenter.labels(read_upright(reader, stem)))
+        image, truth = read_pair(reader, stem)
+        confusion.update(truth, segmenter.labels(image))
     return confusion

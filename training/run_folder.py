@@ -99,6 +99,16 @@ class RunFolder:
         """Some validation images with truth and estimate of the last finished epoch."""
         return self.path / "samples.jpg"
 
+    @property
+    def record(self) -> Path:
+        """What the finished run was, cost and reached: see `training.report.record`."""
+        return self.path / "record.json"
+
+    @property
+    def events(self) -> Path:
+        """Folder of the metrics table as TensorBoard reads it."""
+        return self.path / "tensorboard"
+
     def freeze(self, wanted: Frozen) -> Frozen:
         """Record the configuration of a new run; returns that of the run in this folder, whose code may be older.
 

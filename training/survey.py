@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from service.metrics import ConfusionMatrix
 from training.boundary import BoundaryScore
-from training.data.reader import Reader, read_upright
+from training.data.reader import Reader, read_pair
 from training.evaluate import Segmenter
 
 
@@ -36,7 +36,7 @@ class Survey:
 
 def examine(segmenter: Segmenter, reader: Reader, stem: str, classes: int) -> Example:
     """Segment one image of a split and compare."""
-    image, truth = read_upright(reader, stem), reader.labels(stem)
+    image, truth = read_pair(reader, stem)
     estimate = segmenter.labels(image)
     confusion = ConfusionMatrix(classes)
     confusion.update(truth, estimate)

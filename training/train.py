@@ -3,7 +3,7 @@
 import hashlib
 import platform
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,36 +14,18 @@ from training.checkpoint import describe_weights
 from training.data.batches import CropDataset, ResumableSampler
 from training.data.dataset import Dataset
 from training.data.frequencies import class_frequencies
-from training.epoch import record, validate
+from training.epoch import Recorder, validate
+from training.finish import finish
 from training.learner import Learner
 from training.losses import PixelLoss, class_weights
 from training.machine import current_commit, keep_freed_memory
 from training.parallel import World
 from training.plan import Plan
 from training.presets.preset import Preset
-from training.run_folder import Frozen, RunFolder, save_weights
+from training.progress import Progress, peak_memory
+from training.run_folder import Frozen, RunFolder
 
 CHECKPOINT_SECONDS = 120  # between two resume files
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a run has reached, kept with its resume file."""
-
-    best: float = float("-inf")  # validation mean IoU
-    best_epoch: int = 0  # from 1; 0: none yet
-    seconds: float = 0.0  # of training and validation, over all starts of the run
-
-    def is_exhausted(self, epoch: int, preset: Preset) -> bool:
-        """Whether the epochs after the best one have used up the preset's patience."""
-        return preset.patience is not None and epoch - self.best_epoch >= preset.patience
-
-    def to_metadata(self) -> dict[str, str]:
-        return {"best": str(self.best), "best_epoch": str(self.best_epoch), "seconds": str(self.seconds)}
-
-    @classmethod
-    def from_metadata(cls, metadata: dict[str, str]) -> "Progress":
-        return cls(float(metadata["best"]), int(metadata["best_epoch"]), float(metadata["seconds"]))
 
 
 def train(
@@ -56,12 +38,14 @@ def train(
     plan: Plan | None = None,
     world: World | None = None,
     workers: int = 1,
+    command: str = "",
 ) -> float:
     """Train `preset` on the data set in `data`, recording everything in folder `out`; returns the best validation mean IoU.
 
     Run again after a kill, it continues from the last checkpoint to the same result. `init` gives weights
     (.safetensors) to start from instead of those that the preset names. Without a plan, a step takes its batch at once.
-    Raises InputError if `out` holds a run of another configuration, FileNotFoundError if `data` is no such data set.
+    `command` is what the record says began it. Raises InputError if `out` holds a run of another configuration, or if
+    `data` is no such data set.
     """
     keep_freed_memory()
     world = world or World.alone()
@@ -77,40 +61,41 @@ def train(
     loss = PixelLoss(None if frequencies is None else class_weights(preset.loss, frequencies))
     learner = Learner.create(preset, dataset.classes, init, loss, plan, world)
     progress = Progress.from_metadata(learner.restore(run.resume)) if run.resume.exists() else Progress()
-    if progress.is_exhausted(learner.step // (len(crops) // preset.batch), preset):
-        return progress.best
+    done = learner.step // (len(crops) // preset.batch)
     validation = dataset.evaluation(data, "val")
     sampler = ResumableSampler(len(crops), preset.batch, preset.epochs, preset.seed, learner.step, world.rank, world.size)
     if world.leads:
         print(
-            f"{preset.name}: {len(crops)} images, {preset.batch} crops of {preset.augmentation.crop} px a step, "
+            f"{preset.name}: {len(crops)} images, {preset.batch} {preset.augmentation.size} a step, "
             f"{sampler.steps_per_epoch} steps an epoch, {preset.epochs} epochs, from step {learner.step}",
             flush=True,
         )
     loader = DataLoader(crops, batch_sampler=sampler, num_workers=workers)
     bar = tqdm(loader, total=sampler.steps, initial=learner.step, unit="step", mininterval=5, disable=not world.leads)
+    recorder = Recorder.begin(run, validation, dataset.classes, described, done + 1) if world.leads else None
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     for pixels, labels in bar:
+        epoch, position = divmod(learner.step, sampler.steps_per_epoch)  # finished so far
+        if position == 0 and progress.is_exhausted(epoch, preset):
+            break
         learner.learn(pixels, labels, sampler.steps_per_epoch)
-        epoch, position = divmod(learner.step, sampler.steps_per_epoch)
         if learner.step % 10 == 0:
             rate = preset.batch * (bar.format_dict["rate"] or 0)
             bar.set_postfix(loss=f"{float(learner.losses[-1]):.3f}", images_per_second=f"{rate:.1f}", refresh=False)
-        if position == 0:
+        epoch_ends = learner.step % sampler.steps_per_epoch == 0
+        if epoch_ends:
             confusion = validate(learner, validation, len(dataset.classes))
             better = confusion.mean_iou > progress.best
             if better:
-                progress = replace(progress, best=confusion.mean_iou, best_epoch=epoch)
-            if world.leads:
-                record(run, learner, validation, dataset.classes, confusion, epoch)
-                told = described | {"epoch": str(epoch), "val_mean_iou": str(confusion.mean_iou)}
-                for path in (run.last, run.best) if better else (run.last,):
-                    save_weights(path, learner.averaged.state_dict(), told)
+                progress = replace(progress, best=confusion.mean_iou, best_epoch=epoch + 1)
+            if recorder is not None:
+                recorder.record(learner, confusion, epoch + 1, better)
             learner.losses.clear()
-        if world.leads and (position == 0 or time.monotonic() - saved > CHECKPOINT_SECONDS):
-            progress = replace(progress, seconds=time.monotonic() - started)
+        if world.leads and (epoch_ends or time.monotonic() - saved > CHECKPOINT_SECONDS):
+            peak = max(progress.peak_memory, peak_memory())
+            progress = replace(progress, seconds=time.monotonic() - started, peak_memory=peak)
             learner.save(run.resume, progress.to_metadata())
             saved = time.monotonic()
-        if position == 0 and progress.is_exhausted(epoch, preset):
-            break
+    if world.leads and not run.record.exists():
+        finish(run, validation, "val", progress, command)
     return progress.best

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.checkpoint import Checkpoint
-from training.evaluate import Segmenter, TestTimeSegmenter, torch_segmenter
+from training.evaluate import Segmenter, AugmentedSegmenter, torch_segmenter
 
 STRIDE = 8
 
@@ -34,16 +34,16 @@ PHOTO = Image.fromarray(np.repeat(np.linspace(0, 255, 64, dtype=np.uint8)[None, 
 
 def test_one_plain_look_is_the_model_itself(checkpoint: Checkpoint) -> None:
     segmenter = torch_segmenter(checkpoint.network, checkpoint.preset)
-    assert (TestTimeSegmenter(segmenter, False, (1.0,)).labels(PHOTO) == segmenter.labels(PHOTO)).all()
+    assert (AugmentedSegmenter(segmenter, False, (1.0,)).labels(PHOTO) == segmenter.labels(PHOTO)).all()
 
 
 @pytest.mark.parametrize("scales", [(1.0,), (0.5, 1.0, 1.5)])
 def test_mirror_images_are_turned_back(scales: tuple[float, ...]) -> None:
-    labels = TestTimeSegmenter(model(brighter), True, scales).labels(PHOTO)
+    labels = AugmentedSegmenter(model(brighter), True, scales).labels(PHOTO)
     assert (labels[:, :28] == 0).all()
     assert (labels[:, 36:] == 1).all()
 
 
 def test_looks_that_contradict_each_other_are_averaged() -> None:
-    labels = TestTimeSegmenter(model(left_or_right), True, (1.0,)).labels(PHOTO)
+    labels = AugmentedSegmenter(model(left_or_right), True, (1.0,)).labels(PHOTO)
     assert (labels == 0).all()  # every pixel is both: a tie, which goes to the lowest class

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.tiny_network import DATASET, PRESET
 from training.overfit import overfit
+from training.presets.preset import AdamW
 
 
 def test_a_sound_recipe_learns_its_first_batch(shapes: Path) -> None:
@@ -14,7 +15,6 @@ def test_a_sound_recipe_learns_its_first_batch(shapes: Path) -> None:
 
 
 def test_a_rate_of_nothing_learns_nothing(shapes: Path) -> None:
-    still = dataclasses.replace(PRESET.optimizer, learning_rate=0.0, head_learning_rate=0.0)  # type: ignore[call-arg]
-    result = overfit(dataclasses.replace(PRESET, optimizer=still), DATASET, shapes, None, steps=3)
+    result = overfit(dataclasses.replace(PRESET, optimizer=AdamW(0.0, 0.0, 0.0)), DATASET, shapes, None, steps=3)
     assert not result.learned
     assert result.last_loss == result.first_loss

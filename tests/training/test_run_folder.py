@@ -88,4 +88,4 @@ def test_an_epoch_recorded_again_replaces_itself_and_what_came_after(tmp_path: P
 
 def test_the_configuration_is_readable_json(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
-    assert config["preset"]["augmentation"]["crop"] == list(PRESET.augmentation.crop)
+    assert config["preset"]["augmentation"]["crop"] == [96, 96]

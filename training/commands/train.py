@@ -1,34 +1,71 @@
-"""Train a preset; run again after a kill, it continues to the same result."""
+"""Train a preset, or your own images on top of a shipped model; run again after a kill, it continues to the same result.
+
+Your own images are a folder of images/ and masks/ with a class list, or CVAT's export. With torchrun, several processes
+share each batch.
+"""
 
 import argparse
 import dataclasses
 from pathlib import Path
 
 from training.commands.arguments import add_data_arguments, at_least_one, open_data
+from training.data.dataset import Dataset
+from training.errors import InputError
 from training.presets import PRESETS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A preset, its data, and where to record the run."""
-    parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help="one that `presets` lists")
+    """A preset, its data, where to record the run, and what to do with the result."""
+    parser.add_argument(
+        "preset",
+        nargs="?",
+        metavar="PRESET",
+        choices=PRESETS,
+        help="one that `presets` lists (default: fine-tune on your own data)",
+    )
     add_data_arguments(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="run folder to create or to continue")
+    parser.add_argument("--out", type=Path, metavar="RUN", help="run folder to create or to continue (default: runs/NAME)")
+    parser.add_argument("--name", help="of the run and the model (default: the preset's; of your own data, its folder's)")
     parser.add_argument(
         "--init", type=Path, metavar="FILE", help="weights to start from (default: those that the preset names)"
     )
     parser.add_argument("--epochs", type=at_least_one, metavar="N", help="instead of the preset's number")
+    parser.add_argument("--serve", action="store_true", help="export the result to models/ and start the service on it")
 
 
 def run(given: argparse.Namespace) -> int:
     """Train, alone or with the other processes that torchrun started."""
+    from training.fine_tuning import SHIPPED, fine_tuning, layout, model_name
     from training.parallel import world
+    from training.serve import serve
     from training.train import train
 
-    preset = PRESETS[given.preset]
+    if given.preset is None:
+        init, name = given.init or SHIPPED, given.name or model_name(given.data)
+        dataset = open_data(layout(given.data), given)
+        _require_sound(dataset, given.data)
+        preset = fine_tuning(dataset, given.data, init)
+    else:
+        preset = PRESETS[given.preset]
+        init, name = given.init, given.name or preset.name
+        dataset = open_data(preset.dataset, given)
     if given.epochs is not None:
         preset = dataclasses.replace(preset, epochs=given.epochs)
+    out = given.out or Path("runs") / name
     with world() as here:
-        best = train(preset, open_data(preset.dataset, given), given.data, given.out, init=given.init, world=here)
+        best = train(preset, dataset, given.data, out, init=init, world=here)
     if here.leads:
-        print(f"best val mean IoU {best:.4f}, weights in {given.out / 'best.safetensors'}")
+        print(f"best val mean IoU {best:.4f}, weights in {out / 'best.safetensors'}", flush=True)
+        if given.serve:
+            serve(out, name, dataset.evaluation(given.data, "val"))
     return 0
+
+
+def _require_sound(dataset: Dataset, data: Path) -> None:
+    """Read all of a person's own data before training on it. Raises InputError if something must be mended first."""
+    from training.data.check import check
+
+    findings = check(dataset, data)
+    print(findings.text(), flush=True)
+    if findings.errors:
+        raise InputError(f"{data}: {len(findings.errors)} errors to mend first, see above")

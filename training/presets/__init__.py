@@ -3,10 +3,13 @@
 from training.errors import InputError
 from training.presets.animals import ANIMALS
 from training.presets.camvid import CAMVID
+from training.presets.fine_tuning import FINE_TUNING
 from training.presets.nuclei import NUCLEI
+from training.presets.paper import PAPER
 from training.presets.preset import Preset
+from training.presets.students import STUDENTS
 
-PRESETS = {preset.name: preset for preset in (*ANIMALS, *CAMVID, *NUCLEI)}
+PRESETS = {preset.name: preset for preset in (*ANIMALS, *CAMVID, *NUCLEI, *FINE_TUNING, *PAPER, *STUDENTS)}
 
 
 def find_preset(name: str) -> Preset:

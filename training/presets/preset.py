@@ -58,3 +58,4 @@ class Preset:
     patience: int | None = None  # epochs without a better model after which a run stops; null: it never does
     frozen_stride: int = 0  # backbone layers at this stride or finer keep the weights they start with; 0: none do
     seed: int = 0
+    title: str = ""  # what a report calls its runs; empty: its name

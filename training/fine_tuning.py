@@ -1,0 +1,47 @@
+"""From a folder of labelled images to a recipe for them."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from training.data.dataset import Dataset
+from training.data.find import CVAT, FOLDER
+from training.errors import InputError
+from training.presets import find_preset
+from training.presets.fine_tuning import FINE_TUNING
+from training.presets.preset import Preset
+from training.run_folder import load_weights
+
+MODELS = Path(__file__).parents[1] / "models"
+SHIPPED = MODELS / "animals-fcn8s-lite0.safetensors"  # what a fine-tuning starts from unless another file is given
+CROPS = 6400  # to be seen in a run, where the images are many; the fewer they are, the fewer can be seen before they are known
+FEWEST_EPOCHS = 5
+
+
+def layout(data: Path) -> str:
+    """The name of the data set that a person's own data in `data` is: CVAT's export or a plain folder."""
+    return CVAT if data.suffix.lower() == ".zip" or (data / "labelmap.txt").exists() else FOLDER
+
+
+def model_name(data: Path) -> str:
+    """A model's name from that of its data: lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", data.resolve().stem.lower()).strip("-") or "model"
+
+
+def fine_tuning(dataset: Dataset, data: Path, init: Path) -> Preset:
+    """The recipe for the data set in `data`, on top of the model whose weights are in the file `init`.
+
+    Raises InputError if that model is of an architecture that no recipe knows.
+    """
+    _, described = load_weights(init)
+    architecture = find_preset(described.get("preset", "")).architecture
+    for preset in FINE_TUNING:
+        if preset.architecture == architecture:
+            break
+    else:
+        raise InputError(f"there is no recipe to fine-tune {architecture}; name a preset")
+    images = len(dataset.train(data).stems())
+    if images == 0:
+        raise InputError(f"{data} has no training images")
+    epochs = max(FEWEST_EPOCHS, min(preset.epochs, CROPS // images))
+    return replace(preset, dataset=dataset.name, epochs=epochs, batch=min(preset.batch, images))

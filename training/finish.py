@@ -1,0 +1,57 @@
+"""What a finished run leaves: its best model looked at closely, in pictures and in the record that reports are made of."""
+
+import math
+
+import torch
+
+from service.metrics import DEFINITION
+from training.boundary import BOUNDARY_DEFINITION
+from training.checkpoint import load_checkpoint
+from training.data.reader import Reader
+from training.evaluate import torch_segmenter
+from training.networks.complexity import gmac, parameters
+from training.pictures.gallery import write_gallery
+from training.progress import Progress
+from training.report.record import Record, write_record
+from training.run_folder import RunFolder
+from training.survey import survey
+
+
+def finish(run: RunFolder, reader: Reader, split: str, progress: Progress, command: str) -> None:
+    """Write the pictures and `record.json` of the run's best model on `reader`, the split called `split`."""
+    checkpoint = load_checkpoint(run.path)
+    preset, classes = checkpoint.preset, checkpoint.data.classes
+    segmenter = torch_segmenter(checkpoint.network, preset)
+    found = survey(segmenter, reader, len(classes))
+    write_gallery(run.path, found, segmenter, reader, classes)
+    cuda = torch.cuda.is_available()
+    record = Record(
+        preset=preset.name,
+        title=preset.title or preset.name,
+        architecture=preset.architecture,
+        dataset=checkpoint.data.description,
+        classes=tuple(entry.name for entry in classes),
+        parameters=parameters(checkpoint.network),
+        gmac=round(gmac(checkpoint.network), 3),
+        epochs=len(run.rows(preset.epochs + 1)),
+        crop=preset.augmentation.crop,
+        batch=preset.batch,
+        long_side=preset.long_side,
+        device=torch.cuda.get_device_name() if cuda else "cpu",
+        threads=torch.get_num_threads(),
+        seconds=round(progress.seconds, 1),
+        peak_memory=progress.peak_memory,
+        peak_memory_method="CUDA peak" if cuda else "peak RSS",
+        best_epoch=progress.best_epoch,
+        split=split,
+        images=len(reader.stems()),
+        confusion=tuple(map(tuple, found.confusion.counts.tolist())),
+        definition=DEFINITION,
+        boundary_f=tuple(None if math.isnan(score) else score for score in found.boundary.per_class.tolist()),
+        mean_boundary_f=None if math.isnan(found.boundary.mean) else found.boundary.mean,
+        boundary_definition=BOUNDARY_DEFINITION,
+        commit=checkpoint.commit,
+        torch=torch.__version__,
+        command=command,
+    )
+    write_record(run.path, record)
