@@ -4,13 +4,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.narrow_vgg16 import NARROW_LIGHT, NARROW_PAPER
 from tests.tiny_network import TinyBackbone, draw_weights, tiny_fcn
 from training.networks import NETWORKS
 from training.networks.fcn import FCN
+from training.networks.fcn_paper import PaperFCN
 from training.networks.network import SegmentationNetwork
 from training.networks.normalisation import Normalisation
 from training.networks.receptive_field import ReceptiveField, halo, receptive_field
+from training.networks.unet import ContractingPath, UNet
+from training.networks.vgg16 import Vgg16
 from training.start import efficientnet_lite
+
+BLACK_IS_ZERO = Normalisation(mean=(0.0, 0.0, 0.0))
 
 
 def scores_of_rows(network: SegmentationNetwork, image: Tensor) -> Tensor:
@@ -42,8 +48,46 @@ def test_the_receptive_field_is_exactly_what_changed_pixels_change(upside_down: 
     assert reach == (field.after if upside_down else field.before)
 
 
+def positive(network: SegmentationNetwork) -> SegmentationNetwork:
+    """Nothing cancels in it and nothing is cut off: each pixel adds to every score that can see it."""
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.constant_(layer.weight, 1 / layer.weight[0].numel())
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return network.double().eval()
+
+
 @pytest.mark.parametrize(
-    ("name", "field"), [("fcn8s-lite0", ReceptiveField(442, 473)), ("fcn8s-lite2", ReceptiveField(574, 605))]
+    "network",
+    [
+        UNet(ContractingPath((2, 2, 3, 3, 4), BLACK_IS_ZERO), 2, (3, 3, 2, 2), 2),
+        FCN(Vgg16(NARROW_LIGHT, BLACK_IS_ZERO), 2, 8),
+        PaperFCN(Vgg16(NARROW_PAPER, BLACK_IS_ZERO), 2, 8),
+    ],
+    ids=["unet", "fcn8s-vgg16", "fcn8s-vgg16-paper"],
+)
+def test_the_receptive_field_is_exactly_where_a_white_row_in_black_shows(network: SegmentationNetwork) -> None:
+    network = positive(network)
+    stride, cell = network.stride, network.output_stride
+    before = after = 0
+    for row in range(320, 320 + stride):
+        image = torch.zeros(1, 3, 640, stride, dtype=torch.float64)
+        image[:, :, row] = 1
+        touched = scores_of_rows(network, image).nonzero().flatten().tolist()
+        before = max(before, touched[-1] * cell - row)
+        after = max(after, row - (touched[0] * cell + cell - 1))
+    assert receptive_field(network) == ReceptiveField(before, after)
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("fcn8s-lite0", ReceptiveField(442, 473)),
+        ("fcn8s-lite2", ReceptiveField(574, 605)),
+        ("fcn8s-vgg16", ReceptiveField(170, 170)),
+        ("unet", ReceptiveField(107, 107)),
+    ],
 )
 def test_the_shipped_architectures_have_the_documented_fields(name: str, field: ReceptiveField) -> None:
     assert receptive_field(NETWORKS[name](1, Normalisation())) == field
