@@ -5,10 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 from fastapi.testclient import TestClient
+from hypothesis import settings
 
 from tests.service_process import MODELS, Server, start_server, stop_server
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before any test imports onnxruntime
+settings.register_profile("patient", deadline=None)  # a busy machine is no failure; pytest-timeout ends what hangs
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ STEADY = dataclasses.replace(
     PRESET,
     name="shapes-steady",
     architecture="fcn8s-tiny-steady",
-    optimizer=MomentumSGD(learning_rate=0.2, momentum=0.9, weight_decay=1e-3),
+    optimizer=MomentumSGD(learning_rate=0.05, momentum=0.9, weight_decay=1e-3),
     clip_norm=1.0,
 )
 

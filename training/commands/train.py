@@ -53,12 +53,19 @@ def run(given: argparse.Namespace) -> int:
         preset = dataclasses.replace(preset, epochs=given.epochs)
     out = given.out or Path("runs") / name
     with world() as here:
-        best = train(preset, dataset, given.data, out, init=init, world=here)
+        best = train(preset, dataset, given.data, out, init=init, world=here, command=_command(given, init))
     if here.leads:
         print(f"best val mean IoU {best:.4f}, weights in {out / 'best.safetensors'}", flush=True)
         if given.serve:
             serve(out, name, dataset.evaluation(given.data, "val"))
     return 0
+
+
+def _command(given: argparse.Namespace, init: Path | None) -> str:
+    """What anyone can type to do the same again, with their own folders."""
+    words = ["python -m training train", given.preset, "--data DIR", "--classes FILE" if given.classes else None, "--out RUN"]
+    words += [f"--init {init.name}" if init else None, f"--epochs {given.epochs}" if given.epochs else None]
+    return " ".join(filter(None, words))
 
 
 def _require_sound(dataset: Dataset, data: Path) -> None:
