@@ -31,7 +31,7 @@ _REPEATED = {"layers", "layer", "blobs", "data", "dim"}
 
 def read_caffe(path: Path) -> dict[str, Tensor]:
     """`<layer>.weight` and `<layer>.bias` of every layer that has any, float32. Raises InputError for a broken blob."""
-    network = message_class("NetParameter").FromString(path.read_bytes())
+    network = _message_class("NetParameter").FromString(path.read_bytes())
     tensors = {}
     for layer in (*network.layers, *network.layer):
         for kind, blob in zip(("weight", "bias"), layer.blobs, strict=False):
@@ -39,7 +39,7 @@ def read_caffe(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def message_class(name: str) -> type[Message]:
+def _message_class(name: str) -> type[Message]:
     """The class of one of the messages above."""
     file = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe", syntax="proto2")
     kinds = descriptor_pb2.FieldDescriptorProto
