@@ -20,9 +20,9 @@ IMAGE_OFFSET = {32: 19, 16: 27, 8: 31}
 class PaperFCN(SegmentationNetwork):
     """Scores at the image's own size, fused from fc7, for `finest` 16 and 8 from pool4, for 8 from pool3.
 
-    Staged, as in the paper (section 4.3): the steps by 2 begin bilinear and are learned, the last enlargement is fixed.
-    At once, as the authors released it in 2016: all are fixed, and the skips are scaled down, so that one learning rate
-    suits them all.
+    Staged, as in the paper (section 4.2): the steps by 2 begin bilinear and are learned, the last enlargement is fixed.
+    (The authors' released files fix them all, and they saw no difference.) At once, as they released it in 2016: all are
+    fixed, and the skips are scaled down, so that one learning rate suits them all.
     """
 
     def __init__(self, backbone: Vgg16, classes: int, finest: int, at_once: bool = False) -> None:

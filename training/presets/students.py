@@ -39,7 +39,7 @@ UNET = Preset(
     augmentation=Augmentation(crop=(192, 160), scale=(0.35, 0.75)),
     epochs=10,
     batch=8,
-    optimizer=AdamW(learning_rate=2e-4, head_learning_rate=1e-3, weight_decay=0.05),
+    optimizer=AdamW(learning_rate=4e-4, head_learning_rate=2e-3, weight_decay=0.05),
     start="scratch",
     warmup_epochs=1,
     averaging=0.98,
