@@ -18,6 +18,7 @@ from training.errors import InputError
 from training.losses import PixelLoss
 from training.networks import NETWORKS
 from training.networks.network import SegmentationNetwork
+from training.networks.surgery import Transfer
 from training.optimizer import create_optimizer, rate_at
 from training.parallel import World, synchronise
 from training.plan import TYPES, Plan, is_out_of_memory
@@ -39,6 +40,7 @@ class Learner:
     world: World
     parallel: SegmentationNetwork | DistributedDataParallel  # the network, its gradients shared between processes
     scaler: torch.amp.GradScaler  # keeps small fp16 gradients from vanishing; idle otherwise
+    copied: Transfer | None  # the first weights; null: drawn at random
     step: int = 0
     losses: list[Tensor] = field(default_factory=list)  # of the steps of the epoch so far
 
@@ -72,6 +74,7 @@ class Learner:
             world,
             DistributedDataParallel(network, forward_sync_buffers=False) if world.size > 1 else network,
             torch.amp.GradScaler(world.device.type, enabled=plan.precision == "fp16"),
+            copied,
         )
 
     def learn(self, pixels: Tensor, labels: Tensor, steps_per_epoch: int) -> Tensor:

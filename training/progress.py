@@ -1,12 +1,12 @@
 """How far a run has come, kept with its resume file."""
 
-import resource
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Self
 
 import torch
 
+from training.machine import peak_resident_memory
 from training.presets.preset import Preset
 
 
@@ -38,4 +38,4 @@ def peak_memory() -> int:
     """Bytes that this process has held at most: allocated on the GPU where there is one, else its largest resident set."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_resident_memory()

@@ -100,6 +100,11 @@ class RunFolder:
         return self.path / "samples.jpg"
 
     @property
+    def weights(self) -> Path:
+        """Which tensors the run began with, and which were drawn."""
+        return self.path / "weights.txt"
+
+    @property
     def record(self) -> Path:
         """What the finished run was, cost and reached: see `training.report.record`."""
         return self.path / "record.json"

@@ -23,7 +23,7 @@ from training.parallel import World
 from training.plan import Plan
 from training.presets.preset import Preset
 from training.progress import Progress, peak_memory
-from training.run_folder import Frozen, RunFolder
+from training.run_folder import Frozen, RunFolder, write_atomically
 
 CHECKPOINT_SECONDS = 120  # between two resume files
 
@@ -60,6 +60,8 @@ def train(
     frequencies = None if preset.loss.class_weights == "none" else class_frequencies(reader, len(dataset.classes))
     loss = PixelLoss(None if frequencies is None else class_weights(preset.loss, frequencies))
     learner = Learner.create(preset, dataset.classes, init, loss, plan, world)
+    if world.leads and learner.copied is not None:
+        write_atomically(run.weights, learner.copied.text().encode())
     progress = Progress.from_metadata(learner.restore(run.resume)) if run.resume.exists() else Progress()
     done = learner.step // (len(crops) // preset.batch)
     validation = dataset.evaluation(data, "val")

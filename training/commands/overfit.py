@@ -1,7 +1,6 @@
 """Learn one batch by heart: a check of labels, rates and network that takes minutes, before a run that takes hours."""
 
 import argparse
-from pathlib import Path
 
 from training.commands.arguments import add_data_arguments, at_least_one, open_data
 from training.presets import PRESETS
@@ -12,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help="one that `presets` lists")
     add_data_arguments(parser)
     parser.add_argument(
-        "--init", type=Path, metavar="FILE", help="weights to start from (default: those that the preset names)"
+        "--init", metavar="FILE", help="weights to start from, a path or URL (default: those that the preset names)"
     )
     parser.add_argument("--steps", type=at_least_one, default=100, metavar="N", help="times the batch is shown (default: 100)")
 
@@ -20,9 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Tell how well the batch is known; fails if it is not."""
     from training.overfit import LEARNED, overfit
+    from training.start import find_weights
 
     preset = PRESETS[given.preset]
-    result = overfit(preset, open_data(preset.dataset, given), given.data, given.init, given.steps)
+    result = overfit(
+        preset, open_data(preset.dataset, given), given.data, find_weights(given.init) if given.init else None, given.steps
+    )
     print(f"loss {result.first_loss:.4f} -> {result.last_loss:.4f}, {result.accuracy:.1%} of the batch's pixels right")
     if not result.learned:
         print(

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="RUN", help="run folder to create or to continue (default: runs/NAME)")
     parser.add_argument("--name", help="of the run and the model (default: the preset's; of your own data, its folder's)")
     parser.add_argument(
-        "--init", type=Path, metavar="FILE", help="weights to start from (default: those that the preset names)"
+        "--init", metavar="FILE", help="weights to start from, a path or URL (default: those that the preset names)"
     )
     parser.add_argument("--epochs", type=at_least_one, metavar="N", help="instead of the preset's number")
     parser.add_argument("--serve", action="store_true", help="export the result to models/ and start the service on it")
@@ -38,16 +38,18 @@ def run(given: argparse.Namespace) -> int:
     from training.fine_tuning import SHIPPED, fine_tuning, layout, model_name
     from training.parallel import world
     from training.serve import serve
+    from training.start import find_weights
     from training.train import train
 
+    init = find_weights(given.init) if given.init else None
     if given.preset is None:
-        init, name = given.init or SHIPPED, given.name or model_name(given.data)
+        init, name = init or SHIPPED, given.name or model_name(given.data)
         dataset = open_data(layout(given.data), given)
         _require_sound(dataset, given.data)
         preset = fine_tuning(dataset, given.data, init)
     else:
         preset = PRESETS[given.preset]
-        init, name = given.init, given.name or preset.name
+        name = given.name or preset.name
         dataset = open_data(preset.dataset, given)
     if given.epochs is not None:
         preset = dataclasses.replace(preset, epochs=given.epochs)

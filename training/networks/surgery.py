@@ -1,11 +1,14 @@
 """Weights moved into a network by name, with every miss named."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from training.errors import InputError
+
+NAMED = 20  # layers told one by one in a line
 
 
 @dataclass(frozen=True)
@@ -18,14 +21,23 @@ class Transfer:
     remark: str = ""  # on the file
 
     def __str__(self) -> str:
-        """Every layer by name, in as many words as fit a run's first lines."""
+        """The layers by name, many of a kind in one word: a line for a person; `text` tells them all."""
         kinds = (("copied", self.copied), ("new", self.fresh), ("unused", self.unused))
         parts = [f"{len(names)} tensors {what} ({_layers(names)})" for what, names in kinds if names]
         return "; ".join([*parts, self.remark] if self.remark else parts)
 
+    def text(self) -> str:
+        """Every tensor by name, one per line."""
+        kinds = (("copied", self.copied), ("new", self.fresh), ("unused", self.unused))
+        return "".join(f"{what} {name}\n" for what, names in kinds for name in names)
+
 
 def _layers(names: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(name.rpartition(".")[0] or name for name in names))
+    layers = dict.fromkeys(name.rpartition(".")[0] or name for name in names)
+    if len(layers) <= NAMED:
+        return ", ".join(layers)
+    groups = Counter(".".join(layer.split(".")[:2]) for layer in layers)
+    return ", ".join(f"{group} x{count}" if count > 1 else group for group, count in groups.items())
 
 
 def transfer(

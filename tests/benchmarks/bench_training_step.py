@@ -1,0 +1,104 @@
+"""One step of the trainer against a plain torch loop of the same network: images a second, and peak memory.
+
+The plain loop is what a tutorial would write: forward, enlarge, cross-entropy, backward, AdamW; no averaging, no record,
+no recovery. Speed is measured interleaved in one process, memory in a fresh process for each side.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from service.metrics import VOID
+from training.data.datasets import DATASETS
+from training.learner import Learner
+from training.losses import PixelLoss
+from training.machine import keep_freed_memory, peak_resident_memory
+from training.networks import NETWORKS
+from training.parallel import World
+from training.plan import Plan
+from training.presets.animals import LITE0
+
+BATCH, SIZE, STEPS = 8, 320, 12
+Step = Callable[[Tensor, Tensor], object]
+
+
+def our_step() -> Step:
+    """The trainer's."""
+    learner = Learner.create(LITE0, DATASETS["voc-animals"].classes, None, PixelLoss(None), Plan(BATCH), World.alone())
+    return lambda pixels, labels: learner.learn(pixels, labels, steps_per_epoch=100)
+
+
+def plain_step() -> Step:
+    """The tutorial's, with the same memory format."""
+    network = NETWORKS[LITE0.architecture](7, LITE0.normalisation).train()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-4, weight_decay=0.05, foreach=True)
+
+    def step(pixels: Tensor, labels: Tensor) -> None:
+        scores = network(pixels.float().contiguous(memory_format=torch.channels_last))
+        enlarged = F.interpolate(scores, size=labels.shape[1:], mode="bilinear", align_corners=False)
+        loss = F.cross_entropy(enlarged, labels.long(), ignore_index=VOID)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
+
+
+SIDES: dict[str, Callable[[], Step]] = {"ours": our_step, "plain": plain_step}
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    """The same made-up batch each time."""
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (BATCH, 3, SIZE, SIZE), dtype=torch.uint8, generator=random)
+    return pixels, torch.randint(0, 7, (BATCH, SIZE, SIZE), dtype=torch.uint8, generator=random)
+
+
+def speed() -> dict[str, float]:
+    """Median seconds of a step of each side, the two taking turns."""
+    keep_freed_memory()
+    steps, times = {name: create() for name, create in SIDES.items()}, {name: list[float]() for name in SIDES}
+    for number in range(STEPS + 2):
+        for name, step in steps.items():
+            started = time.perf_counter()
+            step(*batch())
+            if number >= 2:  # the first ones warm up
+                times[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def memory(name: str) -> None:
+    """Print the bytes by which three steps of one side raise this process's peak."""
+    keep_freed_memory()
+    before = peak_resident_memory()
+    step = SIDES[name]()
+    for _ in range(3):
+        step(*batch())
+    print(json.dumps(peak_resident_memory() - before))
+
+
+def main() -> None:
+    """A table of both sides and their ratios."""
+    seconds = speed()
+    peaks = {}
+    for name in SIDES:
+        command = [sys.executable, "-m", "tests.benchmarks.bench_training_step", name]
+        peaks[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    print(f"{LITE0.architecture}, {BATCH} crops of {SIZE}x{SIZE}, {torch.get_num_threads()} threads, {STEPS} steps each")
+    print(f"{'':>8}{'images/s':>10}{'peak MB':>10}")
+    for name in SIDES:
+        print(f"{name:>8}{BATCH / seconds[name]:>10.2f}{peaks[name] / 1e6:>10.0f}")
+    print(f"speed, ours / plain: {seconds['plain'] / seconds['ours']:.3f} (bar 0.95)")
+    print(f"memory, plain / ours: {peaks['plain'] / peaks['ours']:.3f}")
+
+
+if __name__ == "__main__":
+    memory(sys.argv[1]) if len(sys.argv) > 1 else main()
