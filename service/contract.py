@@ -12,6 +12,7 @@ INPUT_NAME = "image"  # uint8 (N, H, W, 3), RGB, H and W multiples of the card's
 OUTPUT_NAME = "scores"  # float32 (N, C, H / output_stride, W / output_stride)
 
 Precision = Literal["fp32", "fp16", "int8"]
+VARIANTS: tuple[Precision, ...] = ("int8", "fp16")  # smaller files made from the fp32 one
 Color = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$", to_lower=True)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -63,6 +64,26 @@ class EmptyScene(_Frozen):
     worst_image_fraction: Fraction
 
 
+class Latency(_Frozen):
+    """Time from an image's bytes to its scores: the median of many runs, one image at a time."""
+
+    milliseconds: float = Field(gt=0)
+    width: int = Field(ge=1, description="of the image, pixels")
+    height: int = Field(ge=1)
+    provider: str = Field(description="execution provider of ONNX Runtime, by the session's own word")
+    threads: int = Field(ge=1)
+    processor: str
+
+
+class Comparison(_Frozen):
+    """What a variant costs and gains against the fp32 file: same images, same machine, same run."""
+
+    fp32_mean_iou: Fraction = Field(description="of the first of the metrics' splits")
+    lost_points: float = Field(description="hundredths of mean IoU below fp32; negative: it is above")
+    fp32_milliseconds: float = Field(gt=0, description="measured by turns with the variant's latency")
+    latency_ratio: float = Field(gt=0, description="fp32's latency over the variant's; above 1: the variant is faster")
+
+
 class ModelCard(_Frozen):
     """Everything a client or the service needs to know of a model."""
 
@@ -75,6 +96,8 @@ class ModelCard(_Frozen):
     long_side: int | None = Field(None, ge=1, description="larger images are shrunk to it; null: native size")
     pad_value: int = Field(ge=0, le=255)
     precision: Precision
+    latency: Latency | None = Field(None, description="null: not measured")
+    compared: Comparison | None = Field(None, description="of a variant; null for fp32")
     dataset: str
     licence: str
     metrics: list[SplitMetrics]

@@ -1,28 +1,32 @@
 """The trainer's commands: `python -m training --help`."""
 
 import argparse
+import os
 import sys
 from types import ModuleType
 
-from training.commands import evaluate, export, page, presets, train
+from training.commands import check_data, download, evaluate, export, overfit, presets, report, train
 
 USER_ERROR, GATE_REFUSED = 2, 1  # exit codes
 
 COMMANDS: dict[str, ModuleType] = {
+    "presets": presets,
+    "download": download,
+    "check-data": check_data,
+    "overfit": overfit,
     "train": train,
     "evaluate": evaluate,
     "export": export,
-    "page": page,
-    "presets": presets,
+    "report": report,
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. What a person can mend is told in one line on standard error."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
     given = parser().parse_args(arguments)
 
-    from training.errors import InputError
-    from training.parity import ParityError
+    from training.errors import GateError, InputError
 
     try:
         code: int = given.run(given)
@@ -30,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(str(error), USER_ERROR)
     except OSError as error:
         return _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error), USER_ERROR)
-    except ParityError as error:
+    except GateError as error:
         return _fail(str(error), GATE_REFUSED)
     return code
 

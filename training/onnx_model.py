@@ -1,11 +1,11 @@
 """An exported model file, run as the service runs it: through ONNX Runtime."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnxruntime as ort
+import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -13,16 +13,14 @@ from service.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelCard
 from training.errors import InputError
 from training.evaluate import Scorer, Segmenter
 
-if TYPE_CHECKING:
-    import onnxruntime
-
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """What an .onnx file holds: its scorer and its card."""
+    """What an .onnx file holds: its bytes, its card, and the scores that it gives."""
 
-    scores: Scorer
+    content: bytes
     card: ModelCard
+    scores: Scorer
 
     @property
     def segmenter(self) -> Segmenter:
@@ -30,36 +28,38 @@ class OnnxModel:
         return Segmenter(self.scores, self.card.long_side, self.card.pad_value, self.card.stride, self.card.output_stride)
 
 
-def onnx_scorer(model: bytes) -> Scorer:
-    """A scorer that runs a serialised ONNX model on the CPU. Raises InputError if it is no valid model."""
-    return _scorer(_session(model))
-
-
 def load_onnx(path: Path) -> OnnxModel:
-    """Raises FileNotFoundError, or InputError if the file is no model or has no valid card."""
-    session = _session(path.read_bytes())
+    """Raises FileNotFoundError, or InputError as `read_onnx` does."""
+    return read_onnx(path.read_bytes(), str(path))
+
+
+def read_onnx(content: bytes, source: str) -> OnnxModel:
+    """The model in the bytes of a file; `source` is its name for messages.
+
+    Raises InputError if it is no model that ONNX Runtime runs, or has no valid card.
+    """
+    session = open_session(content, source)
     try:
         card = ModelCard.model_validate_json(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
     except KeyError as error:
-        raise InputError(f"{path} has no card under the metadata key {METADATA_KEY!r}") from error
+        raise InputError(f"{source} has no card under the metadata key {METADATA_KEY!r}") from error
     except ValidationError as error:
-        raise InputError(f"{path} has an invalid card: {error.errors()[0]['msg']}") from error
-    return OnnxModel(_scorer(session), card)
+        raise InputError(f"{source} has an invalid card: {error.errors()[0]['msg']}") from error
 
-
-def _scorer(session: "onnxruntime.InferenceSession") -> Scorer:
     def scores(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         result: NDArray[np.float32] = session.run([OUTPUT_NAME], {INPUT_NAME: image})[0]
         return result
 
-    return scores
+    return OnnxModel(content, card, scores)
 
 
-def _session(model: bytes) -> "onnxruntime.InferenceSession":
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the module is loaded
-    import onnxruntime  # noqa: PLC0415
-
+def open_session(content: bytes, source: str) -> ort.InferenceSession:
+    """A session on the CPU, on as many threads as torch uses, set up as the service's. Raises InputError."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle sessions leave the cores to the others
+    options.enable_mem_pattern = False  # it would remember a plan for every size of image ever seen
     try:
-        return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no narrower base class
-        raise InputError(f"no valid ONNX model: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{source} is no valid ONNX model: {str(error).splitlines()[0]}") from error

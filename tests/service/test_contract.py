@@ -80,8 +80,17 @@ def test_a_card_without_a_needed_entry_is_refused(key: str) -> None:
         ModelCard.model_validate({name: value for name, value in card().items() if name != key})
 
 
+def test_a_card_states_what_a_variant_costs_and_gains() -> None:
+    latency = {"milliseconds": 20.0, "width": 480, "height": 352, "provider": "CPU", "threads": 2, "processor": "some"}
+    compared = {"fp32_mean_iou": 0.7, "lost_points": -0.1, "fp32_milliseconds": 36.0, "latency_ratio": 1.8}
+    found = ModelCard.model_validate(card(precision="int8", latency=latency, compared=compared))
+    assert found.latency is not None and found.compared is not None
+    assert (found.latency.milliseconds, found.compared.lost_points) == (20, -0.1)
+    assert ModelCard.model_validate(card()).latency is None  # cards of before had none
+
+
 def test_what_a_later_version_adds_to_a_card_is_ignored() -> None:
-    assert ModelCard.model_validate(card(latency_ms=20)) == ModelCard.model_validate(card())
+    assert ModelCard.model_validate(card(carbon_grams=20)) == ModelCard.model_validate(card())
 
 
 def test_a_card_cannot_be_changed() -> None:

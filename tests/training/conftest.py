@@ -8,9 +8,10 @@ import torch
 
 from tests.shapes import write_shapes
 from tests.tiny_network import ARCHITECTURE, DATASET, PRESET, tiny_fcn
-from training.card import Measurements
 from training.checkpoint import Checkpoint, load_checkpoint
-from training.export import export
+from training.export.card import Measurements
+from training.export.empty_scenes import find_scenes
+from training.export.files import export
 from training.networks import NETWORKS
 from training.presets import PRESETS
 from training.train import train
@@ -55,6 +56,6 @@ def checkpoint(run: Path) -> Checkpoint:
 def models(checkpoint: Checkpoint, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with that network as tiny.onnx and tiny.safetensors; not to be written to."""
     out = tmp_path_factory.mktemp("models")
-    photos = tuple(sorted((shapes / "JPEGImages").glob("val*.jpg")))
-    export(checkpoint, out, "tiny", Measurements(DATASET.evaluation(shapes, "val"), photos=photos))
+    scenes = find_scenes(["background"], sorted((shapes / "JPEGImages").glob("val*.jpg")))
+    export(checkpoint, out, "tiny", Measurements(DATASET.evaluation(shapes, "val"), scenes=(scenes,)))
     return out

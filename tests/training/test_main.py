@@ -12,7 +12,7 @@ from training.onnx_model import load_onnx
 from training.run_folder import RunFolder
 
 
-@pytest.mark.parametrize("command", ["presets", "train", "evaluate", "export", "page"])
+@pytest.mark.parametrize("command", ["presets", "train", "evaluate", "export"])
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
@@ -54,7 +54,9 @@ def test_a_run_can_be_shortened(shapes: Path, tmp_path: Path) -> None:
         ["evaluate", "RUN", "--data", "DATA", "--split", "nowhere"],
         ["export", "nowhere"],
         ["export", "DATA"],
-        ["page", "nowhere.onnx", "--data", "DATA"],
+        ["export", "nowhere.onnx", "--data", "DATA"],
+        ["export", "RUN", "--data", "DATA", "--split", "nowhere"],
+        ["export", "RUN", "--empty", "background", "nowhere"],
     ],
     ids=" ".join,
 )
@@ -75,12 +77,36 @@ def test_what_is_missing_is_told_in_one_line(
     assert not any(tmp_path.iterdir())
 
 
+def test_an_export_writes_variants_and_page_which_can_be_written_again(
+    run: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--data", str(shapes), "--variants", "fp16", "--empty", "background,cat", str(shapes / "JPEGImages")]
+    assert main(["export", str(run), "--out", str(tmp_path), "--name", "mine", *asked]) == 0
+    written = {"mine.onnx", "mine.safetensors", "mine.fp16.onnx", "mine.md", "mine.jpg"}
+    assert {path.name for path in tmp_path.iterdir()} == written
+    printed = capsys.readouterr().out
+    assert "`mine.fp16.onnx`" in printed and "points" in printed and str(tmp_path / "mine.md") in printed
+    kept = (tmp_path / "mine.onnx").read_bytes()
+    (tmp_path / "mine.md").unlink()
+    assert main(["export", str(tmp_path / "mine.onnx"), "--data", str(shapes)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == written
+    assert "`mine.fp16.onnx`" in (tmp_path / "mine.md").read_text()
+    assert (tmp_path / "mine.onnx").read_bytes() == kept
+    assert main(["export", str(tmp_path / "mine.onnx"), "--data", str(shapes), "--name", "other"]) == 2
+    assert "keeps its folder and name" in capsys.readouterr().err
+
+
+def test_a_name_that_no_model_can_have_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(run), "--out", str(tmp_path), "--name", "../Mine"]) == 2
+    assert "the card's name cannot be '../Mine'" in capsys.readouterr().err
+
+
 def test_a_refused_export_ends_with_another_code(
     run: Path, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exported = onnx.load(models / "tiny.onnx")
-    monkeypatch.setattr("training.export.to_onnx", lambda network: exported)
-    monkeypatch.setattr("training.parity.MAX_RELATIVE_DIFFERENCE", 0.0)
+    monkeypatch.setattr("training.export.files.to_onnx", lambda network: exported)
+    monkeypatch.setattr("training.export.parity.MAX_RELATIVE_DIFFERENCE", 0.0)
     assert main(["export", str(run), "--out", str(tmp_path)]) == 1
     assert "differs from the network" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())

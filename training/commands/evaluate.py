@@ -11,13 +11,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="run folder (its best weights), .onnx or .safetensors")
     add_data_arguments(parser)
     parser.add_argument("--split", default="val", help="name of the split (default: val)")
+    parser.add_argument("--mirrored", action="store_true", help="average over the image and its mirror image")
+    parser.add_argument(
+        "--scales", type=_positive, nargs="+", default=[1.0], metavar="X", help="average over these scales (default: 1)"
+    )
 
 
 def run(given: argparse.Namespace) -> int:
     """Print the metrics as JSON."""
-    from training.card import measure_split
     from training.checkpoint import load_checkpoint
-    from training.evaluate import torch_segmenter
+    from training.evaluate import AugmentedSegmenter, torch_segmenter
+    from training.export.card import measure_split
     from training.onnx_model import load_onnx
     from training.presets import find_preset
 
@@ -29,5 +33,18 @@ def run(given: argparse.Namespace) -> int:
         segmenter = torch_segmenter(checkpoint.network, checkpoint.preset)
         classes, preset = checkpoint.data.classes, checkpoint.preset
     reader = open_data(preset.dataset, given).evaluation(given.data, given.split)
-    print(measure_split(segmenter, classes, reader, given.split).model_dump_json(indent=2))
+    if not given.mirrored and given.scales == [1.0]:
+        print(measure_split(segmenter, classes, reader, given.split).model_dump_json(indent=2))
+        return 0
+    often = AugmentedSegmenter(segmenter, given.mirrored, tuple(given.scales))
+    metrics = measure_split(often, classes, reader, given.split)
+    how = f" Not as served: averaged over the scales {given.scales}{' and mirror images' if given.mirrored else ''}."
+    print(metrics.model_copy(update={"definition": metrics.definition + how}).model_dump_json(indent=2))
     return 0
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 10:
+        raise argparse.ArgumentTypeError("must be above 0 and below 10")
+    return value

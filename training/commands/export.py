@@ -1,35 +1,80 @@
-"""Write NAME.onnx with its card, and NAME.safetensors (fp16) for fine-tuning.
+"""Write a model's files: NAME.onnx, NAME.safetensors (fp16, for fine-tuning), smaller variants, and a page with pictures.
 
-Refuses if the exported graph does not give the network's scores. The card states what was measured, no more.
+Refuses if the graph does not give the network's scores, or if a variant loses more than 0.5 points of mean IoU. Given
+an .onnx, it leaves that file as it is, and writes variants and page beside it.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from service.contract import VARIANTS, ClassInfo
 from training.commands.arguments import add_data_arguments, open_data
+from training.errors import InputError
+
+if TYPE_CHECKING:
+    from training.export.card import Measurements
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A trained model, and what to measure it on."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="run folder (its best weights) or .safetensors")
-    parser.add_argument("--out", type=Path, default=Path("models"), metavar="DIR", help="folder to write to (default: models)")
-    parser.add_argument("--name", help="of the model (default: the preset's)")
+    """A trained model, what to make of it, and what to measure it on."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="run folder (its best weights), .safetensors or .onnx")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: models; of an .onnx, its own)")
+    parser.add_argument("--name", help="of the model (default: the preset's; of an .onnx, its own)")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[], help="smaller files to make as well")
     add_data_arguments(parser, required=False)
-    parser.add_argument("--split", default="val", help="split that the card's metrics are measured on (default: val)")
-    parser.add_argument("--camvid", type=Path, metavar="DIR", help="CamVid, to measure false animals on its val frames")
-    parser.add_argument("--photos", type=Path, nargs="+", default=[], metavar="FILE", help="photos with none of the classes")
+    parser.add_argument("--split", default="val", help="split that the figures and pictures come from (default: val)")
+    parser.add_argument(
+        "--empty",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("CLASSES", "PATH"),
+        help="measure what is found where nothing is: images, or folders of them, that hold none but these classes "
+        "(comma-separated; 'background' for none); can be given more than once",
+    )
 
 
 def run(given: argparse.Namespace) -> int:
-    """Export, and print the card."""
-    from training.card import Measurements
+    """Export, and print a line for each model file and the page."""
     from training.checkpoint import load_checkpoint
-    from training.export import export
+    from training.export.files import export, export_variants, model_file
+    from training.export.page import file_row, write_page
+    from training.onnx_model import load_onnx
+    from training.presets import find_preset
 
-    checkpoint = load_checkpoint(given.model)
-    dataset = checkpoint.preset.dataset
-    reader = open_data(dataset, given).evaluation(given.data, given.split) if given.data is not None else None
-    where = Measurements(reader, given.split, given.camvid, tuple(given.photos))
-    card = export(checkpoint, given.out, given.name or checkpoint.preset.name, where)
-    print(card.model_dump_json(indent=2))
+    if given.model.suffix == ".onnx":
+        if given.out or given.name or given.data is None:
+            raise InputError("an .onnx keeps its folder and name, and needs --data for its variants and its page")
+        card = load_onnx(given.model).card
+        where = _measurements(given, find_preset(card.preset).dataset, card.classes)
+        file = given.model
+        made = export_variants(file, where, given.variants)
+    else:
+        checkpoint = load_checkpoint(given.model)
+        where = _measurements(given, checkpoint.preset.dataset, checkpoint.data.classes)
+        folder, name = given.out or Path("models"), given.name or checkpoint.preset.name
+        file = model_file(folder, name, "fp32")
+        made = export(checkpoint, folder, name, where, given.variants)
+    for path, card in made.items():
+        print(", ".join(filter(None, file_row(path, card))))
+    if where.labelled is not None:
+        print(write_page(file, where.labelled, where.split))
     return 0
+
+
+def _measurements(given: argparse.Namespace, dataset: str, classes: Sequence[ClassInfo]) -> "Measurements":
+    """What those options give. Raises InputError if the data's classes are not the model's."""
+    from training.export.card import Measurements
+    from training.export.empty_scenes import find_scenes
+
+    scenes = tuple(find_scenes(names.split(","), [Path(path) for path in paths]) for names, *paths in given.empty)
+    if given.data is None:
+        return Measurements(scenes=scenes)
+    data = open_data(dataset, given)
+    if [entry.name for entry in data.classes] != [entry.name for entry in classes]:
+        raise InputError(f"the classes of {given.data} are not those of {given.model}")
+    labelled = data.evaluation(given.data, given.split)
+    labelled.stems()  # a missing split is told before the work begins
+    return Measurements(labelled, given.split, scenes, data.train(given.data))

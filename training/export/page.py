@@ -1,30 +1,33 @@
-"""A model card as a page for people: `<name>.md` with a panel of pictures, from the .onnx file alone and its data."""
+"""A model card as a page for people: `<name>.md` with a panel of pictures, from the .onnx files alone and their data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from service.contract import EmptyScene, ModelCard, SplitMetrics
+from service.contract import VARIANTS, EmptyScene, Latency, ModelCard, SplitMetrics
 from training.data.reader import Reader
 from training.evaluate import Segmenter
-from training.onnx_model import OnnxModel
+from training.export.files import model_file
+from training.export.recipe import recipe_text
+from training.onnx_model import load_onnx
 from training.pictures.panel import encoded, panel
-from training.presets import PRESETS, find_preset
-from training.presets.preset import AdamW, Preset
 from training.run_folder import write_atomically
 from training.survey import Example, examine, survey
 
 WORST, SPREAD = 8, 12  # images of the panel
 
 
-def write_page(path: Path, model: OnnxModel, reader: Reader, split: str) -> Path:
-    """Write `<name>.md` and `<name>.jpg` beside the model file at `path`; returns the page's path.
+def write_page(path: Path, reader: Reader, split: str) -> Path:
+    """Write `<name>.md` and `<name>.jpg` beside the fp32 model file at `path`; returns the page's path.
 
-    The pictures come from `reader`, the split called `split`. Raises InputError if the model is of no known preset.
+    The pictures come from `reader`, the split called `split`; the table of files shows the variants beside `path`.
     """
+    model = load_onnx(path)
+    variants = [file for precision in VARIANTS if (file := model_file(path.parent, path.stem, precision)).exists()]
+    cards = {path: model.card, **{file: load_onnx(file).card for file in variants}}
     chosen = choose_examples(model.segmenter, reader, len(model.card.classes))
     write_atomically(path.with_suffix(".jpg"), encoded(panel(chosen, model.card.classes), "JPEG"))
     page = path.with_suffix(".md")
-    write_atomically(page, page_text(model.card, path, split).encode())
+    write_atomically(page, page_text(path, cards, split).encode())
     return page
 
 
@@ -37,8 +40,9 @@ def choose_examples(segmenter: Segmenter, reader: Reader, classes: int) -> list[
     return [examine(segmenter, reader, stem, classes) for stem in (*worst, *spread)]
 
 
-def page_text(card: ModelCard, model: Path, split: str) -> str:
-    """Markdown; every figure is the card's, every recipe value the preset's."""
+def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str) -> str:
+    """Markdown about the file `model`, one of `cards`; every figure is a card's, every recipe value the preset's."""
+    card = cards[model]
     names = ", ".join(entry.name for entry in card.classes)
     size = f"shrunk to a long side of {card.long_side} px" if card.long_side else "taken at their own size"
     halo = f"{card.halo.before} px before and {card.halo.after} px after" if card.halo else "unbounded: cannot be tiled"
@@ -53,13 +57,14 @@ def page_text(card: ModelCard, model: Path, split: str) -> str:
                 ("input", f"RGB; larger images are {size}, padded to multiples of {card.stride}"),
                 ("output", f"one score per class for every {card.output_stride}x{card.output_stride} input pixels"),
                 ("halo", halo),
-                ("precision", card.precision),
                 ("data", card.dataset),
                 ("licence", card.licence),
             ],
         ),
         "## How good it is",
         *(_split_section(metrics, model) for metrics in card.metrics),
+        "## Files",
+        _files(cards),
         "## What it sees where there is nothing",
         *([_scenes(card.empty_scenes)] if card.empty_scenes else ["Not measured."]),
         "## Pictures",
@@ -67,7 +72,7 @@ def page_text(card: ModelCard, model: Path, split: str) -> str:
         "White is void: not counted.",
         f"![image, truth and estimate of {WORST + SPREAD} images]({model.stem}.jpg)",
         "## How it was trained",
-        _recipe(card),
+        recipe_text(card),
         "## Limits",
         "\n".join(f"- {limit}" for limit in card.limits),
     ]
@@ -92,45 +97,40 @@ def _split_section(metrics: SplitMetrics, model: Path) -> str:
     )
 
 
+def _files(cards: Mapping[Path, ModelCard]) -> str:
+    table = _table(("file", "size", "mean IoU", "latency", "against fp32"), [file_row(*entry) for entry in cards.items()])
+    conditions = sorted({_conditions(card.latency) for card in cards.values() if card.latency})
+    return "\n\n".join([table, *conditions])
+
+
+def file_row(file: Path, card: ModelCard) -> tuple[str, str, str, str, str]:
+    """What there is to say of one model file: its name, size, mean IoU, latency, and what it costs and gains."""
+    iou = ", ".join(f"{metrics.mean_iou:.1%} on {metrics.split}" for metrics in card.metrics) or "not measured"
+    latency = f"{card.latency.milliseconds:.1f} ms" if card.latency else "not measured"
+    return f"`{file.name}`", f"{file.stat().st_size / 1e6:.1f} MB", iou, latency, _price(card)
+
+
+def _price(card: ModelCard) -> str:
+    if card.compared is None:
+        return ""
+    lost, ratio, fp32 = card.compared.lost_points, card.compared.latency_ratio, card.compared.fp32_milliseconds
+    return f"{abs(lost):.2f} points {'lost' if lost >= 0 else 'gained'}, {ratio:.2f} times as fast ({fp32:.1f} ms)"
+
+
+def _conditions(latency: Latency) -> str:
+    return (
+        f"Latency: the median for one {latency.width}x{latency.height} image on {latency.threads} "
+        f"thread{'s' if latency.threads > 1 else ''} of an {latency.processor} ({latency.provider}); "
+        "a variant and the fp32 file take turns."
+    )
+
+
 def _scenes(scenes: Sequence[EmptyScene]) -> str:
     rows = [
         (scene.images, ", ".join(scene.classes), f"{scene.fraction:.2%}", f"{scene.worst_image_fraction:.2%}")
         for scene in scenes
     ]
     return _table(("images", "classes that none of them holds", "of all pixels", "of the worst image's"), rows)
-
-
-def _recipe(card: ModelCard) -> str:
-    """One numbered step per preset, the first one first."""
-    presets = [find_preset(card.preset)]
-    while presets[0].start in PRESETS:
-        presets.insert(0, find_preset(presets[0].start))
-    steps = "\n".join(f"{number}. {_step(preset)}" for number, preset in enumerate(presets, 1))
-    averages = " Shipped is the exponential moving average of the weights." if presets[-1].averaging else ""
-    return (
-        f"{steps}\n\nThe last step ran at commit `{card.training_commit[:12]}`.{averages} "
-        "The epoch with the best validation mean IoU was kept."
-    )
-
-
-def _step(preset: Preset) -> str:
-    how, optimizer, continues = preset.augmentation, preset.optimizer, preset.start in PRESETS
-    init = f" --init runs/{preset.start}/best.safetensors" if continues else ""
-    rates = (
-        f"AdamW with weight decay {optimizer.weight_decay:g}, learning rate {optimizer.learning_rate:g} for the backbone and "
-        f"{optimizer.head_learning_rate:g} for the other layers"
-        if isinstance(optimizer, AdamW)
-        else f"SGD with momentum {optimizer.momentum:g}, weight decay {optimizer.weight_decay:g}, learning rate "
-        f"{optimizer.learning_rate:g} and twice that for biases"
-    )
-    schedule = "a cosine to zero" if preset.schedule == "cosine" else "a constant rate"
-    return (
-        f"`python -m training train {preset.name} --data DIR --out runs/{preset.name}{init}`: "
-        f"from {'those' if continues else preset.start} weights, {preset.epochs} epochs of {preset.batch} crops of "
-        f"{how.crop[0]}x{how.crop[1]} px a step (scaled {how.scale[0]:g} to {how.scale[1]:g} times, mirrored, brightness, "
-        f"contrast and saturation varied by {how.jitter:.0%}), {rates}, {preset.warmup_epochs:g} epochs of warm-up and "
-        f"{schedule}, seed {preset.seed}, averaging {preset.averaging:g} a step."
-    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.parity import SHAPES, ParityError, require_parity
+from training.export.parity import SHAPES, ParityError, require_parity
 
 Array = NDArray[np.float32]
 

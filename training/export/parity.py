@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.geometry import label_map
+from training.errors import GateError
 from training.evaluate import Scorer
 
 MAX_RELATIVE_DIFFERENCE = 1e-4  # of the largest absolute score
@@ -15,7 +16,7 @@ MIN_LABEL_AGREEMENT = 0.9999
 SHAPES = ((1, 1, 1), (1, 3, 5), (3, 1, 3), (3, 7, 5), (1, 11, 15), (3, 9, 13))
 
 
-class ParityError(RuntimeError):
+class ParityError(GateError):
     """The exported model differs from the network by more than the gate allows."""
 
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from service.contract import METADATA_KEY, ModelCard
-from training.card import Measurements
 from training.checkpoint import Checkpoint, load_checkpoint
 from training.data.datasets import DATASETS
 from training.errors import InputError
 from training.evaluate import evaluate, torch_scorer, torch_segmenter
-from training.export import export, half_weights
+from training.export.card import Measurements
+from training.export.files import export, half_weights
+from training.export.parity import ParityError
 from training.networks.fcn import FCN
 from training.onnx_model import load_onnx
-from training.parity import ParityError
 
 
 def test_the_file_holds_a_valid_card_with_what_was_measured(models: Path, checkpoint: Checkpoint, run: Path) -> None:
@@ -30,7 +30,7 @@ def test_the_file_holds_a_valid_card_with_what_was_measured(models: Path, checkp
     [metrics] = card.metrics
     assert (metrics.split, metrics.images) == ("val", 4)
     [scene] = card.empty_scenes
-    assert scene.images == "4 photos without any of the classes: val000, val001, val002, val003"
+    assert scene.images == "4 images: val000, val001, val002, val003"
     assert "person" in scene.classes
 
 
@@ -79,7 +79,7 @@ def test_a_corrupted_export_is_refused_and_the_old_files_stay(
     checkpoint: Checkpoint, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corrupted = corrupt(onnx.load(models / "tiny.onnx"))
-    monkeypatch.setattr("training.export.to_onnx", lambda network: corrupted)
+    monkeypatch.setattr("training.export.files.to_onnx", lambda network: corrupted)
     (tmp_path / "tiny.onnx").write_bytes(b"old")
     with pytest.raises(ParityError, match="differs from the network"):
         export(checkpoint, tmp_path, "tiny", Measurements())

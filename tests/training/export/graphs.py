@@ -1,0 +1,68 @@
+"""Graphs without a card, run as they are."""
+
+from typing import cast
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from service.contract import INPUT_NAME, OUTPUT_NAME
+from training.evaluate import Scorer
+from training.networks.backbone import Backbone
+from training.networks.fcn import FCN
+from training.networks.normalisation import Normalisation
+from training.networks.unet import ContractingPath, UNet
+from training.onnx_model import open_session
+
+
+def scorer(graph: onnx.ModelProto) -> Scorer:
+    """What ONNX Runtime, with all its optimisations, makes of a valid graph."""
+    onnx.checker.check_model(graph, full_check=True)
+    session = open_session(graph.SerializeToString(), "graph")
+
+    def scores(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        result: NDArray[np.float32] = session.run([OUTPUT_NAME], {INPUT_NAME: image})[0]
+        return result
+
+    return scores
+
+
+def small_unet() -> UNet:
+    """A U-Net of three scales, whose colours come in Caffe's order."""
+    return UNet(ContractingPath((8, 12, 16), Normalisation(order="BGR")), 3, (12, 8), 2).eval()
+
+
+class _Separable(Backbone):
+    """A convolution, a depthwise and a pointwise one."""
+
+    strides = (2,)
+    channels = (12,)
+
+    def __init__(self) -> None:
+        super().__init__(Normalisation())
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU6(), nn.Conv2d(8, 8, 3, 1, 1, groups=8), nn.ReLU6(), nn.Conv2d(8, 12, 1)
+        )
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return [self.layers(self.normalise(image))]
+
+    def layers_until(self, stride: int) -> list[nn.Module]:
+        """All or none."""
+        return list(self.layers) if stride >= 2 else []
+
+
+def separable_fcn() -> FCN:
+    """A network of depthwise separable convolutions, as small as they come."""
+    torch.manual_seed(0)
+    network = FCN(_Separable(), 3, 2)
+    [score] = network.class_layers()
+    nn.init.normal_(cast(Tensor, score.weight))
+    return network.eval()
+
+
+def noise(*shape: int, seed: int = 0) -> NDArray[np.uint8]:
+    """(*shape, 3) uint8."""
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)

@@ -1,0 +1,42 @@
+"""Latencies are comparable: same run, same threads, each model's own size of image."""
+
+import pytest
+import torch
+
+from service.contract import ModelCard
+from tests.training.export.color_network import color_checkpoint
+from training.checkpoint import Checkpoint
+from training.export.card import describe
+from training.export.graph import to_onnx, with_card
+from training.export.latency import measure_latency
+from training.onnx_model import OnnxModel, read_onnx
+
+
+def model_of(checkpoint: Checkpoint) -> OnnxModel:
+    return read_onnx(with_card(to_onnx(checkpoint.network), describe(checkpoint, "timed")), "timed")
+
+
+@pytest.fixture(scope="module")
+def model() -> OnnxModel:
+    return model_of(color_checkpoint())
+
+
+def test_a_latency_says_what_it_was_measured_with(model: OnnxModel) -> None:
+    [found] = measure_latency([model])
+    assert found.milliseconds > 0
+    assert (found.width, found.height, found.provider) == (480, 352, "CPUExecutionProvider")
+    assert found.threads == torch.get_num_threads()
+    assert found.processor
+
+
+def test_the_image_is_rounded_up_to_the_models_stride(model: OnnxModel) -> None:
+    card: ModelCard = model.card.model_copy(update={"stride": 100})
+    [found] = measure_latency([OnnxModel(model.content, card, model.scores)])
+    assert (found.width, found.height) == (500, 400)
+
+
+def test_the_heavier_model_takes_longer_whatever_the_order(model: OnnxModel, checkpoint: Checkpoint) -> None:
+    heavy = model_of(checkpoint)
+    for models in ([model, heavy], [heavy, model]):
+        by_content = {one.content: latency.milliseconds for one, latency in zip(models, measure_latency(models), strict=True)}
+        assert by_content[model.content] < by_content[heavy.content]

@@ -1,0 +1,68 @@
+"""What a model finds where it should find nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from service.contract import ClassInfo, EmptyScene
+from service.geometry import upright_rgb
+from training.data.paired import IMAGE_SUFFIXES
+from training.data.reader import open_photo
+from training.errors import InputError
+from training.evaluate import Segmenter
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Images of which it is known what they do not hold."""
+
+    description: str  # which images, and how many
+    photos: tuple[Path, ...]
+    may_hold: frozenset[str]  # class names; no image holds any other
+
+
+def find_scenes(may_hold: Sequence[str], paths: Sequence[Path]) -> Scenes:
+    """The images that `paths` are or hold. Raises InputError for none, and for a path that is no file and no folder."""
+    if not paths:
+        raise InputError("no images to look for nothing in: give files, or folders of them")
+    photos, names = list[Path](), list[str]()
+    for path in paths:
+        if path.is_dir():
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+            if not found:
+                raise InputError(f"{path} holds no images to look for nothing in")
+            photos += found
+            names.append(f"{path.absolute().parent.name}/{path.absolute().name}")
+        elif path.is_file():
+            photos.append(path)
+            names.append(path.stem)
+        else:
+            raise InputError(f"no such file or folder: {path}")
+    return Scenes(f"{len(photos)} images: {', '.join(names)}", tuple(photos), frozenset(may_hold))
+
+
+def measure_scenes(segmenter: Segmenter, classes: Sequence[ClassInfo], scenes: Scenes) -> EmptyScene:
+    """Share of the pixels that get one of the classes that no image holds.
+
+    Raises InputError if `may_hold` names what is no class, OSError for an image that cannot be read.
+    """
+    if unknown := scenes.may_hold - {entry.name for entry in classes}:
+        raise InputError(
+            f"{', '.join(sorted(unknown))}: no class of the model, which knows {', '.join(c.name for c in classes)}"
+        )
+    absent = [entry for entry in classes if entry.name not in scenes.may_hold]
+    wrong = pixels = 0
+    worst = 0.0
+    for photo in scenes.photos:
+        with open_photo(photo) as stored:
+            labels = segmenter.labels(upright_rgb(stored)[0])
+        found = int(np.isin(labels, [entry.id for entry in absent]).sum())
+        wrong, pixels, worst = wrong + found, pixels + labels.size, max(worst, found / labels.size)
+    return EmptyScene(
+        images=scenes.description,
+        classes=[entry.name for entry in absent],
+        fraction=wrong / pixels,
+        worst_image_fraction=worst,
+    )

@@ -1,0 +1,78 @@
+"""A trained network's files: `<name>.onnx`, smaller variants of it, and fp16 weights for fine-tuning."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from service.contract import VARIANTS, ModelCard, Precision
+from training.checkpoint import Checkpoint, describe_weights
+from training.errors import InputError
+from training.evaluate import torch_scorer
+from training.export.card import Measurements, describe
+from training.export.graph import to_onnx, with_card
+from training.export.parity import require_parity
+from training.export.variants import with_variants
+from training.networks.network import SegmentationNetwork
+from training.onnx_model import OnnxModel, load_onnx, read_onnx
+from training.run_folder import save_weights, write_atomically
+
+
+def export(
+    checkpoint: Checkpoint, folder: Path, name: str, where: Measurements, variants: Collection[Precision] = ()
+) -> dict[Path, ModelCard]:
+    """Write `<name>.onnx`, `<name>.safetensors` and the variants into `folder`; returns the model files and their cards.
+
+    Every figure of a card is measured on the file's own graph. Raises GateError, and leaves every file as it was, if the
+    graph does not say what the network says, or a variant loses too much; InputError if `folder` would be left with a
+    variant of an older model.
+    """
+    network = checkpoint.network
+    for precision in VARIANTS:
+        if precision not in variants and (old := model_file(folder, name, precision)).exists():
+            raise InputError(f"{old} was made from the {name}.onnx of before: ask for {precision} too, or remove it")
+    bare = describe(checkpoint, name)
+    model = read_onnx(with_card(to_onnx(network), bare), name)
+    parity = require_parity(torch_scorer(network), model.scores, network.stride, network.output_stride)
+    print(f"parity with torch: {parity}", flush=True)
+    weights = half_weights(network)
+    models = with_variants(model, where, variants)
+    folder.mkdir(parents=True, exist_ok=True)
+    description = describe_weights(checkpoint.preset, checkpoint.data, checkpoint.commit)
+    save_weights(folder / f"{name}.safetensors", weights, description)
+    return _write(folder, name, models)
+
+
+def export_variants(path: Path, where: Measurements, variants: Collection[Precision]) -> dict[Path, ModelCard]:
+    """Write variants beside the fp32 model file at `path`, which stays as it is; returns their files and cards.
+
+    Raises InputError if it is no fp32 model file, AccuracyError as `export` does.
+    """
+    fp32 = load_onnx(path)
+    if fp32.card.precision != "fp32":
+        raise InputError(f"{path} is a variant itself ({fp32.card.precision}): give the fp32 file")
+    return _write(path.parent, path.stem, with_variants(fp32, where, variants)[1:])
+
+
+def model_file(folder: Path, name: str, precision: Precision) -> Path:
+    """Where a model's variant of that precision lies."""
+    return folder / (f"{name}.onnx" if precision == "fp32" else f"{name}.{precision}.onnx")
+
+
+def _write(folder: Path, name: str, models: Sequence[OnnxModel]) -> dict[Path, ModelCard]:
+    cards = {}
+    for model in models:
+        path = model_file(folder, name, model.card.precision)
+        write_atomically(path, model.content)
+        cards[path] = model.card
+    return cards
+
+
+def half_weights(network: SegmentationNetwork) -> dict[str, Tensor]:
+    """All tensors of a network, floating-point ones as fp16. Raises InputError if one does not fit its range."""
+    state = network.state_dict()
+    half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    for name, tensor in half.items():
+        if not tensor.isfinite().all():
+            raise InputError(f"{name} does not fit fp16: its largest value is {state[name].abs().max():.3g}")
+    return half
