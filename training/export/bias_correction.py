@@ -16,6 +16,7 @@ def correct_biases(quantised: ModelProto, model: ModelProto, images: Images) -> 
     """Take from every int32 bias in `quantised` what its convolution's rounded weights add on average over `images`.
 
     `model` is the graph that was quantised. Rounding shifts the mean of a channel, and what follows sees it in every pixel.
+    A convolution without bias stays as it is: trained networks have none, since batch normalisations become biases.
     """
     originals = {node.name: node for node in model.graph.node}
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}

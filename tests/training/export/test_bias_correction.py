@@ -1,7 +1,5 @@
 """Rounded weights shift no mean."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from onnx import numpy_helper
@@ -22,7 +20,7 @@ def test_each_convolution_gives_the_same_mean_with_rounded_weights_and_corrected
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)}
     read: dict[nn.Module, list[Tensor]] = {layer: [] for layer in layers.values()}
 
-    def record(layer: nn.Module, inputs: Any) -> None:
+    def record(layer: nn.Module, inputs: tuple[Tensor]) -> None:
         read[layer].append(inputs[0].mean((0, 2, 3)))
 
     for layer in layers.values():
@@ -36,6 +34,5 @@ def test_each_convolution_gives_the_same_mean_with_rounded_weights_and_corrected
         weight = tensors[f"network.{name}.weight_quantized"] * tensors[f"network.{name}.weight_scale"][:, None, None, None]
         bias = tensors[f"network.{name}.bias_quantized"] * tensors[f"network.{name}.bias_quantized_scale"]
         expected = F.conv2d(mean, layer.weight, layer.bias, groups=layer.groups)
-        torch.testing.assert_close(F.conv2d(mean, weight, bias, groups=layer.groups), expected, rtol=0, atol=1e-3)
-        uncorrected = F.conv2d(mean, weight, layer.bias, groups=layer.groups)
-        assert (uncorrected - expected).abs().max() > 2e-3
+        errors = [(F.conv2d(mean, weight, its, groups=layer.groups) - expected).abs().max() for its in (bias, layer.bias)]
+        assert errors[0] < 0.2 * errors[1]
