@@ -104,6 +104,7 @@ class ModelCard(_Frozen):
     empty_scenes: list[EmptyScene] = []
     limits: tuple[str, ...] = Field((), description="what it cannot be expected to do, a sentence each")
     preset: str
+    recipe: str = Field("", description="how it was trained, as Markdown; empty: not recorded")
     training_commit: str
     parameters: int = Field(ge=0)
     gmac: float = Field(ge=0, description="10^9 multiply-accumulates for one 480x352 image")

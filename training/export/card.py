@@ -13,6 +13,7 @@ from training.data.reader import Reader
 from training.errors import InputError
 from training.evaluate import Labeller, Segmenter, evaluate
 from training.export.empty_scenes import Scenes, measure_scenes
+from training.export.recipe import recipe_text
 from training.networks.complexity import gmac, parameters
 from training.networks.receptive_field import halo
 
@@ -46,6 +47,7 @@ def describe(checkpoint: Checkpoint, name: str) -> ModelCard:
             metrics=[],
             limits=data.limits,
             preset=preset.name,
+            recipe=recipe_text(preset, checkpoint.commit),
             training_commit=checkpoint.commit,
             parameters=parameters(network),
             gmac=round(gmac(network), 3),

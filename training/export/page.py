@@ -7,7 +7,6 @@ from service.contract import VARIANTS, EmptyScene, Latency, ModelCard, SplitMetr
 from training.data.reader import Reader
 from training.evaluate import Segmenter
 from training.export.files import model_file
-from training.export.recipe import recipe_text
 from training.onnx_model import load_onnx
 from training.pictures.panel import encoded, panel
 from training.run_folder import write_atomically
@@ -27,7 +26,7 @@ def write_page(path: Path, reader: Reader, split: str) -> Path:
     chosen = choose_examples(model.segmenter, reader, len(model.card.classes))
     write_atomically(path.with_suffix(".jpg"), encoded(panel(chosen, model.card.classes), "JPEG"))
     page = path.with_suffix(".md")
-    write_atomically(page, page_text(path, cards, split).encode())
+    write_atomically(page, page_text(path, cards, split, len(chosen)).encode())
     return page
 
 
@@ -40,8 +39,8 @@ def choose_examples(segmenter: Segmenter, reader: Reader, classes: int) -> list[
     return [examine(segmenter, reader, stem, classes) for stem in (*worst, *spread)]
 
 
-def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str) -> str:
-    """Markdown about the file `model`, one of `cards`; every figure is a card's, every recipe value the preset's."""
+def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str, shown: int) -> str:
+    """Markdown about the file `model`, one of `cards`, with a panel of `shown` pictures; every figure is a card's."""
     card = cards[model]
     names = ", ".join(entry.name for entry in card.classes)
     size = f"shrunk to a long side of {card.long_side} px" if card.long_side else "taken at their own size"
@@ -68,15 +67,20 @@ def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str) -> str:
         "## What it sees where there is nothing",
         *([_scenes(card.empty_scenes)] if card.empty_scenes else ["Not measured."]),
         "## Pictures",
-        f"The {WORST} worst images of the {split} split by their own mean IoU, then {SPREAD} at even steps from bad to good. "
-        "White is void: not counted.",
-        f"![image, truth and estimate of {WORST + SPREAD} images]({model.stem}.jpg)",
+        _caption(split, shown),
+        f"![image, truth and estimate of {shown} images]({model.stem}.jpg)",
         "## How it was trained",
-        recipe_text(card),
+        card.recipe or f"By preset `{card.preset}`, at commit `{card.training_commit[:12]}`.",
         "## Limits",
         "\n".join(f"- {limit}" for limit in card.limits),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _caption(split: str, shown: int) -> str:
+    rest = f"then {shown - WORST} at even steps from bad to good" if shown > WORST else "the worst one first"
+    worst = f"The {min(shown, WORST)} worst images of the {split} split by their own mean IoU"
+    return f"{worst}, {rest}. White is void: not counted."
 
 
 def _split_section(metrics: SplitMetrics, model: Path) -> str:

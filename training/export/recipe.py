@@ -1,47 +1,52 @@
 """How a model was trained, in words, from its presets."""
 
-from service.contract import ModelCard
+from training.data.augment import Augmentation
+from training.data.find import CVAT, FOLDER
 from training.presets import PRESETS
 from training.presets.preset import AdamW, MomentumSGD, Preset
 
 
-def recipe_text(card: ModelCard) -> str:
-    """One numbered step per preset, the first one first."""
-    if card.preset not in PRESETS:
-        return (
-            f"By a recipe that is not among this version's presets: `{card.preset}`, at commit `{card.training_commit[:12]}`."
-        )
-    presets = [PRESETS[card.preset]]
+def recipe_text(preset: Preset, commit: str) -> str:
+    """Markdown: a numbered step for `preset`, as it was run at `commit`, and for each preset before it, the first one first."""
+    presets = [preset]
     while presets[0].start in PRESETS:
         presets.insert(0, PRESETS[presets[0].start])
-    steps = "\n".join(f"{number}. {_step(preset)}" for number, preset in enumerate(presets, 1))
-    averages = " Shipped is the exponential moving average of the weights." if presets[-1].averaging else ""
+    steps = "\n".join(f"{number}. {_step(step)}" for number, step in enumerate(presets, 1))
+    averages = " Shipped is the exponential moving average of the weights." if preset.averaging else ""
     return (
-        f"{steps}\n\nThe last step ran at commit `{card.training_commit[:12]}`.{averages} "
+        f"{steps}\n\nThe last step ran at commit `{commit[:12]}`.{averages} "
         "The epoch with the best validation mean IoU was kept."
     )
 
 
 def _step(preset: Preset) -> str:
-    how, continues = preset.augmentation, preset.start in PRESETS
+    continues, own = preset.start in PRESETS, preset.dataset in (FOLDER, CVAT)  # one's own data choose their recipe
+    words = ["python -m training train", "" if own else preset.name, f"--data DIR --out runs/{preset.name}"]
+    words += [f"--init runs/{preset.start}/best.safetensors"] if continues else []
     schedule = "a cosine to zero" if preset.schedule == "cosine" else "a constant rate"
-    init = f" --init runs/{preset.start}/best.safetensors" if continues else ""
     parts = [
-        f"{preset.epochs} epochs of {preset.batch} {how.size} a step (scaled {how.scale[0]:g} to "
-        f"{how.scale[1]:g} times, mirrored, brightness, contrast and saturation varied by {how.jitter:.0%})",
+        f"from {'those' if continues else preset.start} weights",
+        f"{preset.epochs} epochs of {preset.batch} {preset.augmentation.size} a step{_variation(preset.augmentation)}",
         _optimizer(preset.optimizer),
-        f"{preset.warmup_epochs:g} epochs of warm-up and {schedule}",
+        f"{preset.warmup_epochs:g} epochs of warm-up and {schedule}" if preset.warmup_epochs else schedule,
+        f"layers up to stride {preset.frozen_stride} frozen" if preset.frozen_stride else "",
+        f"{preset.loss.class_weights} class weights" if preset.loss.class_weights != "none" else "",
+        "the loss summed over the pixels" if preset.loss.reduction == "sum" else "",
+        f"gradients clipped to a norm of {preset.clip_norm:g}" if preset.clip_norm else "",
+        f"averaging {preset.averaging:g} a step" if preset.averaging else "",
+        f"seed {preset.seed}",
     ]
-    if preset.frozen_stride:
-        parts.append(f"layers up to stride {preset.frozen_stride} frozen")
-    if preset.loss.class_weights != "none":
-        parts.append(f"{preset.loss.class_weights} class weights")
-    if preset.averaging:
-        parts.append(f"averaging {preset.averaging:g} a step")
-    return (
-        f"`python -m training train {preset.name} --data DIR --out runs/{preset.name}{init}`: "
-        f"from {'those' if continues else preset.start} weights, {', '.join(parts)}, seed {preset.seed}."
-    )
+    return f"`{' '.join(filter(None, words))}`: {', '.join(filter(None, parts))}."
+
+
+def _variation(how: Augmentation) -> str:
+    parts = [
+        f"scaled {how.scale[0]:g} to {how.scale[1]:g} times" if how.scale != (1, 1) else "",
+        "mirrored" if how.flip else "",
+        "turned" if how.turns else "",
+        f"brightness, contrast and saturation varied by {how.jitter:.0%}" if how.jitter else "",
+    ]
+    return f" ({', '.join(filter(None, parts))})" if any(parts) else ""
 
 
 def _optimizer(optimizer: AdamW | MomentumSGD) -> str:

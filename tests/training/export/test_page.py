@@ -1,6 +1,5 @@
 """The card's page says what the cards say, and shows the worst."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,13 +8,11 @@ from PIL import Image
 from service.contract import VARIANTS
 from tests.tiny_network import DATASET, PRESET
 from tests.training.export.color_network import color_checkpoint
-from training.export.card import Measurements, describe
+from training.export.card import Measurements
 from training.export.empty_scenes import find_scenes
 from training.export.files import export
-from training.export.page import choose_examples, write_page
-from training.export.recipe import recipe_text
+from training.export.page import choose_examples, page_text, write_page
 from training.onnx_model import load_onnx
-from training.presets import PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -74,16 +71,12 @@ def test_the_worst_image_comes_first_and_the_best_last(models: Path, shapes: Pat
     assert figures[0] < figures[-1]
 
 
-def test_the_recipe_names_every_step_from_the_first(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    second = replace(PRESET, name="shapes-second", start=PRESET.name, epochs=1, frozen_stride=8)
-    monkeypatch.setitem(PRESETS, second.name, second)
-    card = describe(replace(color_checkpoint(), preset=second), "colors")
-    first, then, *_ = recipe_text(card).splitlines()
-    assert first.startswith(f"1. `python -m training train {PRESET.name} ") and "from scratch weights, 2 epochs" in first
-    assert f"train shapes-second --data DIR --out runs/shapes-second --init runs/{PRESET.name}/best.safetensors`" in then
-    assert "from those weights, 1 epochs" in then and "layers up to stride 8 frozen" in then
+def test_the_caption_counts_the_pictures_that_there_are(page: Path) -> None:
+    assert "The 4 worst images of the val split by their own mean IoU, the worst one first." in page.read_text()
 
 
-def test_a_recipe_of_another_version_is_no_obstacle() -> None:
-    card = describe(color_checkpoint(), "colors").model_copy(update={"preset": "forgotten"})
-    assert "`forgotten`" in recipe_text(card)
+def test_the_page_tells_the_recipe_of_the_card_and_says_where_a_card_of_before_has_none(page: Path) -> None:
+    card = load_onnx(page.with_suffix(".onnx")).card
+    assert card.recipe in page.read_text()
+    path = page.with_suffix(".onnx")
+    assert f"By preset `{PRESET.name}`" in page_text(path, {path: card.model_copy(update={"recipe": ""})}, "val", 4)
