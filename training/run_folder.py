@@ -2,35 +2,35 @@
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from training.data.dataset import DataCard
 from training.errors import InputError
 from training.plan import Plan
 from training.presets.preset import Preset
+from training.safetensors_format import serialise
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
     """Write beside `path`, flush to the disk, then rename over it: a reader sees the old file or the new one."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
-        file.write(content)
+        file.writelines([content] if isinstance(content, bytes) else content)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Atomically write tensors and string metadata as safetensors."""
-    write_atomically(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, dict(metadata)))
+    """Atomically write tensors and string metadata as safetensors, with one copy in memory at a time, of one tensor."""
+    write_atomically(path, serialise(tensors, metadata))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
