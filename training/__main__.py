@@ -5,7 +5,7 @@ import os
 import sys
 from types import ModuleType
 
-from training.commands import check_data, download, evaluate, export, overfit, presets, report, train
+from training.commands import check_data, download, evaluate, export, memory, overfit, presets, report, train
 
 USER_ERROR, GATE_REFUSED = 2, 1  # exit codes
 
@@ -13,6 +13,7 @@ COMMANDS: dict[str, ModuleType] = {
     "presets": presets,
     "download": download,
     "check-data": check_data,
+    "memory": memory,
     "overfit": overfit,
     "train": train,
     "evaluate": evaluate,

@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from service.contract import ClassInfo
 from training.errors import InputError
 from training.losses import PixelLoss
+from training.machine import return_freed_memory
 from training.networks import NETWORKS
 from training.networks.network import SegmentationNetwork
 from training.networks.surgery import Transfer
@@ -113,6 +114,8 @@ class Learner:
         self.optimizer.zero_grad()
         if self.world.device.type == "cuda":
             torch.cuda.empty_cache()
+        else:
+            return_freed_memory()
         self.plan = replace(self.plan, micro_batch=-(-self.plan.micro_batch // 2))
         print(f"out of memory at step {self.step}: going on with micro-batches of {self.plan.micro_batch}", flush=True)
         return None
@@ -167,7 +170,7 @@ class Learner:
         for name, module in (("network", self.network), ("averaged", self.averaged)):
             module.load_state_dict({k.removeprefix(name + "."): v for k, v in tensors.items() if k.startswith(name + ".")})
         restore_optimizer(self.optimizer, tensors)
-        self.losses = list(tensors["losses"])
+        self.losses = list(tensors["losses"].to(self.world.device))
         self.step = int(metadata.pop("step"))
         self.plan = replace(self.plan, micro_batch=int(metadata.pop("micro_batch")))
         self.scaler.load_state_dict(json.loads(metadata.pop("scaler")))

@@ -41,6 +41,14 @@ class World:
         dist.all_reduce(shared)
         return shared.to(value.device)
 
+    def least(self, value: int) -> int:
+        """Smallest `value` of all processes."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor(value, device=self.device)
+        dist.all_reduce(shared, dist.ReduceOp.MIN)
+        return int(shared)
+
 
 @contextmanager
 def world() -> Iterator[World]:

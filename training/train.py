@@ -18,7 +18,7 @@ from training.epoch import Recorder, validate
 from training.finish import finish
 from training.learner import Learner
 from training.losses import PixelLoss, class_weights
-from training.machine import current_commit, keep_freed_memory
+from training.machine import current_commit, keep_freed_memory, return_freed_memory
 from training.parallel import World
 from training.plan import Plan
 from training.presets.preset import Preset
@@ -39,15 +39,16 @@ def train(
     world: World | None = None,
     workers: int = 1,
     command: str = "",
+    has_room: bool = True,
 ) -> float:
     """Train `preset` on the data set in `data`, recording everything in folder `out`; returns the best validation mean IoU.
 
     Run again after a kill, it continues from the last checkpoint to the same result. `init` gives weights
     (.safetensors) to start from instead of those that the preset names. Without a plan, a step takes its batch at once.
-    `command` is what the record says began it. Raises InputError if `out` holds a run of another configuration, or if
-    `data` is no such data set.
+    `command` is what the record says began it. With `has_room`, memory that is freed is kept, which is faster. Raises
+    InputError if `out` holds a run of another configuration, or if `data` is no such data set.
     """
-    keep_freed_memory()
+    (keep_freed_memory if has_room else return_freed_memory)()
     world = world or World.alone()
     plan = plan or Plan(micro_batch=preset.batch // world.size)
     reader = dataset.train(data)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from training.data.dataset import Dataset
+from training.plan import Plan
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
@@ -19,6 +20,22 @@ def open_data(name: str, given: argparse.Namespace) -> Dataset:
     from training.data.find import find_dataset
 
     return find_dataset(name, given.data, given.classes)
+
+
+def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
+    """How a step is carried out: what saves memory."""
+    parser.add_argument(
+        "--micro-batch", type=at_least_one, metavar="N", help="crops in memory at a time, of the same batch (default: all)"
+    )
+    parser.add_argument(
+        "--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="of what is kept for the backward pass"
+    )
+    parser.add_argument("--recompute", action="store_true", help="keep less for the backward pass and compute it anew there")
+
+
+def chosen_plan(given: argparse.Namespace, batch: int) -> Plan:
+    """The plan that those options give for batches of that many crops."""
+    return Plan(min(given.micro_batch or batch, batch), given.precision, given.recompute)
 
 
 def at_least_one(text: str) -> int:

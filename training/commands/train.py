@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from training.commands.arguments import add_data_arguments, at_least_one, open_data
+from training.commands.arguments import add_data_arguments, add_plan_arguments, at_least_one, chosen_plan, open_data
 from training.data.dataset import Dataset
 from training.errors import InputError
 from training.presets import PRESETS
@@ -30,13 +30,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--init", metavar="FILE", help="weights to start from, a path or URL (default: those that the preset names)"
     )
     parser.add_argument("--epochs", type=at_least_one, metavar="N", help="instead of the preset's number")
+    add_plan_arguments(parser)
+    parser.add_argument(
+        "--fit",
+        choices=("check", "auto", "off"),
+        default="check",
+        help="where memory does not suffice: stop and name the change that helps (check, default), make it (auto), or go on (off)",
+    )
     parser.add_argument("--serve", action="store_true", help="export the result to models/ and start the service on it")
 
 
 def run(given: argparse.Namespace) -> int:
     """Train, alone or with the other processes that torchrun started."""
     from training.fine_tuning import SHIPPED, fine_tuning, layout, model_name
+    from training.memory.settle import settle
     from training.parallel import world
+    from training.run_folder import RunFolder
     from training.serve import serve
     from training.start import find_weights
     from training.train import train
@@ -55,7 +64,19 @@ def run(given: argparse.Namespace) -> int:
         preset = dataclasses.replace(preset, epochs=given.epochs)
     out = given.out or Path("runs") / name
     with world() as here:
-        best = train(preset, dataset, given.data, out, init=init, world=here, command=_command(given, init))
+        plan = chosen_plan(given, preset.batch // here.size)
+        settled = settle(preset, plan, dataset, given.data, RunFolder(out), here, given.fit)
+        best = train(
+            settled.preset,
+            dataset,
+            given.data,
+            out,
+            init=init,
+            plan=settled.plan,
+            world=here,
+            command=_command(given, init),
+            has_room=settled.has_room,
+        )
     if here.leads:
         print(f"best val mean IoU {best:.4f}, weights in {out / 'best.safetensors'}", flush=True)
         if given.serve:
@@ -67,6 +88,9 @@ def _command(given: argparse.Namespace, init: Path | None) -> str:
     """What anyone can type to do the same again, with their own folders."""
     words = ["python -m training train", given.preset, "--data DIR", "--classes FILE" if given.classes else None, "--out RUN"]
     words += [f"--init {init.name}" if init else None, f"--epochs {given.epochs}" if given.epochs else None]
+    words += [f"--micro-batch {given.micro_batch}" if given.micro_batch else None, "--recompute" if given.recompute else None]
+    words += [f"--precision {given.precision}" if given.precision != "fp32" else None]
+    words += [f"--fit {given.fit}" if given.fit != "check" else None]
     return " ".join(filter(None, words))
 
 

@@ -36,7 +36,7 @@ def random_crop(
     """
     factor = np.exp(random.uniform(*np.log(how.scale)))
     scaled = [max(1, round(side * factor)) for side in image.size]
-    crop = how.crop or (_padded(scaled[0]), _padded(scaled[1]))
+    crop = how.crop or (padded(scaled[0]), padded(scaled[1]))
     kept = [min(side, room) for side, room in zip(scaled, crop, strict=True)]  # size of the image's part in the crop
     start = [int(random.integers(side - part + 1)) for side, part in zip(scaled, kept, strict=True)]
     offset = [int(random.integers(room - part + 1)) if how.crop else 0 for room, part in zip(crop, kept, strict=True)]
@@ -58,7 +58,8 @@ def random_crop(
     return np.ascontiguousarray(pixels), np.ascontiguousarray(target)
 
 
-def _padded(side: int) -> int:
+def padded(side: int) -> int:
+    """A side of a whole image as a step sees it."""
     return -(-side // WHOLE) * WHOLE
 
 

@@ -46,3 +46,9 @@ NETWORKS: dict[str, Builder] = {
     **{f"unet-{variant}": _unet_lite(variant) for variant in _LITE},
     "unet": _unet,
 }
+
+# Networks with the paper's VGG-16 -> the same with the light one: another network, which takes a fraction of the memory.
+LIGHTER = {
+    **{f"fcn{stride}s-vgg16-paper": f"fcn{stride}s-vgg16" for stride in (32, 16, 8)},
+    "fcn8s-vgg16-paper-atonce": "fcn8s-vgg16",
+}

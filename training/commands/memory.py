@@ -1,0 +1,66 @@
+"""Estimate what training takes of the memory, and what each change saves; it needs no data and computes nothing.
+
+Estimates are for this machine's kind of device. `train` prints its own before the first step.
+"""
+
+import argparse
+from dataclasses import replace
+
+from training.commands.arguments import add_plan_arguments, at_least_one, chosen_plan
+from training.errors import InputError
+from training.presets import PRESETS
+from training.presets.preset import Preset
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """A preset, and what it would be trained on."""
+    parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help="one that `presets` lists")
+    parser.add_argument("--size", type=_size, metavar="WxH", help="pixels that a step sees (default: the preset's crop)")
+    parser.add_argument("--batch", type=at_least_one, metavar="N", help="images in a step (default: the preset's)")
+    parser.add_argument(
+        "--classes", type=at_least_one, metavar="N", help="number of classes (default: the preset's data set's)"
+    )
+    add_plan_arguments(parser)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Print the table of what was asked, and a line for each change. Raises InputError if the preset leaves a size open."""
+    from training.memory.estimate import estimate
+    from training.memory.fit import Trial, changes, lower_precision
+    from training.memory.free import free_memory
+    from training.memory.text import estimate_text, size_text, trials_text
+    from training.parallel import World
+    from training.plan import Plan
+
+    preset = PRESETS[given.preset]
+    preset = replace(preset, batch=given.batch or preset.batch)
+    crop = given.size or preset.augmentation.crop
+    if crop is None:
+        raise InputError(f"{preset.name} learns from whole images: say how large the largest is, with --size")
+    largest = crop if preset.long_side is None else (preset.long_side, preset.long_side)
+    classes, device = given.classes or _known_classes(preset), World.alone().device
+
+    def trial(preset: Preset, plan: Plan) -> Trial:
+        return Trial(preset, plan, estimate(preset, plan, classes, crop, largest, device))
+
+    asked = trial(preset, chosen_plan(given, preset.batch))
+    print(estimate_text(asked, crop))
+    print(f"free on this {device.type}: {size_text(free_memory(device))}")
+    print(trials_text(list(changes(asked, lower_precision(device), trial))))
+    return 0
+
+
+def _known_classes(preset: Preset) -> int:
+    from training.data.datasets import DATASETS
+
+    if preset.dataset not in DATASETS:
+        raise InputError(f"{preset.name} is for data of your own: say how many classes it has, with --classes")
+    return len(DATASETS[preset.dataset].classes)
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Width and height of an image, each padded as whole images are."""
+    from training.data.augment import padded
+
+    width, _, height = text.partition("x")
+    return padded(int(width)), padded(int(height))

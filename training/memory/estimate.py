@@ -1,0 +1,120 @@
+"""What a recipe takes, found by going through one step of it with tensors that have shapes and no contents."""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode  # no public name; torch is pinned
+
+from training.learner import Learner
+from training.losses import PixelLoss
+from training.memory.live import LiveBytes
+from training.networks import NETWORKS
+from training.optimizer import create_optimizer
+from training.parallel import World
+from training.plan import Plan
+from training.presets.preset import Loss, Preset
+
+BYTES_PER_PIXEL = 3 + 1 + 8  # of a batch that waits: colours, label, and the label as the loss takes it
+Size = tuple[int, int]  # width, height in pixels
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes in memory, then bytes on the disk."""
+
+    parameters: int  # with the statistics of normalisation
+    gradients: int
+    optimizer: int
+    average: int  # the moving average of the weights
+    activations: int  # what the forward pass of a micro-batch leaves for the backward pass
+    step: int  # the most at one moment of a step: what then is of all these, and what operations hold meanwhile
+    validation: int  # likewise while the averaged network sees the largest image
+    weights_file: int  # best.safetensors, and last.safetensors
+    resume_file: int  # resume.safetensors
+
+    @property
+    def peak(self) -> int:
+        """What must be free before training begins."""
+        return max(self.step, self.validation)
+
+
+def estimate(
+    preset: Preset, plan: Plan, classes: int, crop: Size, largest: Size, device: torch.device, processes: int = 1
+) -> Estimate:
+    """What each of `processes` takes that train together on devices of that kind.
+
+    `crop` is what a step sees of an image, `largest` what validation sees at most, before it is padded.
+    """
+    with torch.device("meta"):
+        network = NETWORKS[preset.architecture](classes, preset.normalisation)
+    if preset.frozen_stride:
+        network.backbone.freeze(preset.frozen_stride)
+    network.backbone.recompute = plan.recompute
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged = copy.deepcopy(network).requires_grad_(False)
+    live, seen = LiveBytes(device), min(preset.batch // processes, 2 * plan.micro_batch)  # a third part is as the second
+    cpu = torch.device("cpu")  # the shapes are the same on every device, and tensors of a CPU can be made without one
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for module in (network, averaged):
+            module.to_empty(device=cpu)
+            for tensor in (*module.parameters(), *module.buffers()):
+                live.count(tensor)
+        learner = Learner(
+            replace(preset, loss=Loss(reduction="sum")),  # how it is weighted costs nothing
+            network,
+            averaged,
+            create_optimizer(network, preset.optimizer),
+            PixelLoss(None),
+            plan,
+            World(0, 1, cpu),
+            network,
+            torch.amp.GradScaler("cpu", enabled=False),
+            None,
+        )
+        with live:
+            gradients = _first_step(learner)
+            persistent = live.now - gradients
+            left: list[int] = []
+            network.register_forward_hook(lambda *_: left.append(live.now))
+            live.restart()
+            width, height = crop
+            shape = (seen, height, width)
+            learner.learn(torch.empty(seen, 3, height, width, dtype=torch.uint8), torch.empty(shape, dtype=torch.uint8), 1)
+            step = live.peak
+            live.restart()
+            stride = network.stride
+            width, height = (-(-side // stride) * stride for side in largest)
+            with torch.no_grad():
+                averaged.eval()(torch.empty(1, 3, height, width))
+            validation = live.peak
+    unseen = (preset.batch // processes - seen) * crop[0] * crop[1] * BYTES_PER_PIXEL
+    buckets = gradients if processes > 1 else 0  # in which DistributedDataParallel exchanges them
+    weights = _size(averaged.state_dict().values())
+    optimizer = _size(value for state in learner.optimizer.state.values() for value in state.values())
+    return Estimate(
+        parameters=_size((*network.parameters(), *network.buffers())),
+        gradients=gradients,
+        optimizer=optimizer,
+        average=_size((*averaged.parameters(), *averaged.buffers())),
+        activations=left[0] - persistent,
+        step=step + unseen + buckets,
+        validation=validation + buckets,
+        weights_file=weights,
+        resume_file=2 * weights + optimizer,
+    )
+
+
+def _first_step(learner: Learner) -> int:
+    """Let the optimiser have its state, as from the second step on; returns the bytes of all gradients."""
+    learned = [parameter for parameter in learner.network.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.grad = torch.empty_like(parameter)
+    learner.optimizer.step()
+    return _size(learned)
+
+
+def _size(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)

@@ -1,0 +1,104 @@
+"""Before a run: what it takes, what there is, and what to change where that does not suffice."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from training.data.augment import padded
+from training.data.dataset import Dataset
+from training.data.reader import Reader
+from training.errors import InputError
+from training.memory.estimate import Size, estimate
+from training.memory.fit import Trial, fit, lower_precision
+from training.memory.free import free_memory
+from training.memory.text import change_text, estimate_text, size_text, trials_text
+from training.networks import LIGHTER
+from training.parallel import World
+from training.plan import Plan
+from training.presets.preset import Preset
+from training.run_folder import RunFolder
+
+How = Literal["check", "auto", "off"]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How a run is to be carried out."""
+
+    preset: Preset
+    plan: Plan
+    has_room: bool  # for freed memory to be kept: see `training.machine`
+
+
+def settle(preset: Preset, plan: Plan, dataset: Dataset, data: Path, run: RunFolder, world: World, how: How) -> Settled:
+    """Print what training takes, by estimate, and what is free. Where that is less, "off" warns and goes on.
+
+    "auto" makes the least change that fits and says which; a run that has begun keeps what was chosen then. "check"
+    changes nothing. Raises InputError where it does not fit then.
+    """
+    begun = how == "auto" and run.config.exists()
+    if begun:
+        preset, plan = as_begun(preset, plan, run)
+    crop, largest = sizes(preset, dataset, data)
+    free = world.least(free_memory(world.device))
+
+    def trial(preset: Preset, plan: Plan) -> Trial:
+        return Trial(preset, plan, estimate(preset, plan, len(dataset.classes), crop, largest, world.device, world.size))
+
+    asked = trial(preset, plan)
+    if world.leads:
+        print(f"{estimate_text(asked, crop)}\nfree on this {world.device.type}: {size_text(free)}", flush=True)
+    if asked.fits(free):
+        return Settled(preset, plan, asked.has_room(free))
+    short = f"training takes {size_text(asked.estimate.peak)} and some room, and {size_text(free)} are free"
+    if how == "off":
+        if world.leads:
+            print(f"warning: {short}: it may run out of memory", flush=True)
+        return Settled(preset, plan, has_room=False)
+    if begun:
+        raise InputError(f"{short}: stop something else, or go on with --fit off")
+    trials = fit(asked, lower_precision(world.device), free, trial)
+    if world.leads:
+        print(trials_text(trials), flush=True)
+    if not trials or not trials[-1].fits(free):
+        raise InputError(f"{short}; no change that this trainer knows makes it fit: take smaller crops or another preset")
+    found = trials[-1]
+    change = change_text(asked, found)
+    if how == "check":
+        raise InputError(f"{short}; {change} makes it fit, and --fit auto does so")
+    if world.leads:
+        print(f"--fit auto: {change}", flush=True)
+        if found.preset.architecture != preset.architecture:
+            print(
+                f"THIS IS ANOTHER NETWORK than the preset's: {found.preset.architecture}, its results are its own", flush=True
+            )
+    return Settled(found.preset, found.plan, found.has_room(free))
+
+
+def as_begun(preset: Preset, plan: Plan, run: RunFolder) -> tuple[Preset, Plan]:
+    """The same with the plan, and the light network where it was chosen, of the run that is there already."""
+    frozen = run.frozen()
+    lighter = frozen.preset.architecture == LIGHTER.get(preset.architecture)
+    return replace(preset, architecture=frozen.preset.architecture) if lighter else preset, frozen.plan
+
+
+def sizes(preset: Preset, dataset: Dataset, data: Path) -> tuple[Size, Size]:
+    """What a step sees of an image at most, and what validation does; images are looked at where the preset does not say."""
+    crop, side = preset.augmentation.crop, preset.long_side
+    if crop is None:
+        scale = preset.augmentation.scale[1]
+        seen = [(padded(round(width * scale)), padded(round(height * scale))) for width, height in _images(dataset.train(data))]
+        # The images of a batch are padded to its widest and its highest.
+        crop = max(seen, key=_area) if preset.batch == 1 else (max(w for w, _ in seen), max(h for _, h in seen))
+    return crop, (side, side) if side is not None else max(_images(dataset.evaluation(data, "val")), key=_area)
+
+
+def _images(reader: Reader) -> Iterator[Size]:
+    for stem in reader.stems():
+        with reader.image(stem) as image:
+            yield image.size
+
+
+def _area(size: Size) -> int:
+    return size[0] * size[1]
