@@ -7,9 +7,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from service.contract import INPUT_NAME, OUTPUT_NAME
+from tests.narrow_vgg16 import narrow_paper_fcn
 from training.evaluate import Scorer
 from training.networks.backbone import Backbone
 from training.networks.fcn import FCN
+from training.networks.fcn_paper import PaperFCN
 from training.networks.normalisation import Normalisation
 from training.networks.unet import ContractingPath, UNet
 from training.onnx_model import open_session
@@ -30,6 +32,16 @@ def scorer(graph: onnx.ModelProto) -> Scorer:
 def small_unet() -> UNet:
     """A U-Net of three scales, whose colours come in Caffe's order."""
     return UNet(ContractingPath((8, 12, 16), Normalisation(order="BGR")), 3, (12, 8), 2).eval()
+
+
+def small_paper_fcn() -> PaperFCN:
+    """The paper's FCN-8s with few channels: fixed and learned enlargements, crops whose size only the input tells."""
+    torch.manual_seed(0)
+    network = narrow_paper_fcn(8)
+    for layer in network.class_layers():
+        if isinstance(layer, nn.Conv2d):  # they begin at zero
+            nn.init.normal_(layer.weight, std=0.1)
+    return network.eval()
 
 
 class _Separable(Backbone):

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from tests.tiny_network import DATASET
 from tests.training.export.color_network import color_checkpoint
-from tests.training.export.graphs import noise, scorer, separable_fcn, small_unet
+from tests.training.export.graphs import noise, scorer, separable_fcn, small_paper_fcn, small_unet
 from training.checkpoint import Checkpoint
 from training.errors import InputError
 from training.evaluate import torch_scorer
@@ -104,3 +104,10 @@ def test_transposed_convolutions_and_skips_of_a_unet_are_quantised_too() -> None
     made = {output for node in graph.graph.node if node.op_type == "DequantizeLinear" for output in node.output}
     [enlarge, _] = [node for node in graph.graph.node if node.op_type == "ConvTranspose"]
     assert set(enlarge.input[:2]) <= made
+
+
+def test_the_crops_and_enlargements_of_the_papers_network_survive() -> None:
+    network = small_paper_fcn()
+    graph = to_int8(to_onnx(network), [noise(1, 96, 160)])
+    expected, found = torch_scorer(network)(noise(2, 64, 96)), scorer(graph)(noise(2, 64, 96))
+    assert np.abs(found - expected).max() < 0.1 * np.ptp(expected)
