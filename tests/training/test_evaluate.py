@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.checkpoint import Checkpoint
-from training.evaluate import Segmenter, AugmentedSegmenter, torch_segmenter
+from training.evaluate import AugmentedSegmenter, Segmenter, torch_segmenter
 
 STRIDE = 8
 
