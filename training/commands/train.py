@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fit",
         choices=("check", "auto", "off"),
         default="check",
-        help="where memory does not suffice: stop and name the change that helps (check, default), make it (auto), or go on (off)",
+        help="where memory is short: stop and name the change that helps (check, the default), make it (auto), or go on (off)",
     )
     parser.add_argument("--serve", action="store_true", help="export the result to models/ and start the service on it")
 
