@@ -71,8 +71,7 @@ def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str, shown: i
         f"![image, truth and estimate of {shown} images]({model.stem}.jpg)",
         "## How it was trained",
         card.recipe or f"By preset `{card.preset}`, at commit `{card.training_commit[:12]}`.",
-        "## Limits",
-        "\n".join(f"- {limit}" for limit in card.limits),
+        *(["## Limits", "\n".join(f"- {limit}" for limit in card.limits)] if card.limits else []),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -103,8 +102,10 @@ def _split_section(metrics: SplitMetrics, model: Path) -> str:
 
 def _files(cards: Mapping[Path, ModelCard]) -> str:
     table = _table(("file", "size", "mean IoU", "latency", "against fp32"), [file_row(*entry) for entry in cards.items()])
-    conditions = sorted({_conditions(card.latency) for card in cards.values() if card.latency})
-    return "\n\n".join([table, *conditions])
+    notes = sorted({_conditions(card.latency) for card in cards.values() if card.latency})
+    if any(card.precision == "fp16" for card in cards.values()):
+        notes.append("fp16 is for graphics cards: a CPU turns it back into fp32 as it goes.")
+    return "\n\n".join([table, *notes])
 
 
 def file_row(file: Path, card: ModelCard) -> tuple[str, str, str, str, str]:
@@ -118,7 +119,7 @@ def _price(card: ModelCard) -> str:
     if card.compared is None:
         return ""
     lost, ratio, fp32 = card.compared.lost_points, card.compared.latency_ratio, card.compared.fp32_milliseconds
-    return f"{abs(lost):.2f} points {'lost' if lost >= 0 else 'gained'}, {ratio:.2f} times as fast ({fp32:.1f} ms)"
+    return f"{abs(lost):.2f} points {'lost' if lost >= 0 else 'gained'}, {ratio:.2f} times as fast (fp32: {fp32:.1f} ms)"
 
 
 def _conditions(latency: Latency) -> str:
