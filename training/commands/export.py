@@ -50,7 +50,7 @@ def run(given: argparse.Namespace) -> int:
         card = load_onnx(given.model).card
         where = _measurements(given, find_preset(card.preset).dataset, card.classes)
         file = given.model
-        made = export_variants(file, where, given.variants)
+        made = export_variants(file, where, given.variants) if given.variants else {}
     else:
         checkpoint = load_checkpoint(given.model)
         where = _measurements(given, checkpoint.preset.dataset, checkpoint.data.classes)
