@@ -37,7 +37,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main(["train", NAME, "--data", str(data), "--out", str(run), "--epochs", str(EPOCHS)]) == 0
         assert float(RunFolder(run).rows(EPOCHS)[-1]["val_mean_iou"]) > GOOD
         assert main(["export", str(run), "--data", str(data), "--out", str(models)]) == 0
-        assert main(["page", str(models / f"{NAME}.onnx"), "--data", str(data)]) == 0
     return models
 
 
