@@ -12,7 +12,7 @@ from training.networks.vgg16 import LIGHT, PAPER, Vgg16
 
 Builder = Callable[[int, Normalisation], SegmentationNetwork]  # for a number of classes, randomly initialised
 
-_EXPANDING = (128, 96, 64, 48)  # channels at the strides 16, 8, 4, 2
+_EXPANDING = (128, 96, 64, 32)  # channels at the strides 16, 8, 4, 2
 
 
 def _fcn_lite(variant: str, output_stride: int) -> Builder:

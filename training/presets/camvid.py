@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from training.data.augment import Augmentation
-from training.presets.preset import AdamW, Loss, Preset
+from training.presets.preset import AdamW, Preset
 
 LITE0 = Preset(
     name="camvid-fcn8s-lite0",
@@ -20,6 +20,11 @@ LITE0 = Preset(
     averaging=0.995,
 )
 
-LITE2_UNET = replace(LITE0, name="camvid-unet-lite2", architecture="unet-lite2", loss=Loss(class_weights="log"))
+LITE2_UNET = replace(
+    LITE0,
+    name="camvid-unet-lite2",
+    architecture="unet-lite2",
+    optimizer=AdamW(learning_rate=5e-4, head_learning_rate=2e-3, weight_decay=0.05),
+)
 
 CAMVID = (LITE0, LITE2_UNET)
