@@ -30,12 +30,10 @@ class PixelLoss:
 
     def weight(self, labels: Tensor) -> Tensor:
         """What the same pixels weigh together: the sum divided by it is a mean."""
-        counted = labels[labels != VOID]
-        return (
-            counted.new_tensor(counted.numel(), dtype=torch.float32)
-            if self.class_weights is None
-            else self.class_weights[counted].sum()
-        )
+        if self.class_weights is None:
+            return (labels != VOID).sum().float()
+        pixels = torch.bincount(labels.flatten(), minlength=VOID + 1)[: len(self.class_weights)]
+        return (pixels * self.class_weights).sum()
 
     def to(self, device: torch.device) -> Self:
         """The same on another device."""

@@ -25,7 +25,7 @@ def create_optimizer(network: SegmentationNetwork, how: AdamW | MomentumSGD) -> 
         for pretrained, peak in ((True, how.learning_rate), (False, how.head_learning_rate))
         for some, decay in ((kernels, how.weight_decay), (vectors, 0.0))
     ]
-    return torch.optim.AdamW(groups, lr=how.learning_rate, foreach=True)
+    return torch.optim.AdamW(groups, lr=how.learning_rate, fused=True)
 
 
 def rate_at(epoch: float, preset: Preset) -> float:
