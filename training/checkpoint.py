@@ -1,6 +1,6 @@
 """From a file of weights back to the network that they belong to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -29,7 +29,9 @@ class Checkpoint:
 
 def describe_weights(preset: Preset, data: DataCard, commit: str) -> dict[str, str]:
     """What a .safetensors file of weights says of itself: its metadata."""
-    return {"preset": preset.name, "data": DATA_CARD.dump_json(data).decode(), "commit": commit}
+    # The architecture need not be the preset's: --fit auto may have taken a lighter one.
+    named = {"preset": preset.name, "architecture": preset.architecture}
+    return {**named, "data": DATA_CARD.dump_json(data).decode(), "commit": commit}
 
 
 def load_checkpoint(source: Path) -> Checkpoint:
@@ -50,6 +52,7 @@ def load_checkpoint(source: Path) -> Checkpoint:
         tensors, described = load_weights(source)
         try:
             preset, commit = find_preset(described["preset"]), described["commit"]
+            preset = replace(preset, architecture=described.get("architecture", preset.architecture))
             data = DATA_CARD.validate_json(described["data"])
         except (KeyError, ValidationError) as error:
             raise InputError(f"{source} does not say which preset and data it is of; give a run folder") from error
