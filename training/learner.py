@@ -109,7 +109,8 @@ class Learner:
             if not is_out_of_memory(error):
                 raise
             if self.plan.micro_batch == 1 or self.world.size > 1:
-                raise InputError(f"out of memory with {self.plan.micro_batch} crops at a time: {error}") from error
+                crops = f"{self.plan.micro_batch} crop{'' if self.plan.micro_batch == 1 else 's'}"
+                raise InputError(f"out of memory with {crops} at a time: {error}") from error
         # Past the except block: the error's traceback no longer holds the tensors that filled the memory.
         self.optimizer.zero_grad()
         if self.world.device.type == "cuda":
@@ -170,7 +171,7 @@ class Learner:
         for name, module in (("network", self.network), ("averaged", self.averaged)):
             module.load_state_dict({k.removeprefix(name + "."): v for k, v in tensors.items() if k.startswith(name + ".")})
         restore_optimizer(self.optimizer, tensors)
-        self.losses = list(tensors["losses"].to(self.world.device))
+        self.losses = list(tensors["losses"].to(self.world.device, copy=True))  # as in `restore_optimizer`
         self.step = int(metadata.pop("step"))
         self.plan = replace(self.plan, micro_batch=int(metadata.pop("micro_batch")))
         self.scaler.load_state_dict(json.loads(metadata.pop("scaler")))

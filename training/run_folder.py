@@ -163,5 +163,5 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         kind, _, rest = name.partition(".")
         if kind == "optimizer":
             number, key = rest.split(".")
-            state.setdefault(int(number), {})[key] = tensor
+            state.setdefault(int(number), {})[key] = tensor.clone()  # else the whole file would stay mapped into memory
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
