@@ -37,6 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error), USER_ERROR)
     except GateError as error:
         return _fail(str(error), GATE_REFUSED)
+    except (MemoryError, RuntimeError) as error:
+        from training.plan import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        said = str(error).splitlines() or ["nothing more is known"]
+        return _fail(f"out of memory: {said[-1]}", USER_ERROR)
     return code
 
 

@@ -24,6 +24,7 @@ COMMON = 0.9  # ... unless it has this share of the truth
 
 def validate(learner: Learner, reader: Reader, classes: int) -> ConfusionMatrix:
     """The confusion matrix of the averaged network over a split, each process measuring its share of the images."""
+    learner.optimizer.zero_grad()  # each step begins anew: until then their memory is free
     segmenter = torch_segmenter(learner.averaged, learner.preset)
     share = reader.stems()[learner.world.rank :: learner.world.size]
     counts = evaluate(segmenter, reader, classes, share).counts
