@@ -29,7 +29,7 @@ class Estimate:
     gradients: int
     optimizer: int
     average: int  # the moving average of the weights
-    activations: int  # what the forward pass of a micro-batch leaves for the backward pass
+    activations: int  # what the forward pass of a micro-batch leaves for the backward pass, and the batch itself
     step: int  # the most at one moment of a step: what then is of all these, and what operations hold meanwhile
     validation: int  # likewise while the averaged network sees the largest image
     weights_file: int  # best.safetensors, and last.safetensors
@@ -84,6 +84,7 @@ def estimate(
             shape = (seen, height, width)
             learner.learn(torch.empty(seen, 3, height, width, dtype=torch.uint8), torch.empty(shape, dtype=torch.uint8), 1)
             step = live.peak
+            learner.optimizer.zero_grad()
             live.restart()
             stride = network.stride
             width, height = (-(-side // stride) * stride for side in largest)

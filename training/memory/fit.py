@@ -11,6 +11,7 @@ from training.plan import Plan, Precision
 from training.presets.preset import Preset
 
 MARGIN = 1.1  # over the estimate: what allocators round up, and leave between their blocks
+BESIDE = 256_000_000  # bytes: code that is loaded when it is first called, workers' batches, the pictures of an epoch's end
 HEAP_GROWTH = 1.5  # likewise where freed memory is kept: blocks come to lie where no later one fits
 
 
@@ -24,11 +25,11 @@ class Trial:
 
     def fits(self, free: int) -> bool:
         """Whether it can be expected to run in that many bytes."""
-        return self.estimate.peak * MARGIN <= free
+        return self.estimate.peak * MARGIN + BESIDE <= free
 
     def has_room(self, free: int) -> bool:
         """Whether it does so though freed memory is kept, see `training.machine.keep_freed_memory`."""
-        return self.estimate.peak * HEAP_GROWTH <= free
+        return self.estimate.peak * HEAP_GROWTH + BESIDE <= free
 
 
 Try = Callable[[Preset, Plan], Trial]
