@@ -16,7 +16,7 @@ from training.losses import PixelLoss
 from training.networks.fcn import FCN
 from training.parallel import World
 from training.plan import Plan
-from training.presets.preset import Loss, Preset
+from training.presets.preset import Loss, MomentumSGD, Preset
 from training.run_folder import save_weights
 
 
@@ -142,6 +142,31 @@ def test_out_of_memory_halves_the_micro_batch_and_keeps_the_effective_one(capsys
     assert tiny.plan.micro_batch == 1
     assert "out of memory at step 0: going on with micro-batches of 2" in capsys.readouterr().out
     torch.testing.assert_close(tiny.network.state_dict(), expected.network.state_dict(), rtol=0, atol=0)
+
+
+def test_out_of_memory_in_the_middle_of_training_leaves_the_result_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    preset = dataclasses.replace(PRESET, optimizer=MomentumSGD(0.05, 0.9, 1e-3))
+    recovering, undisturbed = (without_chance(learner(preset)) for _ in range(2))
+    seen: list[int] = []
+    half_done: list[bool] = []
+
+    def fill_memory(gradient: torch.Tensor) -> None:
+        if recovering.step == 2 and recovering.plan.micro_batch == 4:
+            half_done.append(any(parameter.grad is not None for parameter in recovering.network.parameters()))
+            raise torch.OutOfMemoryError("injected")
+
+    for tiny in (recovering, undisturbed):
+        tiny.network.backbone.requires_grad_(True)  # all layers learn, with statistics as they are
+    recovering.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    next(recovering.network.backbone.parameters()).register_hook(fill_memory)  # type: ignore[no-untyped-call]
+    for step in range(4):
+        losses = [tiny.learn(*batch(step), steps_per_epoch=4) for tiny in (recovering, undisturbed)]
+        torch.testing.assert_close(*losses)
+    assert half_done == [True]  # in the backward pass, with gradients of the later layers there already
+    assert seen == [4, 4, 4, 2, 2, 2, 2]
+    assert "out of memory at step 2: going on with micro-batches of 2" in capsys.readouterr().out
+    torch.testing.assert_close(recovering.network.state_dict(), undisturbed.network.state_dict())
+    torch.testing.assert_close(recovering.averaged.state_dict(), undisturbed.averaged.state_dict())
 
 
 def test_memory_that_does_not_suffice_for_one_image_is_told() -> None:
