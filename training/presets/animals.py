@@ -33,7 +33,7 @@ LITE0_WHOLE = replace(
     seed=1,
 )
 
-LITE2 = replace(LITE0, name="animals-fcn8s-lite2", architecture="fcn8s-lite2", epochs=16, frozen_stride=4)
+LITE2 = replace(LITE0, name="animals-fcn8s-lite2", architecture="fcn8s-lite2", frozen_stride=4)
 
 LITE2_WHOLE = replace(
     LITE0_WHOLE, name="animals-fcn8s-lite2-whole", architecture="fcn8s-lite2", start=LITE2.name, epochs=4, frozen_stride=4
