@@ -158,10 +158,15 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """The inverse of `flatten_optimizer`; the parameter groups keep their own options."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition(".")
         if kind == "optimizer":
             number, key = rest.split(".")
-            state.setdefault(int(number), {})[key] = tensor.clone()  # else the whole file would stay mapped into memory
+            parameter = parameters[int(number)]
+            # Copied, else the whole file would stay mapped into memory; in the parameter's own memory order, as a fused
+            # optimiser goes through both side by side without a look at their strides.
+            like = parameter.detach() if tensor.shape == parameter.shape else tensor
+            state.setdefault(int(number), {})[key] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

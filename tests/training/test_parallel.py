@@ -40,7 +40,8 @@ def test_two_processes_reach_the_weights_of_one(runs: tuple[RunFolder, RunFolder
     assert losses[1] < losses[0]  # they have moved from where they began
     for name, tensor in expected.items():
         difference = float((found[name] - tensor).double().norm())
-        assert difference <= 1e-4 * float(tensor.double().norm()) + 1e-6, name
+        # A bias hardly moves while its gradients cancel: what rounding leaves of them differs from processor to processor.
+        assert difference <= 1e-4 * float(tensor.double().norm()) + 1e-5, name
 
 
 def test_two_processes_measure_every_image_once(runs: tuple[RunFolder, RunFolder]) -> None:
