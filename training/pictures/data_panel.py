@@ -11,7 +11,6 @@ from training.data.reader import read_pair
 from training.pictures.panel import contact_sheet, overlay
 
 SAMPLES = 9  # pairs of each split
-NAME_LENGTH = 40  # characters of a file's name that fit above its pictures
 
 
 def data_panel(dataset: Dataset, root: Path, findings: Findings) -> Image.Image:
@@ -24,8 +23,7 @@ def data_panel(dataset: Dataset, root: Path, findings: Findings) -> Image.Image:
         reader = dataset.train(root) if split.name == TRAIN else dataset.evaluation(root, split.name)
         for stem in _at_even_steps(split.stems):
             image, labels = read_pair(reader, stem)
-            name = stem if len(stem) <= NAME_LENGTH else f"...{stem[-NAME_LENGTH:]}"
-            rows.append((f"{split.name}  {name}", (image, overlay(image, labels, dataset.classes))))
+            rows.append((f"{split.name}  {stem}", (image, overlay(image, labels, dataset.classes))))
     return contact_sheet(rows, dataset.classes, columns=3)
 
 

@@ -17,6 +17,7 @@ CELL = (190, 150)  # pixels of one picture in a panel: width, height
 CAPTION = 16  # pixels of a line of text
 GAP = 12  # pixels between two examples
 JPEG_QUALITY = 80
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
 def overlay(image: Image.Image, labels: NDArray[np.uint8], classes: Sequence[ClassInfo]) -> Image.Image:
@@ -60,7 +61,7 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
     for number, (caption, pictures) in enumerate(rows):
         left, top = number % columns * width, number // columns * height
-        draw.text((left, top), caption, "black", font)
+        draw.text((left, top), _fitted(caption, width - GAP, font), "black", font)
         for place, picture in enumerate(pictures):
             small = picture.copy()
             small.thumbnail((CELL[0] - 2, CELL[1]))
@@ -79,9 +80,17 @@ def encoded(sheet: Image.Image, form: Literal["JPEG", "PNG"]) -> bytes:
     return content.getvalue()
 
 
-def _legend(
-    classes: Sequence[ClassInfo], width: int, font: ImageFont.ImageFont | ImageFont.FreeTypeFont
-) -> tuple[list[tuple[int, int]], int]:
+def _fitted(caption: str, width: int, font: Font) -> str:
+    """The caption, without as much of its middle as is too long for `width`: a file's name can be."""
+    fitted = caption
+    kept = len(caption)
+    while font.getlength(fitted) > width:
+        kept -= 1
+        fitted = f"{caption[: kept // 2]}...{caption[len(caption) - (kept + 1) // 2 :]}"
+    return fitted
+
+
+def _legend(classes: Sequence[ClassInfo], width: int, font: Font) -> tuple[list[tuple[int, int]], int]:
     """Where each class's entry goes, (left, line), so that none is cut off at `width`; and the number of lines."""
     places, left, line = [], 0, 0
     for entry in classes:

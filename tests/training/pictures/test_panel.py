@@ -37,3 +37,14 @@ def test_the_legend_shows_the_colour_of_every_class_however_many_and_long(column
     sheet = panel([Example("one", Image.new("RGB", (40, 30), "white"), blank, blank, float("nan"))], classes, columns)
     shown = {color for _, color in sheet.getcolors(1 << 16) or []}
     assert {entry.rgb for entry in classes} <= shown
+
+
+def test_a_long_name_does_not_run_into_the_next_example() -> None:
+    blank = np.full((30, 40), 255, np.uint8)
+    white = Image.new("RGB", (40, 30), "white")
+    rows = [Example(name, white, blank, blank, 0.5) for name in ("W" * 200, "two")]
+    short = [Example(name, white, blank, blank, 0.5) for name in ("one", "two")]
+    long, usual = (np.asarray(panel(examples, CLASSES)) for examples in (rows, short))
+    half = usual.shape[1] // 2
+    assert (long[:, half - 6 :] == usual[:, half - 6 :]).all()
+    assert (long[:, :half] != usual[:, :half]).any()
