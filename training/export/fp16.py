@@ -10,8 +10,9 @@ def to_fp16(model: ModelProto) -> ModelProto:
     """The graph with everything from the first convolution on in fp16. Input and output keep their types.
 
     The normalisation before it stays fp32: it takes a mean from values up to 255, where fp16 steps by an eighth.
-    Written here because the converters of ONNX Runtime 1.31 and onnxconverter-common 1.16 name a cast after its tensor:
-    where two operators read one (the scales of two Resize), the graph they make is invalid.
+    Written here because the converters there are fail at two Resize that read the same scales: that of ONNX Runtime 1.31
+    puts a cast behind the operator that needs it, onnxconverter-common 1.16 makes the scales fp16, which they may not be
+    (unless every Resize stays fp32), and rounds the normalisation's constants to fp16 as well.
     """
     graph = model.graph
     first = next(place for place, node in enumerate(graph.node) if node.op_type == "Conv")

@@ -26,9 +26,9 @@ def _step(preset: Preset) -> str:
     schedule = "a cosine to zero" if preset.schedule == "cosine" else "a constant rate"
     parts = [
         f"from {'those' if continues else preset.start} weights",
-        f"{preset.epochs} epochs of {preset.batch} {preset.augmentation.size} a step{_variation(preset.augmentation)}",
+        f"{_epochs(preset.epochs)} of {preset.batch} {preset.augmentation.size} a step{_variation(preset.augmentation)}",
         _optimizer(preset.optimizer),
-        f"{preset.warmup_epochs:g} epochs of warm-up and {schedule}" if preset.warmup_epochs else schedule,
+        f"{_epochs(preset.warmup_epochs)} of warm-up and {schedule}" if preset.warmup_epochs else schedule,
         f"layers up to stride {preset.frozen_stride} frozen" if preset.frozen_stride else "",
         f"{preset.loss.class_weights} class weights" if preset.loss.class_weights != "none" else "",
         "the loss summed over the pixels" if preset.loss.reduction == "sum" else "",
@@ -37,6 +37,10 @@ def _step(preset: Preset) -> str:
         f"seed {preset.seed}",
     ]
     return f"`{' '.join(filter(None, words))}`: {', '.join(filter(None, parts))}."
+
+
+def _epochs(number: float) -> str:
+    return f"{number:g} epoch{'' if number == 1 else 's'}"
 
 
 def _variation(how: Augmentation) -> str:

@@ -15,9 +15,9 @@ def test_every_step_is_told_from_the_first(monkeypatch: pytest.MonkeyPatch) -> N
     second = replace(PRESET, name="shapes-second", start=PRESET.name, epochs=1, frozen_stride=8)
     first, then, _, last = recipe_text(second, "0123456789abcdef").splitlines()
     assert first.startswith(f"1. `python -m training train {PRESET.name} --data DIR --out runs/{PRESET.name}`: from scratch")
-    assert "2 epochs of 4 crops of 96x96 px" in first
+    assert "2 epochs of 4 crops of 96x96 px" in first and "0.5 epochs of warm-up" in first
     assert f"train shapes-second --data DIR --out runs/shapes-second --init runs/{PRESET.name}/best.safetensors`" in then
-    assert "from those weights, 1 epochs" in then and "layers up to stride 8 frozen" in then
+    assert "from those weights, 1 epoch of 4" in then and "layers up to stride 8 frozen" in then
     assert "at commit `0123456789ab`" in last
 
 
