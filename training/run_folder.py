@@ -56,6 +56,16 @@ class Frozen:
     torch: str  # version
     machine: str  # processor architecture
     init: str | None  # SHA-256 of the file of its first weights; null: the preset alone says
+    images: str = ""  # SHA-256 of the names of its training images; empty: not recorded
+
+
+_DIFFERENCES = {
+    "preset": "its recipe is another",
+    "data": "its data set or classes are others",
+    "plan": "its steps are carried out otherwise",
+    "init": "it began with other weights",
+    "images": "it began with other training images",
+}
 
 
 @dataclass(frozen=True)
@@ -123,8 +133,14 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.config, TypeAdapter(Frozen).dump_json(wanted, indent=2))
         found = self.frozen()
-        if (found.preset, found.data, found.plan, found.init) != (wanted.preset, wanted.data, wanted.plan, wanted.init):
-            raise InputError(f"{self.path} holds a run of another configuration; give another --out")
+        differ = [
+            name
+            for name in ("preset", "data", "plan", "init", "images")
+            if getattr(found, name) != getattr(wanted, name) and (name != "images" or found.images)
+        ]
+        if differ:
+            told = "; ".join(_DIFFERENCES[name] for name in differ)
+            raise InputError(f"{self.path} holds a run of another configuration ({told}); give another --out")
         return found
 
     def frozen(self) -> Frozen:

@@ -55,7 +55,8 @@ def train(
     crops = CropDataset(reader, preset.augmentation, preset.pad_value, preset.seed)
     run = RunFolder(out)
     digest = None if init is None else hashlib.sha256(init.read_bytes()).hexdigest()
-    wanted = Frozen(preset, plan, dataset.card, current_commit(), torch.__version__, platform.machine(), digest)
+    images = hashlib.sha256("\n".join(crops.stems).encode()).hexdigest()
+    wanted = Frozen(preset, plan, dataset.card, current_commit(), torch.__version__, platform.machine(), digest, images)
     frozen = run.freeze(wanted) if world.leads else wanted
     described = describe_weights(preset, dataset.card, frozen.commit)
     frequencies = None if preset.loss.class_weights == "none" else class_frequencies(reader, len(dataset.classes))

@@ -1,7 +1,9 @@
 """A killed run ends as one that was never killed."""
 
 import dataclasses
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.shapes import write_shapes
 from tests.tiny_network import DATASET, PRESET
 from training import train as trainer
 from training.errors import InputError
@@ -139,6 +142,21 @@ def test_a_folder_of_another_configuration_is_refused_and_left_alone(run: Path, 
     with pytest.raises(InputError, match="another configuration"):
         train(dataclasses.replace(PRESET, batch=3), DATASET, shapes, run, workers=0)
     assert (run / "config.json").read_bytes() == before
+
+
+def test_a_run_is_not_continued_with_other_training_images(shapes: Path, tmp_path: Path) -> None:
+    train(PRESET, DATASET, shapes, tmp_path / "run", workers=0)
+    more = write_shapes(tmp_path / "more", train=13, val=4)
+    with pytest.raises(InputError, match=r"\(it began with other training images\); give another --out"):
+        train(PRESET, DATASET, more, tmp_path / "run", workers=0)
+
+
+def test_a_run_that_does_not_know_its_images_can_be_continued(run: Path, shapes: Path, tmp_path: Path) -> None:
+    old = RunFolder(Path(shutil.copytree(run, tmp_path / "run")))
+    config = json.loads(old.config.read_text())
+    del config["images"]
+    old.config.write_text(json.dumps(config))
+    train(PRESET, DATASET, shapes, old.path, workers=0)
 
 
 def test_a_missing_data_set_leaves_no_run_folder(tmp_path: Path) -> None:
