@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from tests.tiny_network import PRESET
-from training.__main__ import main
+from training.__main__ import USER_ERROR, main
 from training.onnx_model import load_onnx
 from training.run_folder import RunFolder
 
@@ -110,3 +110,21 @@ def test_a_refused_export_ends_with_another_code(
     assert main(["export", str(run), "--out", str(tmp_path)]) == 1
     assert "differs from the network" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ("tiny.onnx", "tiny.onnx is another model's: give this one another --name"),
+        ("tiny.int8.onnx", "was made from the tiny.onnx of"),
+    ],
+)
+def test_a_model_to_serve_does_not_replace_another_and_is_told_so_before_training(
+    there: str, told: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SEGMENT_MODELS_DIR", str(tmp_path))
+    (tmp_path / there).touch()
+    out = tmp_path / "run"
+    assert main(["train", PRESET.name, "--data", str(shapes), "--out", str(out), "--name", "tiny", "--serve"]) == USER_ERROR
+    assert told in capsys.readouterr().err
+    assert not out.exists()

@@ -46,7 +46,7 @@ def run(given: argparse.Namespace) -> int:
     from training.memory.settle import settle
     from training.parallel import world
     from training.run_folder import RunFolder
-    from training.serve import serve
+    from training.serve import require_place, serve
     from training.start import find_weights
     from training.train import train
 
@@ -63,6 +63,8 @@ def run(given: argparse.Namespace) -> int:
     if given.epochs is not None:
         preset = dataclasses.replace(preset, epochs=given.epochs)
     out = given.out or Path("runs") / name
+    if given.serve:
+        require_place(RunFolder(out), name)
     with world() as here:
         plan = chosen_plan(given, preset.batch // here.size)
         settled = settle(preset, plan, dataset, given.data, RunFolder(out), here, given.fit)

@@ -28,9 +28,7 @@ def export(
     variant of an older model.
     """
     network = checkpoint.network
-    for precision in VARIANTS:
-        if precision not in variants and (old := model_file(folder, name, precision)).exists():
-            raise InputError(f"{old} was made from the {name}.onnx of before: ask for {precision} too, or remove it")
+    refuse_stale(folder, name, variants)
     bare = describe(checkpoint, name)
     model = read_onnx(with_card(to_onnx(network), bare), name)
     parity = require_parity(torch_scorer(network), model.scores, network.stride, network.output_stride)
@@ -52,6 +50,13 @@ def export_variants(path: Path, where: Measurements, variants: Collection[Precis
     if fp32.card.precision != "fp32":
         raise InputError(f"{path} is a variant itself ({fp32.card.precision}): give the fp32 file")
     return _write(path.parent, path.stem, with_variants(fp32, where, variants)[1:])
+
+
+def refuse_stale(folder: Path, name: str, variants: Collection[Precision]) -> None:
+    """Raises InputError if a new `<name>.onnx` with those variants would leave a variant of an older one in `folder`."""
+    for precision in VARIANTS:
+        if precision not in variants and (old := model_file(folder, name, precision)).exists():
+            raise InputError(f"{old} was made from the {name}.onnx of before: ask for {precision} too, or remove it")
 
 
 def model_file(folder: Path, name: str, precision: Precision) -> Path:
