@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.data.dataset import Dataset
-from training.data.find import CVAT, FOLDER
 from training.errors import InputError
 from training.presets import find_preset
 from training.presets.fine_tuning import FINE_TUNING
@@ -16,11 +15,6 @@ MODELS = Path(__file__).parents[1] / "models"
 SHIPPED = MODELS / "animals-fcn8s-lite0.safetensors"  # what a fine-tuning starts from unless another file is given
 CROPS = 6400  # to be seen in a run, where the images are many; the fewer they are, the fewer can be seen before they are known
 FEWEST_EPOCHS = 5
-
-
-def layout(data: Path) -> str:
-    """The name of the data set that a person's own data in `data` is: CVAT's export or a plain folder."""
-    return CVAT if data.suffix.lower() == ".zip" or (data / "labelmap.txt").exists() else FOLDER
 
 
 def model_name(data: Path) -> str:

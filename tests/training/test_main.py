@@ -1,5 +1,6 @@
 """The commands, as a person types them."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import onnx
 import pytest
 
 from tests.tiny_network import PRESET
+from tests.training.data.test_cvat import write_export, zipped
 from training.__main__ import USER_ERROR, main
 from training.onnx_model import load_onnx
+from training.presets import PRESETS
 from training.run_folder import RunFolder
 
 
@@ -128,3 +131,19 @@ def test_a_model_to_serve_does_not_replace_another_and_is_told_so_before_trainin
     assert main(["train", PRESET.name, "--data", str(shapes), "--out", str(out), "--name", "tiny", "--serve"]) == USER_ERROR
     assert told in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_model_of_ones_own_data_is_measured_and_exported_on_an_export_of_cvat_as_it_was_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = dataclasses.replace(PRESET, name="own", dataset="folder", batch=2, epochs=1)
+    monkeypatch.setitem(PRESETS, own.name, own)
+    export = zipped(write_export(tmp_path / "task", {"train": ["a", "b"], "val": ["c", "d"]}))
+    run, models, data = tmp_path / "run", tmp_path / "models", ["--data", str(export)]
+    assert main(["train", own.name, *data, "--out", str(run)]) == 0
+    assert main(["export", str(run), *data, "--out", str(models)]) == 0
+    for model in (run, models / "own.onnx", models / "own.safetensors"):
+        capsys.readouterr()
+        assert main(["evaluate", str(model), *data]) == 0
+        assert json.loads(capsys.readouterr().out)["images"] == 2
+    assert main(["export", str(models / "own.onnx"), *data]) == 0

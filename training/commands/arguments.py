@@ -16,10 +16,10 @@ def add_data_arguments(parser: argparse.ArgumentParser, required: bool = True) -
 
 
 def open_data(name: str, given: argparse.Namespace) -> Dataset:
-    """The data set that those options give, read as the one called `name`."""
-    from training.data.find import find_dataset
+    """The data set that those options give, read as the one called `name`; a person's own, as what it is."""
+    from training.data.find import CVAT, FOLDER, find_dataset, layout
 
-    return find_dataset(name, given.data, given.classes)
+    return find_dataset(layout(given.data) if name in (FOLDER, CVAT) else name, given.data, given.classes)
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:

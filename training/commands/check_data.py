@@ -17,7 +17,7 @@ FORMS: dict[str, Literal["JPEG", "PNG"]] = {".jpg": "JPEG", ".jpeg": "JPEG", ".p
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The data, what it is, and where to show some of it."""
     add_data_arguments(parser)
-    parser.add_argument("--dataset", default="folder", metavar="NAME", help="its name, or folder or cvat (default: folder)")
+    parser.add_argument("--dataset", default="folder", metavar="NAME", help="its name (default: your own images)")
     parser.add_argument("--panel", type=Path, metavar="FILE", help="picture of some pairs to write, .jpg or .png")
 
 

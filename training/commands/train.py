@@ -42,7 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Train, alone or with the other processes that torchrun started."""
-    from training.fine_tuning import SHIPPED, fine_tuning, layout, model_name
+    from training.data.find import FOLDER
+    from training.fine_tuning import SHIPPED, fine_tuning, model_name
     from training.memory.settle import settle
     from training.parallel import world
     from training.run_folder import RunFolder
@@ -53,7 +54,7 @@ def run(given: argparse.Namespace) -> int:
     init = find_weights(given.init) if given.init else None
     if given.preset is None:
         init, name = init or SHIPPED, given.name or model_name(given.data)
-        dataset = open_data(layout(given.data), given)
+        dataset = open_data(FOLDER, given)
         _require_sound(dataset, given.data)
         preset = fine_tuning(dataset, given.data, init)
     else:

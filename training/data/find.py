@@ -17,6 +17,11 @@ _LIMITS = (
 )
 
 
+def layout(root: Path) -> str:
+    """What a person's own data in `root` are: an export of CVAT or a plain folder."""
+    return CVAT if root.suffix.lower() == ".zip" or (root / "labelmap.txt").exists() else FOLDER
+
+
 def find_dataset(name: str, root: Path, classes: Path | None = None) -> Dataset:
     """The known data set of that name; or, for "folder" and "cvat", the person's own in `root`.
 
@@ -36,7 +41,7 @@ def find_dataset(name: str, root: Path, classes: Path | None = None) -> Dataset:
 
 
 def _folder(root: Path, classes: Path | None) -> Dataset:
-    if root.suffix.lower() == ".zip" or (root / "labelmap.txt").exists():
+    if layout(root) == CVAT:
         raise InputError(f"{root} looks like an export of CVAT: read it as data set {CVAT!r}")
     if not root.is_dir():
         raise InputError(f"{root} is no folder")
