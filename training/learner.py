@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from service.contract import ClassInfo
 from training.errors import InputError
-from training.losses import PixelLoss
+from training.losses import SegmentationLoss
 from training.machine import return_freed_memory
 from training.networks import NETWORKS
 from training.networks.network import SegmentationNetwork
@@ -36,7 +36,7 @@ class Learner:
     network: SegmentationNetwork
     averaged: SegmentationNetwork  # exponential moving average of the network's weights
     optimizer: torch.optim.Optimizer
-    loss: PixelLoss
+    loss: SegmentationLoss
     plan: Plan
     world: World
     parallel: SegmentationNetwork | DistributedDataParallel  # the network, its gradients shared between processes
@@ -47,7 +47,7 @@ class Learner:
 
     @classmethod
     def create(
-        cls, preset: Preset, classes: Sequence[ClassInfo], init: Path | None, loss: PixelLoss, plan: Plan, world: World
+        cls, preset: Preset, classes: Sequence[ClassInfo], init: Path | None, loss: SegmentationLoss, plan: Plan, world: World
     ) -> Self:
         """A network before its first step, with the weights that the preset names or those of the file `init`.
 
@@ -128,8 +128,7 @@ class Learner:
         self.optimizer.zero_grad()
         targets = labels.to(device, torch.int64)
         total = self.world.total(self.loss.weight(targets)) if self.preset.loss.reduction == "mean" else torch.ones(())
-        # The wrapper averages gradients over processes; their sum is wanted.
-        factor = self.world.size / total.clamp(min=torch.finfo(torch.float32).tiny).to(device)
+        total = total.clamp(min=torch.finfo(torch.float32).tiny).to(device)  # a batch may be void altogether
         summed = torch.zeros((), device=device)
         size = self.plan.micro_batch
         parts = list(zip(torch.split(pixels, size), torch.split(targets, size), strict=True))
@@ -142,7 +141,8 @@ class Learner:
                 lower = self.plan.precision != "fp32"
                 with torch.autocast(device.type, TYPES[self.plan.precision] if lower else None, enabled=lower):
                     scores = self.parallel(inputs)
-                loss = self.loss(scores.float(), target) * factor
+                # The wrapper averages gradients over processes; their sum is wanted.
+                loss = self.loss(scores.float(), target, total, self.preset.batch) * self.world.size
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 summed += loss.detach()
         return self.world.total(summed) / self.world.size

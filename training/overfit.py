@@ -13,7 +13,7 @@ from service.metrics import VOID
 from training.data.batches import CropDataset
 from training.data.dataset import Dataset
 from training.learner import Learner
-from training.losses import PixelLoss
+from training.losses import SegmentationLoss
 from training.parallel import World
 from training.plan import Plan
 from training.presets.preset import Preset
@@ -40,7 +40,9 @@ def overfit(preset: Preset, dataset: Dataset, data: Path, init: Path | None, ste
     steady = replace(preset, schedule="constant", warmup_epochs=0.0, averaging=0.0)
     crops = CropDataset(dataset.train(data), preset.augmentation, preset.pad_value, preset.seed)
     pixels, labels = default_collate([crops[0, index % len(crops)] for index in range(preset.batch)])
-    learner = Learner.create(steady, dataset.classes, init, PixelLoss(None), Plan(preset.batch), World.alone())
+    learner = Learner.create(
+        steady, dataset.classes, init, SegmentationLoss(None, preset.loss.jaccard), Plan(preset.batch), World.alone()
+    )
     for layer in learner.network.modules():
         if isinstance(layer, (nn.Dropout, nn.Dropout2d)):
             layer.p = 0.0

@@ -46,15 +46,18 @@ def start(network: SegmentationNetwork, source: str, init: Path | None, classes:
 
 
 def from_model(network: SegmentationNetwork, weights: Path, classes: list[str]) -> Transfer:
-    """Weights of a trained model; new class layers where its classes are others.
+    """Weights of a trained model; new class layers where its classes are others; its backbone alone where its head is another.
 
     Layers that only `network` has may be those of a finer FCN, which begins as the coarser one (Long, Shelhamer &
-    Darrell, 2015, section 4.2); any other miss is an InputError.
+    Darrell, 2015, section 4.2), or a whole head of which the file has no layer; any other miss is an InputError.
     """
     tensors, described = load_weights(weights)
     trained = PRESETS.get(described.get("preset", ""))
     if trained is not None and trained.normalisation != network.backbone.normalise.how:
         raise InputError(f"{weights} is of preset {trained.name}, whose images are normalised in another way")
+    head, other_head = ([n for n in names if not n.startswith("backbone.")] for names in (network.state_dict(), tensors))
+    if set(head).isdisjoint(other_head):
+        return transfer(network, tensors, fresh=head, unused=other_head)
     ours = {id(tensor): name for name, tensor in network.named_parameters()}
     by_class = {ours[id(parameter)] for layer in network.class_layers() for parameter in layer.parameters()}
     if "data" in described and [entry["name"] for entry in json.loads(described["data"])["classes"]] != classes:

@@ -13,11 +13,10 @@ from tqdm import tqdm
 from training.checkpoint import describe_weights
 from training.data.batches import CropDataset, ResumableSampler
 from training.data.dataset import Dataset
-from training.data.frequencies import class_frequencies
 from training.epoch import Recorder, validate
 from training.finish import finish
 from training.learner import Learner
-from training.losses import PixelLoss, class_weights
+from training.losses import create_loss
 from training.machine import current_commit, keep_freed_memory, return_freed_memory
 from training.parallel import World
 from training.plan import Plan
@@ -59,8 +58,7 @@ def train(
     wanted = Frozen(preset, plan, dataset.card, current_commit(), torch.__version__, platform.machine(), digest, images)
     frozen = run.freeze(wanted) if world.leads else wanted
     described = describe_weights(preset, dataset.card, frozen.commit)
-    frequencies = None if preset.loss.class_weights == "none" else class_frequencies(reader, len(dataset.classes))
-    loss = PixelLoss(None if frequencies is None else class_weights(preset.loss, frequencies))
+    loss = create_loss(preset.loss, reader, len(dataset.classes))
     learner = Learner.create(preset, dataset.classes, init, loss, plan, world)
     if world.leads and learner.copied is not None:
         write_atomically(run.weights, learner.copied.text().encode())

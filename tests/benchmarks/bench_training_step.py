@@ -18,7 +18,7 @@ from torch import Tensor
 from service.metrics import VOID
 from training.data.datasets import DATASETS
 from training.learner import Learner
-from training.losses import PixelLoss
+from training.losses import SegmentationLoss
 from training.machine import keep_freed_memory, peak_resident_memory
 from training.networks import NETWORKS
 from training.parallel import World
@@ -31,7 +31,7 @@ Step = Callable[[Tensor, Tensor], object]
 
 def our_step() -> Step:
     """The trainer's."""
-    learner = Learner.create(LITE0, DATASETS["voc-animals"].classes, None, PixelLoss(None), Plan(BATCH), World.alone())
+    learner = Learner.create(LITE0, DATASETS["voc-animals"].classes, None, SegmentationLoss(None), Plan(BATCH), World.alone())
     return lambda pixels, labels: learner.learn(pixels, labels, steps_per_epoch=100)
 
 

@@ -12,7 +12,7 @@ from service.metrics import VOID
 from tests.tiny_network import DATASET, PRESET, TinyBackbone
 from training.errors import InputError
 from training.learner import Learner
-from training.losses import PixelLoss
+from training.losses import SegmentationLoss
 from training.networks.fcn import FCN
 from training.parallel import World
 from training.plan import Plan
@@ -27,10 +27,12 @@ def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def learner(
-    preset: Preset = PRESET, init: Path | None = None, plan: Plan | None = None, loss: PixelLoss | None = None
+    preset: Preset = PRESET, init: Path | None = None, plan: Plan | None = None, loss: SegmentationLoss | None = None
 ) -> Learner:
     """The tiny network before its first step."""
-    return Learner.create(preset, DATASET.classes, init, loss or PixelLoss(None), plan or Plan(preset.batch), World.alone())
+    return Learner.create(
+        preset, DATASET.classes, init, loss or SegmentationLoss(None), plan or Plan(preset.batch), World.alone()
+    )
 
 
 def test_a_fully_ignored_batch_has_zero_loss_and_leaves_no_nan() -> None:
@@ -115,14 +117,15 @@ def without_chance(tiny: Learner) -> Learner:
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_a_batch_in_parts_gives_the_gradients_of_the_whole(reduction: Literal["mean", "sum"]) -> None:
-    preset = dataclasses.replace(PRESET, loss=Loss(reduction=reduction))
+@pytest.mark.parametrize("jaccard", [0.0, 1.0])
+def test_a_batch_in_parts_gives_the_gradients_of_the_whole(reduction: Literal["mean", "sum"], jaccard: float) -> None:
+    preset = dataclasses.replace(PRESET, loss=Loss(reduction=reduction, jaccard=jaccard))
     pixels, labels = batch()
     labels[0, :40] = VOID  # parts of unequal weight
     weights = torch.rand(7, generator=torch.Generator().manual_seed(0)) + 0.5
     results = []
     for micro_batch in (4, 3, 1):
-        tiny = without_chance(learner(preset, plan=Plan(micro_batch), loss=PixelLoss(weights)))
+        tiny = without_chance(learner(preset, plan=Plan(micro_batch), loss=SegmentationLoss(weights, jaccard)))
         loss = tiny.learn(pixels, labels, steps_per_epoch=1)
         results.append([loss, *(p.grad for p in tiny.network.scores.parameters())])  # type: ignore[union-attr]
     for parts in results[1:]:

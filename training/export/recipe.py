@@ -31,6 +31,7 @@ def _step(preset: Preset) -> str:
         f"{_epochs(preset.warmup_epochs)} of warm-up and {schedule}" if preset.warmup_epochs else schedule,
         f"layers up to stride {preset.frozen_stride} frozen" if preset.frozen_stride else "",
         f"{preset.loss.class_weights} class weights" if preset.loss.class_weights != "none" else "",
+        f"a soft Jaccard loss of weight {preset.loss.jaccard:g} beside the cross-entropy" if preset.loss.jaccard else "",
         "the loss summed over the pixels" if preset.loss.reduction == "sum" else "",
         f"gradients clipped to a norm of {preset.clip_norm:g}" if preset.clip_norm else "",
         f"averaging {preset.averaging:g} a step" if preset.averaging else "",

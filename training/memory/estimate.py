@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode  # no public name; torch is pinned
 
 from training.learner import Learner
-from training.losses import PixelLoss
+from training.losses import SegmentationLoss
 from training.memory.live import LiveBytes
 from training.networks import NETWORKS
 from training.optimizer import create_optimizer
@@ -63,11 +63,11 @@ def estimate(
             for tensor in (*module.parameters(), *module.buffers()):
                 live.count(tensor)
         learner = Learner(
-            replace(preset, loss=Loss(reduction="sum")),  # how it is weighted costs nothing
+            replace(preset, loss=Loss(reduction="sum")),  # how pixels are weighted costs nothing
             network,
             averaged,
             create_optimizer(network, preset.optimizer),
-            PixelLoss(None),
+            SegmentationLoss(None, preset.loss.jaccard),
             plan,
             World(0, 1, cpu),
             network,

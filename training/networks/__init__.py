@@ -7,6 +7,7 @@ from training.networks.fcn import FCN
 from training.networks.fcn_paper import PaperFCN
 from training.networks.network import SegmentationNetwork
 from training.networks.normalisation import Normalisation
+from training.networks.refined_fcn import RefinedFCN
 from training.networks.unet import ContractingPath, UNet
 from training.networks.vgg16 import LIGHT, PAPER, Vgg16
 
@@ -37,6 +38,10 @@ def _unet(classes: int, normalisation: Normalisation) -> UNet:
     return UNet(ContractingPath((32, 64, 128, 256, 512), normalisation), classes, (256, 128, 64, 32), 2)
 
 
+def _refined_lite(variant: str) -> Builder:
+    return lambda classes, normalisation: RefinedFCN(EfficientNetLite(variant, normalisation), classes, _EXPANDING[:-1], 1)
+
+
 _LITE = ("lite0", "lite1", "lite2")
 NETWORKS: dict[str, Builder] = {
     **{f"fcn{stride}s-{variant}": _fcn_lite(variant, stride) for variant in _LITE for stride in (32, 16, 8)},
@@ -45,6 +50,7 @@ NETWORKS: dict[str, Builder] = {
     "fcn8s-vgg16-paper-atonce": _fcn_paper(8, at_once=True),
     **{f"unet-{variant}": _unet_lite(variant) for variant in _LITE},
     "unet": _unet,
+    **{f"refined-{variant}": _refined_lite(variant) for variant in _LITE},
 }
 
 # Networks with the paper's VGG-16 -> the same with the light one: another network, which takes a fraction of the memory.

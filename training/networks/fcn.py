@@ -1,5 +1,6 @@
 """Fully convolutional networks with 32s, 16s and 8s heads (Long, Shelhamer & Darrell, 2015, arXiv:1411.4038)."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch.nn.functional as F
@@ -21,21 +22,31 @@ class FCN(SegmentationNetwork):
         self.output_stride = output_stride
         used = [c for s, c in zip(backbone.strides, backbone.channels, strict=True) if s >= output_stride]
         self.dropout = nn.Dropout2d(dropout)
-        layers = [nn.Conv2d(channels, classes, 1) for channels in reversed(used)]
-        nn.init.normal_(layers[0].weight, std=0.01)
-        for skip in layers[1:]:  # the finer network starts as the coarser one (section 4.2 of the paper)
-            nn.init.zeros_(skip.weight)
-        for layer in layers:
-            nn.init.zeros_(cast(Tensor, layer.bias))
-        self.scores = nn.ModuleList(layers)  # coarse to fine
+        self.scores = score_layers(used[::-1], classes)
 
     def forward(self, image: Tensor) -> Tensor:
-        features = self.backbone(image)[::-1]
-        scores: Tensor = self.scores[0](self.dropout(features[0]))
-        for score, feature in zip(self.scores[1:], features[1:], strict=False):
-            scores = F.interpolate(scores, scale_factor=2, mode="bilinear", align_corners=False) + score(feature)
-        return scores
+        coarsest, *finer = self.backbone(image)[::-1]
+        return fused_scores(self.scores, [self.dropout(coarsest), *finer])
 
     def class_layers(self) -> list[nn.Module]:
         """Every score layer, coarse to fine."""
         return list(self.scores)
+
+
+def score_layers(channels: Sequence[int], classes: int) -> nn.ModuleList:
+    """One 1x1 convolution for the features of each stride, coarse to fine."""
+    layers = [nn.Conv2d(inputs, classes, 1) for inputs in channels]
+    nn.init.normal_(layers[0].weight, std=0.01)
+    for skip in layers[1:]:  # the finer network starts as the coarser one (section 4.2 of the paper)
+        nn.init.zeros_(skip.weight)
+    for layer in layers:
+        nn.init.zeros_(cast(Tensor, layer.bias))
+    return nn.ModuleList(layers)
+
+
+def fused_scores(layers: nn.ModuleList, features: Sequence[Tensor]) -> Tensor:
+    """Scores at the finest stride that has a layer, by x2 bilinear steps; `features` coarse to fine, as the layers are."""
+    scores: Tensor = layers[0](features[0])
+    for layer, feature in zip(layers[1:], features[1:], strict=False):
+        scores = F.interpolate(scores, scale_factor=2, mode="bilinear", align_corners=False) + layer(feature)
+    return scores

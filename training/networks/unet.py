@@ -1,5 +1,6 @@
 """U-Net (Ronneberger, Fischer & Brox, 2015, arXiv:1505.04597) on any backbone."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -72,7 +73,11 @@ class UNet(SegmentationNetwork):
         self.score = nn.Conv2d(widths[-1], classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:
-        x, *finer = self.backbone(image)[::-1]
+        return self.expand(self.backbone(image)[::-1])
+
+    def expand(self, features: Sequence[Tensor]) -> Tensor:
+        """Scores at the output stride from the backbone's features, coarse to fine."""
+        x, *finer = features
         for expansion, skip in zip(self.expansions, finer, strict=False):
             x = expansion(x, skip)
         scores: Tensor = self.score(self.dropout(x))

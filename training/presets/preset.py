@@ -29,10 +29,11 @@ class MomentumSGD:
 
 @dataclass(frozen=True)
 class Loss:
-    """Cross-entropy over the pixels that are not void."""
+    """Cross-entropy over the pixels that are not void, and a share of the Jaccard loss."""
 
     class_weights: Literal["none", "median-frequency", "log"] = "none"
-    reduction: Literal["mean", "sum"] = "mean"  # over the weighted pixels of a batch
+    reduction: Literal["mean", "sum"] = "mean"  # of the cross-entropy, over the weighted pixels of a batch
+    jaccard: float = 0.0  # weight of the soft Jaccard loss (`training.losses.jaccard_loss`) beside the cross-entropy's 1
 
 
 @dataclass(frozen=True)

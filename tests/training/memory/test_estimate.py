@@ -8,7 +8,7 @@ import torch
 
 from tests.tiny_network import DATASET, PRESET
 from training.learner import Learner
-from training.losses import PixelLoss
+from training.losses import SegmentationLoss
 from training.memory.estimate import Estimate, estimate
 from training.memory.live import LiveBytes
 from training.parallel import World
@@ -29,7 +29,9 @@ def real_learner(preset: Preset = PRESET, plan: Plan | None = None) -> tuple[Lea
     """A learner after two steps, and the bytes of tensors that the second one held at most."""
     live, shape = LiveBytes(CPU), (preset.batch, 64, 96)
     with live:
-        learner = Learner.create(preset, DATASET.classes, None, PixelLoss(None), plan or Plan(preset.batch), World.alone())
+        learner = Learner.create(
+            preset, DATASET.classes, None, SegmentationLoss(None), plan or Plan(preset.batch), World.alone()
+        )
         for _ in range(2):
             live.restart()
             learner.learn(torch.zeros(preset.batch, 3, 64, 96, dtype=torch.uint8), torch.zeros(shape, dtype=torch.uint8), 2)
