@@ -1,12 +1,13 @@
 """Where a network's first weights come from."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from training.errors import InputError
 from training.fetch import local_file
@@ -46,23 +47,33 @@ def start(network: SegmentationNetwork, source: str, init: Path | None, classes:
 
 
 def from_model(network: SegmentationNetwork, weights: Path, classes: list[str]) -> Transfer:
-    """Weights of a trained model; new class layers where its classes are others; its backbone alone where its head is another.
-
-    Layers that only `network` has may be those of a finer FCN, which begins as the coarser one (Long, Shelhamer &
-    Darrell, 2015, section 4.2), or a whole head of which the file has no layer; any other miss is an InputError.
-    """
+    """Weights of a trained model, as `adopt` does; new class layers where its classes are others."""
     tensors, described = load_weights(weights)
     trained = PRESETS.get(described.get("preset", ""))
     if trained is not None and trained.normalisation != network.backbone.normalise.how:
         raise InputError(f"{weights} is of preset {trained.name}, whose images are normalised in another way")
+    if "data" in described and [entry["name"] for entry in json.loads(described["data"])["classes"]] != classes:
+        by_class = _by_class(network)
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in by_class}
+    return adopt(network, tensors)
+
+
+def adopt(network: SegmentationNetwork, tensors: Mapping[str, Tensor]) -> Transfer:
+    """Tensors of another network by name; its backbone alone where the heads have no layer in common.
+
+    Layers that only `network` has may be its class layers, as a finer FCN begins as the coarser one (Long, Shelhamer &
+    Darrell, 2015, section 4.2), or all of its head; any other miss is an InputError.
+    """
     head, other_head = ([n for n in names if not n.startswith("backbone.")] for names in (network.state_dict(), tensors))
     if set(head).isdisjoint(other_head):
         return transfer(network, tensors, fresh=head, unused=other_head)
-    ours = {id(tensor): name for name, tensor in network.named_parameters()}
-    by_class = {ours[id(parameter)] for layer in network.class_layers() for parameter in layer.parameters()}
-    if "data" in described and [entry["name"] for entry in json.loads(described["data"])["classes"]] != classes:
-        tensors = {name: tensor for name, tensor in tensors.items() if name not in by_class}
-    return transfer(network, tensors, fresh=by_class)
+    return transfer(network, tensors, fresh=_by_class(network))
+
+
+def _by_class(network: SegmentationNetwork) -> set[str]:
+    """Names of the parameters that have a value for each class."""
+    names = {id(tensor): name for name, tensor in network.named_parameters()}
+    return {names[id(parameter)] for layer in network.class_layers() for parameter in layer.parameters()}
 
 
 def efficientnet_lite(network: SegmentationNetwork, init: Path | None) -> Transfer:

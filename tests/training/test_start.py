@@ -17,6 +17,7 @@ from training.networks.bilinear import BilinearEnlargement
 from training.networks.fcn import FCN
 from training.networks.fcn_paper import IMAGE_OFFSET, POOL4_OFFSET, crop
 from training.networks.network import SegmentationNetwork
+from training.networks.unet import UNet
 from training.networks.vgg16 import CAFFE_NORMALISATION, Vgg16
 from training.run_folder import save_weights
 from training.start import SCRATCH, start
@@ -94,6 +95,22 @@ def test_a_model_of_other_classes_gives_all_but_its_class_layers(tmp_path: Path)
     assert told is not None
     assert told.copied == tuple(name for name in drawn if name.startswith("backbone."))
     assert all(torch.equal(after.state_dict()[name], drawn[name]) for name in told.fresh)
+
+
+def test_a_model_with_another_head_gives_its_backbone_and_says_so(tmp_path: Path) -> None:
+    before, after = light_fcn(8), UNet(narrow_vgg16(NARROW_LIGHT), 3, (8,), 1)
+    drawn: dict[str, Tensor] = {name: tensor.clone() for name, tensor in after.state_dict().items()}
+    told = start(after, SCRATCH, trained(before, tmp_path), CLASSES)
+    assert told is not None
+    assert told.copied == tuple(f"backbone.{name}" for name in before.backbone.state_dict())
+    assert all(torch.equal(after.state_dict()[name], before.state_dict()[name]) for name in told.copied)
+    assert all(torch.equal(after.state_dict()[name], drawn[name]) for name in told.fresh)
+    assert set(told.unused) == {name for name in before.state_dict() if name.startswith("scores.")}
+
+
+def test_a_model_with_another_backbone_is_refused_whatever_its_head(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="do not fit the network"):
+        start(UNet(narrow_vgg16(NARROW_LIGHT), 3, (8,), 1), SCRATCH, trained(tiny_fcn(3), tmp_path), CLASSES)
 
 
 def test_a_model_that_saw_images_normalised_otherwise_is_refused(tmp_path: Path) -> None:

@@ -7,11 +7,15 @@ from training.presets.preset import AdamW, MomentumSGD, Preset
 
 
 def recipe_text(preset: Preset, commit: str) -> str:
-    """Markdown: a numbered step for `preset`, as it was run at `commit`, and for each preset before it, the first one first."""
+    """Markdown: a numbered step for `preset`, as it was run at `commit`, and for each preset before it, the first one first.
+
+    DIR is the data of `preset`; other data that a step before it learned from are called by name.
+    """
     presets = [preset]
     while presets[0].start in PRESETS:
         presets.insert(0, PRESETS[presets[0].start])
-    steps = "\n".join(f"{number}. {_step(step)}" for number, step in enumerate(presets, 1))
+    data = ["DIR" if step.dataset == preset.dataset else step.dataset.upper() for step in presets]
+    steps = "\n".join(f"{number}. {_step(*step)}" for number, step in enumerate(zip(presets, data, strict=True), 1))
     averages = " Shipped is the exponential moving average of the weights." if preset.averaging else ""
     return (
         f"{steps}\n\nThe last step ran at commit `{commit[:12]}`.{averages} "
@@ -19,9 +23,9 @@ def recipe_text(preset: Preset, commit: str) -> str:
     )
 
 
-def _step(preset: Preset) -> str:
+def _step(preset: Preset, data: str) -> str:
     continues, own = preset.start in PRESETS, preset.dataset in (FOLDER, CVAT)  # one's own data choose their recipe
-    words = ["python -m training train", "" if own else preset.name, f"--data DIR --out runs/{preset.name}"]
+    words = ["python -m training train", "" if own else preset.name, f"--data {data} --out runs/{preset.name}"]
     words += [f"--init runs/{preset.start}/best.safetensors"] if continues else []
     schedule = "a cosine to zero" if preset.schedule == "cosine" else "a constant rate"
     parts = [

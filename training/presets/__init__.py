@@ -1,6 +1,7 @@
 """Presets are data: everything a run depends on, frozen into its folder."""
 
 from training.errors import InputError
+from training.presets.ablation import ABLATION
 from training.presets.animals import ANIMALS
 from training.presets.camvid import CAMVID
 from training.presets.fine_tuning import FINE_TUNING
@@ -9,7 +10,7 @@ from training.presets.paper import PAPER
 from training.presets.preset import Preset
 from training.presets.students import STUDENTS
 
-PRESETS = {preset.name: preset for preset in (*ANIMALS, *CAMVID, *NUCLEI, *FINE_TUNING, *PAPER, *STUDENTS)}
+PRESETS = {preset.name: preset for preset in (*ANIMALS, *CAMVID, *ABLATION, *NUCLEI, *FINE_TUNING, *PAPER, *STUDENTS)}
 
 
 def find_preset(name: str) -> Preset:

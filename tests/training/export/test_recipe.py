@@ -21,6 +21,13 @@ def test_every_step_is_told_from_the_first(monkeypatch: pytest.MonkeyPatch) -> N
     assert "at commit `0123456789ab`" in last
 
 
+def test_the_data_of_a_step_before_are_called_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, PRESET.name, PRESET)
+    first, then, *_ = recipe_text(replace(PRESET, name="streets", dataset="camvid", start=PRESET.name), "none").splitlines()
+    assert "--data VOC-ANIMALS --out" in first
+    assert "train streets --data DIR --out" in then
+
+
 def test_what_was_changed_for_the_run_is_told_as_it_was_run() -> None:
     assert " 7 epochs of 4 crops" in recipe_text(replace(PRESET, epochs=7), "none")
 

@@ -7,12 +7,11 @@ from training.data.datasets import DATASETS
 from training.data.find import CVAT, FOLDER
 from training.networks import NETWORKS
 from training.networks.network import SegmentationNetwork
-from training.networks.surgery import transfer
 from training.networks.vgg16 import CAFFE_NORMALISATION, TORCHVISION_NORMALISATION
 from training.optimizer import create_optimizer
 from training.presets import PRESETS
 from training.presets.preset import Preset
-from training.start import SCRATCH, SOURCES
+from training.start import SCRATCH, SOURCES, adopt
 
 CONTINUING = [preset for preset in PRESETS.values() if preset.start in PRESETS]
 TRAINED_ON = {  # what the published weights saw
@@ -44,11 +43,11 @@ def test_images_are_normalised_as_the_weights_know_them(preset: Preset) -> None:
 
 @pytest.mark.parametrize("preset", CONTINUING, ids=[preset.name for preset in CONTINUING])
 def test_a_preset_takes_the_weights_of_the_one_it_continues(preset: Preset) -> None:
-    network = network_of(preset)
-    ours = {id(tensor): name for name, tensor in network.named_parameters()}
-    by_class = {ours[id(parameter)] for layer in network.class_layers() for parameter in layer.parameters()}
-    before = network_of(PRESETS[preset.start]).state_dict()
-    assert set(transfer(network, before, fresh=by_class).copied) == set(before)
+    network, before = network_of(preset), network_of(PRESETS[preset.start]).state_dict()
+    told = adopt(network, before)
+    assert set(told.copied) | set(told.unused) == set(before)
+    assert all(name.startswith("scores.") for name in told.unused)  # of an FCN, where a U-Net refines it anew
+    assert set(network.backbone.state_dict()) == {name.removeprefix("backbone.") for name in told.copied if "backbone" in name}
 
 
 def test_the_papers_solver_moves_kernels_by_the_rate_and_biases_by_twice_it() -> None:

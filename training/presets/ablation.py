@@ -1,0 +1,40 @@
+"""What each part of CamVid's recipe brings: the recipe at half the size and a quarter of the length, and without each part.
+
+    python -m training train ablation-camvid --data DIR --out runs/ablation-camvid --init models/animals-fcn8s-lite2.safetensors
+    python -m training report runs/ablation-* --baseline runs/ablation-camvid
+
+All take that --init but `ablation-imagenet`, which begins by itself.
+"""
+
+from dataclasses import replace
+
+from training.data.augment import Augmentation
+from training.presets import camvid
+from training.presets.preset import Loss
+
+_VARIED = Augmentation(crop=(224, 160), scale=(0.3, 0.9))
+
+WHOLE = replace(
+    camvid.LITE2,
+    name="ablation-camvid",
+    title="the recipe",
+    long_side=240,
+    augmentation=_VARIED,
+    epochs=12,
+    warmup_epochs=1,
+    averaging=0.98,
+)
+
+ABLATION = (
+    WHOLE,
+    replace(WHOLE, name="ablation-imagenet", title="from ImageNet weights", start="efficientnet-lite"),
+    replace(WHOLE, name="ablation-cross-entropy", title="without the Jaccard loss", loss=Loss()),
+    replace(WHOLE, name="ablation-log", title="with log class weights", loss=Loss("log", jaccard=1.0)),
+    replace(WHOLE, name="ablation-median", title="with median-frequency weights", loss=Loss("median-frequency", jaccard=1.0)),
+    replace(WHOLE, name="ablation-fcn8s", title="without the refining U-Net", architecture="fcn8s-lite2"),
+    replace(WHOLE, name="ablation-last", title="without averaged weights", averaging=0.0),
+    replace(WHOLE, name="ablation-constant", title="with a constant rate", schedule="constant"),
+    replace(WHOLE, name="ablation-frozen", title="with layers up to stride 4 frozen", frozen_stride=4),
+    replace(WHOLE, name="ablation-one-scale", title="without scaling", augmentation=replace(_VARIED, scale=(0.5, 0.5))),
+    replace(WHOLE, name="ablation-colors", title="without changed colours", augmentation=replace(_VARIED, jitter=0.0)),
+)
