@@ -8,7 +8,8 @@ the students had: VGG-16 trained further to detect edges, with new fc6 and fc7. 
     python -m training train students-fcn16s-from-32s ... --init runs/students-fcn32s-vgg/best.safetensors
     python -m training train students-fcn8s-from-16s ... --init runs/students-fcn16s-from-32s/best.safetensors
 
-and so on Lite0, where each name has `-lite0` behind its stride; the others begin by themselves.
+ImageNet weights in Caffe's file, where one has it, go in the stand-in's place: --init VGG_ILSVRC_16_layers.caffemodel. And
+so on Lite0, where each name has `-lite0` behind its stride; the others begin by themselves.
 """
 
 from dataclasses import dataclass, replace

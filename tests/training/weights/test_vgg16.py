@@ -141,6 +141,17 @@ def test_a_file_of_another_kind_is_refused(source: str, tmp_path: Path) -> None:
         load_vgg16(PUBLISHED[source], narrow_paper_fcn(32), tmp_path / "weights")
 
 
+def test_published_weights_take_a_stand_ins_place_by_their_files_suffix(tmp_path: Path) -> None:
+    published = convolutions() | connected()
+    network = light_fcn()
+    copied = load_vgg16(PUBLISHED["vgg16-hed"], network, write_caffe(tmp_path / "mine.caffemodel", published))
+    assert copied.remark == ""
+    found = by_known_name(network)
+    assert all(torch.equal(found[name], tensor) for name, tensor in published.items() if name.startswith("conv"))
+    with pytest.raises(InputError, match="normalised otherwise"):
+        load_vgg16(PUBLISHED["vgg16-hed"], network, write_torchvision(tmp_path / "mine.pth", published))
+
+
 def test_a_broken_caffe_blob_is_refused_by_name(tmp_path: Path) -> None:
     published = convolutions()
     file = write_caffe(tmp_path / "weights", published)
