@@ -56,7 +56,14 @@ def test_its_card_says_what_it_was_trained_on_and_what_was_measured(server: Serv
 
 
 @pytest.mark.parametrize(
-    ("folder", "name"), [("My photos", "my-photos"), ("a/Bäume 2", "b-ume-2"), ("x/export.zip", "export"), ("ß", "model")]
+    ("folder", "name"),
+    [
+        ("My photos", "my-photos"),
+        ("a/Bäume 2", "b-ume-2"),
+        ("x/export.zip", "export"),
+        ("ß", "model"),
+        ("photos.2024", "photos-2024"),
+    ],
 )
 def test_a_model_is_named_after_its_data(folder: str, name: str) -> None:
     assert model_name(Path(folder)) == name

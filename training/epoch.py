@@ -18,8 +18,7 @@ from training.survey import examine
 from training.tensorboard import EventLog
 
 SAMPLES = 8  # validation images in the run's sample picture
-COLLAPSED = 0.98  # share of all estimates that one class must not reach ...
-COMMON = 0.9  # ... unless it has this share of the truth
+COLLAPSED = 0.1  # share of its true pixels that everything but the most frequent estimate must be given
 
 
 def validate(learner: Learner, reader: Reader, classes: int) -> ConfusionMatrix:
@@ -70,8 +69,8 @@ def collapsed(confusion: ConfusionMatrix, classes: Sequence[ClassInfo]) -> str |
     """The class that nearly all estimates have fallen to though the truth has others; None if there is none."""
     estimated, true = confusion.counts.sum(0), confusion.counts.sum(1)
     top = int(estimated.argmax())
-    shares = [float(pixels[top] / max(1, pixels.sum())) for pixels in (estimated, true)]
-    return classes[top].name if shares[0] >= COLLAPSED and shares[1] < COMMON else None
+    others, true_others = (int(pixels.sum() - pixels[top]) for pixels in (estimated, true))
+    return classes[top].name if others < COLLAPSED * true_others else None
 
 
 def metrics_row(epoch: int, loss: float, confusion: ConfusionMatrix, classes: Sequence[ClassInfo]) -> dict[str, object]:

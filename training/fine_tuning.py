@@ -19,7 +19,8 @@ FEWEST_EPOCHS = 5
 
 def model_name(data: Path) -> str:
     """A model's name from that of its data: lower-case letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", data.resolve().stem.lower()).strip("-") or "model"
+    name = data.resolve().name.removesuffix(".zip")
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "model"
 
 
 def fine_tuning(dataset: Dataset, data: Path, init: Path) -> Preset:

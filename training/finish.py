@@ -10,6 +10,7 @@ from training.checkpoint import load_checkpoint
 from training.data.reader import Reader
 from training.evaluate import torch_segmenter
 from training.networks.complexity import gmac, parameters
+from training.parallel import World
 from training.pictures.gallery import write_gallery
 from training.progress import Progress
 from training.report.record import Record, write_record
@@ -21,7 +22,7 @@ def finish(run: RunFolder, reader: Reader, split: str, progress: Progress, comma
     """Write the pictures and `record.json` of the run's best model on `reader`, the split called `split`."""
     checkpoint = load_checkpoint(run.path)
     preset, classes = checkpoint.preset, checkpoint.data.classes
-    segmenter = torch_segmenter(checkpoint.network, preset)
+    segmenter = torch_segmenter(checkpoint.network.to(World.alone().device), preset)
     found = survey(segmenter, reader, len(classes))
     write_gallery(run.path, found, segmenter, reader, classes)
     cuda = torch.cuda.is_available()

@@ -2,7 +2,9 @@
 
 import ctypes
 import platform
+import resource
 import subprocess
+import sys
 from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # glibc's malloc.h
@@ -12,7 +14,10 @@ def current_commit() -> str:
     """The commit of the code that runs, with "-dirty" if files differ from it, or "unknown" outside a checkout."""
     where = Path(__file__).parent
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    answer = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+    try:
+        answer = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):  # no git here, or one that hangs
+        return "unknown"
     return answer.stdout.strip() or "unknown"
 
 
@@ -48,7 +53,9 @@ def _set_malloc(options: dict[int, int]) -> None:
 
 
 def peak_resident_memory() -> int:
-    """Bytes of this process's largest resident set so far; Linux's own account, since `getrusage` counts its parent's too."""
+    """Bytes of this process's largest resident set so far; on Linux its own account, as `getrusage` counts the parent's too."""
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

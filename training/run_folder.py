@@ -1,6 +1,7 @@
 """A run's folder: frozen configuration, metrics by epoch, best and last weights, and what a resume needs."""
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,11 +22,15 @@ from training.safetensors_format import serialise
 def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
     """Write beside `path`, flush to the disk, then rename over it: a reader sees the old file or the new one."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.writelines([content] if isinstance(content, bytes) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.writelines([content] if isinstance(content, bytes) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # on a full disk it would take the room that is left
+        raise
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -124,14 +129,19 @@ class RunFolder:
         """Folder of the metrics table as TensorBoard reads it."""
         return self.path / "tensorboard"
 
-    def freeze(self, wanted: Frozen) -> Frozen:
-        """Record the configuration of a new run; returns that of the run in this folder, whose code may be older.
+    def freeze(self, wanted: Frozen) -> None:
+        """Record the configuration of a new run."""
+        if not self.config.exists():
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.config, TypeAdapter(Frozen).dump_json(wanted, indent=2))
+
+    def begun(self, wanted: Frozen) -> Frozen:
+        """The configuration of the run in this folder, whose code may be older; `wanted` if there is none yet.
 
         Raises InputError if the folder holds a run of another configuration.
         """
         if not self.config.exists():
-            self.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.config, TypeAdapter(Frozen).dump_json(wanted, indent=2))
+            return wanted
         found = self.frozen()
         differ = [
             name
@@ -162,8 +172,11 @@ class RunFolder:
     def append_row(self, row: Mapping[str, object]) -> None:
         """Add one epoch's metrics, replacing any that a killed run recorded for it or later."""
         rows: list[Mapping[str, object]] = [*self.rows(int(str(row["epoch"]))), row]
-        lines = [",".join(row), *(",".join(str(r[key]) for key in row) for r in rows)]
-        write_atomically(self.metrics, ("\n".join(lines) + "\n").encode())
+        table = io.StringIO()
+        writer = csv.DictWriter(table, list(row), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.metrics, table.getvalue().encode())
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -1,24 +1,43 @@
 """From a finished run to a running service."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NoReturn
 
+from service.contract import MODEL_NAME
 from training.checkpoint import load_checkpoint
 from training.data.reader import Reader
 from training.errors import InputError
 from training.export.card import Measurements
 from training.export.files import export, model_file, refuse_stale
+from training.onnx_model import load_onnx
 from training.run_folder import RunFolder
 
 
-def require_place(run: RunFolder, name: str) -> None:
-    """Raises InputError, before the work begins, if `serve` would replace a model that is not of this run."""
+def require_place(run: RunFolder, name: str, data: str) -> None:
+    """Raises InputError, before the work begins, for an unfit name, or if `serve` would replace a model that is neither of
+    this run nor an older one of the same data, which `data` describes.
+    """
+    if not re.fullmatch(MODEL_NAME, name):
+        raise InputError(f"{name!r} is no name for a model: lower-case letters, digits and hyphens; give one with --name")
     file = model_file(_models(), name, "fp32")
-    if file.exists() and not run.config.exists():
+    if file.exists() and not run.config.exists() and _source_of(file) != _source(data):
         raise InputError(f"{file} is another model's: give this one another --name, or remove that one")
     refuse_stale(_models(), name, ())
+
+
+def _source_of(model: Path) -> str | None:
+    try:
+        return _source(load_onnx(model).card.dataset)
+    except InputError:  # no model of this trainer
+        return None
+
+
+def _source(description: str) -> str:
+    """What a description says of where data come from, without how many of them were used."""
+    return description.split(";", maxsplit=1)[0]
 
 
 def serve(run: Path, name: str, validation: Reader) -> NoReturn:

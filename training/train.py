@@ -11,9 +11,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from training.checkpoint import describe_weights
-from training.data.batches import CropDataset, ResumableSampler
+from training.data.batches import CropDataset, ResumableSampler, without_trace
 from training.data.dataset import Dataset
 from training.epoch import Recorder, validate
+from training.errors import InputError
 from training.finish import finish
 from training.learner import Learner
 from training.losses import create_loss
@@ -56,17 +57,18 @@ def train(
     digest = None if init is None else hashlib.sha256(init.read_bytes()).hexdigest()
     images = hashlib.sha256("\n".join(crops.stems).encode()).hexdigest()
     wanted = Frozen(preset, plan, dataset.card, current_commit(), torch.__version__, platform.machine(), digest, images)
-    frozen = run.freeze(wanted) if world.leads else wanted
-    described = describe_weights(preset, dataset.card, frozen.commit)
+    described = describe_weights(preset, dataset.card, run.begun(wanted).commit)
     loss = create_loss(preset.loss, reader, len(dataset.classes))
     learner = Learner.create(preset, dataset.classes, init, loss, plan, world)
-    if world.leads and learner.copied is not None:
-        write_atomically(run.weights, learner.copied.text().encode())
     progress = Progress.from_metadata(learner.restore(run.resume)) if run.resume.exists() else Progress()
-    done = learner.step // (len(crops) // preset.batch)
     validation = dataset.evaluation(data, "val")
+    if not validation.stems():
+        raise InputError(f"{data} has no validation images: the best model could not be told")
     sampler = ResumableSampler(len(crops), preset.batch, preset.epochs, preset.seed, learner.step, world.rank, world.size)
     if world.leads:
+        run.freeze(wanted)  # nothing that can be refused is left
+        if learner.copied is not None:
+            write_atomically(run.weights, learner.copied.text().encode())
         print(
             f"{preset.name}: {len(crops)} images, {preset.batch} {preset.augmentation.size} a step, "
             f"{sampler.steps_per_epoch} steps an epoch, {preset.epochs} epochs, from step {learner.step}",
@@ -74,9 +76,9 @@ def train(
         )
     loader = DataLoader(crops, batch_sampler=sampler, num_workers=workers)
     bar = tqdm(loader, total=sampler.steps, initial=learner.step, unit="step", mininterval=5, disable=not world.leads)
-    recorder = Recorder.begin(run, validation, dataset.classes, described, done + 1) if world.leads else None
+    recorder = Recorder.begin(run, validation, dataset.classes, described, sampler.first_epoch) if world.leads else None
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
-    for pixels, labels in bar:
+    for pixels, labels in without_trace(bar):
         epoch, position = divmod(learner.step, sampler.steps_per_epoch)  # finished so far
         if position == 0 and progress.is_exhausted(epoch, preset):
             break

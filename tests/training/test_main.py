@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import onnx
@@ -9,13 +10,21 @@ import pytest
 
 from tests.tiny_network import PRESET
 from tests.training.data.test_cvat import write_export, zipped
-from training.__main__ import USER_ERROR, main
+from training.__main__ import COMMANDS, USER_ERROR, main
+from training.data.find import find_dataset
+from training.errors import InputError
+from training.fine_tuning import MODELS, fine_tuning
+from training.networks import NETWORKS
 from training.onnx_model import load_onnx
 from training.presets import PRESETS
 from training.run_folder import RunFolder
+from training.serve import require_place
+from training.start import start
+
+SHIPPED_WEIGHTS = sorted(MODELS.rglob("*.safetensors"))
 
 
-@pytest.mark.parametrize("command", ["presets", "train", "evaluate", "export"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
@@ -131,6 +140,50 @@ def test_a_model_to_serve_does_not_replace_another_and_is_told_so_before_trainin
     assert main(["train", PRESET.name, "--data", str(shapes), "--out", str(out), "--name", "tiny", "--serve"]) == USER_ERROR
     assert told in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_an_older_model_of_the_same_data_makes_room(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGMENT_MODELS_DIR", str(tmp_path))
+    shutil.copy(models / "tiny.onnx", tmp_path / "tiny.onnx")
+    data = load_onnx(models / "tiny.onnx").card.dataset
+    require_place(RunFolder(tmp_path / "run"), "tiny", data)
+    with pytest.raises(InputError, match="another model's"):
+        require_place(RunFolder(tmp_path / "run"), "tiny", "images and masks in folder other")
+
+
+def test_a_name_that_cannot_be_served_is_told_before_training(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["train", PRESET.name, "--data", str(shapes), "--out", str(tmp_path / "run"), "--name", "My Model", "--serve"]
+    assert main(given) == USER_ERROR
+    assert "'My Model' is no name for a model" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_any_preset_learns_a_persons_own_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, PRESET.name, dataclasses.replace(PRESET, batch=2, epochs=1))
+    export = zipped(write_export(tmp_path / "task", {"train": ["a", "b"], "val": ["c", "d"]}))
+    assert main(["train", PRESET.name, "--data", str(export), "--out", str(tmp_path / "run")]) == 0
+    frozen = RunFolder(tmp_path / "run").frozen()
+    assert (frozen.preset.dataset, frozen.data.name) == ("cvat", "cvat")
+    assert main(["evaluate", str(tmp_path / "run/best.safetensors"), "--data", str(export)]) == 0
+
+
+@pytest.mark.parametrize("model", SHIPPED_WEIGHTS, ids=lambda path: str(path.stem))
+def test_every_shipped_model_can_be_learned_from(model: Path, tmp_path: Path) -> None:
+    data = zipped(write_export(tmp_path / "task", {"train": ["a", "b"], "val": ["c", "d"]}))
+    dataset = find_dataset("cvat", data)
+    preset = fine_tuning(dataset, data, model)
+    network = NETWORKS[preset.architecture](len(dataset.classes), preset.normalisation)
+    told = start(network, preset.start, model, [entry.name for entry in dataset.classes])
+    assert told is not None
+    assert set(network.backbone.state_dict()) <= {name.removeprefix("backbone.") for name in told.copied}
+
+
+def test_a_model_is_not_measured_on_other_classes(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    export = zipped(write_export(tmp_path / "task", {"train": ["a", "b"], "val": ["c", "d"]}))
+    assert main(["evaluate", str(models / "tiny.onnx"), "--data", str(export)]) == USER_ERROR
+    assert "are not those of" in capsys.readouterr().err
 
 
 def test_a_model_of_ones_own_data_is_measured_and_exported_on_an_export_of_cvat_as_it_was_trained(

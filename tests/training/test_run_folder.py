@@ -28,6 +28,7 @@ def test_a_write_that_fails_leaves_the_old_file(failing: str, tmp_path: Path, mo
     with pytest.raises(OSError, match="No space"):
         write_atomically(file, b"new and longer")
     assert file.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]  # a part of the new one would take room
 
 
 def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
@@ -56,9 +57,11 @@ def test_a_file_that_holds_no_weights_is_named(tmp_path: Path) -> None:
 def test_the_frozen_configuration_reads_back_equal(preset: Preset, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     wanted = Frozen(preset, Plan(3, "bf16"), DATASET.card, "abc", "2.13.0", "x86_64", None)
-    assert run.freeze(wanted) == wanted
+    assert run.begun(wanted) == wanted
+    assert not run.path.exists()
+    run.freeze(wanted)
     assert run.frozen() == wanted
-    assert run.freeze(dataclasses.replace(wanted, commit="newer")) == wanted
+    assert run.begun(dataclasses.replace(wanted, commit="newer")) == wanted
 
 
 @pytest.mark.parametrize("change", [{"plan": Plan(2)}, {"init": "0" * 64}, {"preset": dataclasses.replace(PRESET, seed=1)}])
@@ -67,7 +70,7 @@ def test_a_folder_keeps_one_configuration(change: dict[str, Any], tmp_path: Path
     wanted = Frozen(PRESET, Plan(4), DATASET.card, "abc", "2.13.0", "x86_64", None)
     run.freeze(wanted)
     with pytest.raises(InputError, match="another configuration"):
-        run.freeze(dataclasses.replace(wanted, **change))
+        run.begun(dataclasses.replace(wanted, **change))
     assert run.frozen() == wanted
 
 
@@ -89,3 +92,10 @@ def test_an_epoch_recorded_again_replaces_itself_and_what_came_after(tmp_path: P
 def test_the_configuration_is_readable_json(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     assert config["preset"]["augmentation"]["crop"] == [96, 96]
+
+
+def test_a_class_of_any_name_has_its_column(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for epoch in (1, 2, 2):
+        run.append_row({"epoch": epoch, 'val_iou_car, "parked"': 0.5})
+    assert run.rows(99) == [{"epoch": str(epoch), 'val_iou_car, "parked"': "0.5"} for epoch in (1, 2)]

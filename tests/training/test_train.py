@@ -19,6 +19,7 @@ from tests.tiny_network import DATASET, PRESET
 from training import train as trainer
 from training.errors import InputError
 from training.learner import Learner
+from training.presets.preset import AdamW
 from training.run_folder import RunFolder, load_weights, save_weights
 from training.train import train
 
@@ -157,6 +158,43 @@ def test_a_run_that_does_not_know_its_images_can_be_continued(run: Path, shapes:
     del config["images"]
     old.config.write_text(json.dumps(config))
     train(PRESET, DATASET, shapes, old.path, workers=0)
+
+
+def test_a_run_stops_when_no_epoch_is_better_and_stays_stopped(shapes: Path, tmp_path: Path) -> None:
+    still = AdamW(learning_rate=1e-12, head_learning_rate=1e-12, weight_decay=0.0)  # later epochs are as good as the first
+    patient = dataclasses.replace(PRESET, optimizer=still, epochs=9, patience=2, averaging=0.0, warmup_epochs=0.0)
+    frozen_statistics = dataclasses.replace(patient, frozen_stride=32)
+    for _ in range(2):  # given again, the command changes nothing
+        train(frozen_statistics, DATASET, shapes, tmp_path / "run", workers=0)
+        assert [row["epoch"] for row in RunFolder(tmp_path / "run").rows(99)] == ["1", "2", "3"]
+
+
+def test_what_cannot_begin_leaves_no_run_folder(shapes: Path, tmp_path: Path) -> None:
+    for preset in (
+        dataclasses.replace(PRESET, start="another"),  # no weights of it are given
+        dataclasses.replace(PRESET, batch=13),  # there are 12 images
+    ):
+        with pytest.raises(InputError):
+            train(preset, DATASET, shapes, tmp_path / "run", workers=0)
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_split_without_images_is_told_before_the_first_step(shapes: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(shapes, tmp_path / "data"))
+    (data / "ImageSets/Segmentation/val.txt").write_text("")
+    with pytest.raises(InputError, match="no validation images"):
+        train(PRESET, DATASET, data, tmp_path / "run", workers=0)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_told_in_one_line(workers: int, shapes: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(shapes, tmp_path / "data"))
+    (data / "JPEGImages/train003.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError) as told:
+        train(PRESET, DATASET, data, tmp_path / "run", workers=workers)
+    [line] = str(told.value).splitlines()
+    assert "train003.jpg cannot be read" in line
 
 
 def test_a_missing_data_set_leaves_no_run_folder(tmp_path: Path) -> None:

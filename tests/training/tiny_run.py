@@ -6,6 +6,7 @@ import sys
 import torch
 
 from tests.tiny_network import ARCHITECTURE, PRESET, TinyBackbone, tiny_fcn
+from training import train as trainer
 from training.__main__ import main
 from training.networks import NETWORKS
 from training.networks.fcn import FCN
@@ -23,6 +24,7 @@ STEADY = dataclasses.replace(
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    trainer.CHECKPOINT_SECONDS = 0  # what a resume needs is written after every step
     NETWORKS.update(
         {ARCHITECTURE: tiny_fcn, STEADY.architecture: lambda classes, _: FCN(TinyBackbone(), classes, 8, dropout=0)}
     )

@@ -1,25 +1,44 @@
 """Options that several commands share."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from service.contract import ClassInfo
 from training.data.dataset import Dataset
+from training.errors import InputError
 from training.plan import Plan
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Where the labelled images are."""
+    """Where the labelled images are, and what they are."""
     parser.add_argument(
         "--data", type=Path, required=required, metavar="DIR", help="folder (or CVAT zip) of the labelled images"
     )
     parser.add_argument("--classes", type=Path, metavar="FILE", help="class list of a plain folder of images and masks")
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="what they are: voc, sbd, camvid, ... (default: the preset's, or your own images if there is a class list or zip)",
+    )
 
 
 def open_data(name: str, given: argparse.Namespace) -> Dataset:
-    """The data set that those options give, read as the one called `name`; a person's own, as what it is."""
+    """The data set that those options give; where they do not say what it is, the one called `name`.
+
+    A class list or CVAT's export says that it is a person's own. Raises InputError for a name that is not known.
+    """
     from training.data.find import CVAT, FOLDER, find_dataset, layout
 
+    own = given.classes is not None or layout(given.data) == CVAT
+    name = given.dataset or (FOLDER if own else name)
     return find_dataset(layout(given.data) if name in (FOLDER, CVAT) else name, given.data, given.classes)
+
+
+def require_classes(dataset: Dataset, classes: Sequence[ClassInfo], given: argparse.Namespace) -> None:
+    """Raises InputError unless the data that `given` names have the classes of the model that it names."""
+    if [entry.name for entry in dataset.classes] != [entry.name for entry in classes]:
+        raise InputError(f"the classes of {given.data} are not those of {given.model}")
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,15 +15,15 @@ FORMS: dict[str, Literal["JPEG", "PNG"]] = {".jpg": "JPEG", ".jpeg": "JPEG", ".p
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The data, what it is, and where to show some of it."""
+    """The data, and where to show some of it."""
     add_data_arguments(parser)
-    parser.add_argument("--dataset", default="folder", metavar="NAME", help="its name (default: your own images)")
     parser.add_argument("--panel", type=Path, metavar="FILE", help="picture of some pairs to write, .jpg or .png")
 
 
 def run(given: argparse.Namespace) -> int:
     """Print the findings and write the panel; 1 if there are errors, 0 if not. Raises InputError."""
     from training.data.check import check
+    from training.data.find import FOLDER
     from training.pictures.data_panel import data_panel
     from training.pictures.panel import encoded
     from training.run_folder import write_atomically
@@ -31,7 +31,7 @@ def run(given: argparse.Namespace) -> int:
     form = FORMS.get(given.panel.suffix.lower()) if given.panel else None
     if given.panel and form is None:
         raise InputError(f"--panel {given.panel}: expected a name that ends in .jpg or .png")
-    dataset = open_data(given.dataset, given)
+    dataset = open_data(FOLDER, given)
     findings = check(dataset, given.data)
     print(f"{dataset.description}\n\n{findings.text()}")
     if form is not None and any(split.stems for split in findings.splits):

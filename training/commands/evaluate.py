@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from training.commands.arguments import add_data_arguments, open_data
+from training.commands.arguments import add_data_arguments, open_data, require_classes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,16 +23,19 @@ def run(given: argparse.Namespace) -> int:
     from training.evaluate import AugmentedSegmenter, torch_segmenter
     from training.export.card import measure_split
     from training.onnx_model import load_onnx
+    from training.parallel import World
     from training.presets import find_preset
 
     if given.model.suffix == ".onnx":
         model = load_onnx(given.model)
-        segmenter, classes, preset = model.segmenter, model.card.classes, find_preset(model.card.preset)
+        segmenter, classes, data = model.segmenter, model.card.classes, find_preset(model.card.preset).dataset
     else:
         checkpoint = load_checkpoint(given.model)
-        segmenter = torch_segmenter(checkpoint.network, checkpoint.preset)
-        classes, preset = checkpoint.data.classes, checkpoint.preset
-    reader = open_data(preset.dataset, given).evaluation(given.data, given.split)
+        segmenter = torch_segmenter(checkpoint.network.to(World.alone().device), checkpoint.preset)
+        classes, data = checkpoint.data.classes, checkpoint.data.name
+    dataset = open_data(data, given)
+    require_classes(dataset, classes, given)
+    reader = dataset.evaluation(given.data, given.split)
     if not given.mirrored and given.scales == [1.0]:
         print(measure_split(segmenter, classes, reader, given.split).model_dump_json(indent=2))
         return 0

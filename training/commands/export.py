@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.contract import VARIANTS, ClassInfo
-from training.commands.arguments import add_data_arguments, open_data
+from training.commands.arguments import add_data_arguments, open_data, require_classes
 from training.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def run(given: argparse.Namespace) -> int:
         made = export_variants(file, where, given.variants) if given.variants else {}
     else:
         checkpoint = load_checkpoint(given.model)
-        where = _measurements(given, checkpoint.preset.dataset, checkpoint.data.classes)
+        where = _measurements(given, checkpoint.data.name, checkpoint.data.classes)
         folder, name = given.out or Path("models"), given.name or checkpoint.preset.name
         file = model_file(folder, name, "fp32")
         made = export(checkpoint, folder, name, where, given.variants)
@@ -73,8 +73,7 @@ def _measurements(given: argparse.Namespace, dataset: str, classes: Sequence[Cla
     if given.data is None:
         return Measurements(scenes=scenes)
     data = open_data(dataset, given)
-    if [entry.name for entry in data.classes] != [entry.name for entry in classes]:
-        raise InputError(f"the classes of {given.data} are not those of {given.model}")
+    require_classes(data, classes, given)
     labelled = data.evaluation(given.data, given.split)
     labelled.stems()  # a missing split is told before the work begins
     return Measurements(labelled, given.split, scenes, data.train(given.data))

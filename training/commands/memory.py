@@ -63,4 +63,6 @@ def _size(text: str) -> tuple[int, int]:
     from training.data.augment import padded
 
     width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write 480x360")
     return padded(int(width)), padded(int(height))

@@ -1,7 +1,7 @@
 """Train a preset, or your own images on top of a shipped model; run again after a kill, it continues to the same result.
 
 Your own images are a folder of images/ and masks/ with a class list, or CVAT's export. With torchrun, several processes
-share each batch.
+share each batch: on CPUs over gloo, which is tested, on GPUs over NCCL, which nobody has tried yet.
 """
 
 import argparse
@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--init", metavar="FILE", help="weights to start from, a path or URL (default: those that the preset names)"
     )
     parser.add_argument("--epochs", type=at_least_one, metavar="N", help="instead of the preset's number")
+    parser.add_argument("--patience", type=at_least_one, metavar="N", help="stop after N epochs without a better model")
     add_plan_arguments(parser)
+    parser.add_argument("--workers", type=at_least_one, default=1, metavar="N", help="processes that read images (default: 1)")
     parser.add_argument(
         "--fit",
         choices=("check", "auto", "off"),
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Train, alone or with the other processes that torchrun started."""
-    from training.data.find import FOLDER
+    from training.data.find import CVAT, FOLDER
     from training.fine_tuning import SHIPPED, fine_tuning, model_name
     from training.memory.settle import settle
     from training.parallel import world
@@ -52,21 +54,23 @@ def run(given: argparse.Namespace) -> int:
     from training.train import train
 
     init = find_weights(given.init) if given.init else None
-    if given.preset is None:
-        init, name = init or SHIPPED, given.name or model_name(given.data)
-        dataset = open_data(FOLDER, given)
+    dataset = open_data(PRESETS[given.preset].dataset if given.preset else FOLDER, given)
+    own = dataset.name in (FOLDER, CVAT)
+    if own:
         _require_sound(dataset, given.data)
+    if given.preset is None:
+        init = init or SHIPPED
         preset = fine_tuning(dataset, given.data, init)
     else:
-        preset = PRESETS[given.preset]
-        name = given.name or preset.name
-        dataset = open_data(preset.dataset, given)
-    if given.epochs is not None:
-        preset = dataclasses.replace(preset, epochs=given.epochs)
+        preset = dataclasses.replace(PRESETS[given.preset], dataset=dataset.name)
+    preset = dataclasses.replace(preset, epochs=given.epochs or preset.epochs, patience=given.patience or preset.patience)
+    name = given.name or (model_name(given.data) if own else preset.name)
     out = given.out or Path("runs") / name
     if given.serve:
-        require_place(RunFolder(out), name)
+        require_place(RunFolder(out), name, dataset.description)
     with world() as here:
+        if preset.batch % here.size:
+            raise InputError(f"{here.size} processes cannot share batches of {preset.batch} evenly")
         plan = chosen_plan(given, preset.batch // here.size)
         settled = settle(preset, plan, dataset, given.data, RunFolder(out), here, given.fit)
         best = train(
@@ -77,6 +81,7 @@ def run(given: argparse.Namespace) -> int:
             init=init,
             plan=settled.plan,
             world=here,
+            workers=given.workers,
             command=_command(given, init),
             has_room=settled.has_room,
         )
@@ -89,8 +94,9 @@ def run(given: argparse.Namespace) -> int:
 
 def _command(given: argparse.Namespace, init: Path | None) -> str:
     """What anyone can type to do the same again, with their own folders."""
-    words = ["python -m training train", given.preset, "--data DIR", "--classes FILE" if given.classes else None, "--out RUN"]
-    words += [f"--init {init.name}" if init else None, f"--epochs {given.epochs}" if given.epochs else None]
+    words = ["python -m training train", given.preset, "--data DIR", "--classes FILE" if given.classes else None]
+    words += [f"--dataset {given.dataset}" if given.dataset else None, "--out RUN", f"--init {init.name}" if init else None]
+    words += [f"--epochs {given.epochs}" if given.epochs else None, f"--patience {given.patience}" if given.patience else None]
     words += [f"--micro-batch {given.micro_batch}" if given.micro_batch else None, "--recompute" if given.recompute else None]
     words += [f"--precision {given.precision}" if given.precision != "fp32" else None]
     words += [f"--fit {given.fit}" if given.fit != "check" else None]

@@ -1,6 +1,6 @@
 """Batches of random crops, addressed so that a run can be resumed at any step."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from service.metrics import VOID
 from training.data.augment import Augmentation, random_crop
 from training.data.reader import Reader, read_pair
 from training.errors import InputError
+
+Batch = list[torch.Tensor]  # pixels and labels
 
 
 class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -43,6 +45,14 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return [(padded(pixels, self.pad_value), padded(labels, VOID)) for pixels, labels in samples]
 
 
+def without_trace(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The same batches; an InputError of a worker process, whose text is its whole traceback, is told in its last line."""
+    try:
+        yield from batches
+    except InputError as error:
+        raise InputError(str(error).rstrip().splitlines()[-1].removeprefix("training.errors.InputError: ")) from error
+
+
 class ResumableSampler(Sampler[list[tuple[int, int]]]):
     """Batches of addresses for `CropDataset` from a given step on: shuffled anew each epoch, the short last batch left out.
 
@@ -61,6 +71,7 @@ class ResumableSampler(Sampler[list[tuple[int, int]]]):
         self.rank, self.processes = rank, processes
         self.steps_per_epoch = size // batch
         self.steps = epochs * self.steps_per_epoch
+        self.first_epoch = first_step // self.steps_per_epoch + 1
 
     def __len__(self) -> int:
         return self.steps - self.first_step

@@ -56,7 +56,9 @@ def refuse_stale(folder: Path, name: str, variants: Collection[Precision]) -> No
     """Raises InputError if a new `<name>.onnx` with those variants would leave a variant of an older one in `folder`."""
     for precision in VARIANTS:
         if precision not in variants and (old := model_file(folder, name, precision)).exists():
-            raise InputError(f"{old} was made from the {name}.onnx of before: ask for {precision} too, or remove it")
+            raise InputError(
+                f"{old} was made from the {name}.onnx of before: remove it, or make it anew (export --variants {precision})"
+            )
 
 
 def model_file(folder: Path, name: str, precision: Precision) -> Path:

@@ -1,9 +1,11 @@
 """How a model was trained, in words, from its presets."""
 
 from training.data.augment import Augmentation
-from training.data.find import CVAT, FOLDER
 from training.presets import PRESETS
+from training.presets.fine_tuning import FINE_TUNING
 from training.presets.preset import AdamW, MomentumSGD, Preset
+
+_CHOSEN = {preset.name for preset in FINE_TUNING}  # by the model that is continued: no one types them
 
 
 def recipe_text(preset: Preset, commit: str) -> str:
@@ -24,8 +26,8 @@ def recipe_text(preset: Preset, commit: str) -> str:
 
 
 def _step(preset: Preset, data: str) -> str:
-    continues, own = preset.start in PRESETS, preset.dataset in (FOLDER, CVAT)  # one's own data choose their recipe
-    words = ["python -m training train", "" if own else preset.name, f"--data {data} --out runs/{preset.name}"]
+    continues, chosen = preset.start in PRESETS, preset.name in _CHOSEN
+    words = ["python -m training train", "" if chosen else preset.name, f"--data {data} --out runs/{preset.name}"]
     words += [f"--init runs/{preset.start}/best.safetensors"] if continues else []
     schedule = "a cosine to zero" if preset.schedule == "cosine" else "a constant rate"
     parts = [

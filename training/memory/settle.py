@@ -7,7 +7,7 @@ from typing import Literal
 
 from training.data.augment import padded
 from training.data.dataset import Dataset
-from training.data.reader import Reader
+from training.data.reader import Reader, read_upright
 from training.errors import InputError
 from training.memory.estimate import Size, estimate
 from training.memory.fit import Trial, fit, lower_precision
@@ -96,8 +96,7 @@ def sizes(preset: Preset, dataset: Dataset, data: Path) -> tuple[Size, Size]:
 
 def _images(reader: Reader) -> Iterator[Size]:
     for stem in reader.stems():
-        with reader.image(stem) as image:
-            yield image.size
+        yield read_upright(reader, stem).size
 
 
 def _area(size: Size) -> int:

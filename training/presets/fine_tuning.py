@@ -1,26 +1,34 @@
-"""A person's own labelled images, few of them, on top of a shipped model."""
+"""A person's own labelled images, few of them, on top of a shipped model: one recipe for each of their architectures."""
 
 from dataclasses import replace
 
 from training.data.augment import Augmentation
-from training.presets import animals
+from training.presets import animals, camvid, nuclei
 from training.presets.preset import AdamW, Preset
 
-LITE0 = Preset(
-    name="fine-tune-fcn8s-lite0",
-    architecture="fcn8s-lite0",
-    dataset="folder",
-    long_side=512,
-    pad_value=127,
-    augmentation=Augmentation(crop=(320, 320)),
-    epochs=40,  # of 20 images; more images need fewer: `training.fine_tuning`
-    batch=4,
-    optimizer=AdamW(learning_rate=3e-4, head_learning_rate=3e-3, weight_decay=0.05),
-    start=animals.LITE0_WHOLE.name,
-    warmup_epochs=1,
-    averaging=0.95,
+
+def _on(trained: Preset, augmentation: Augmentation) -> Preset:
+    """The recipe that continues `trained`, and sees images as it does."""
+    return replace(
+        trained,
+        name=f"fine-tune-{trained.architecture}",
+        dataset="folder",
+        epochs=40,  # of 20 images; more images need fewer: `training.fine_tuning`
+        batch=4,
+        optimizer=AdamW(learning_rate=3e-4, head_learning_rate=3e-3, weight_decay=0.05),
+        start=trained.name,
+        frozen_stride=0,
+        warmup_epochs=1,
+        averaging=0.95,
+        seed=0,
+        augmentation=augmentation,
+    )
+
+
+_PHOTOS = Augmentation(crop=(320, 320))
+FINE_TUNING = (
+    _on(animals.LITE0_WHOLE, _PHOTOS),
+    _on(animals.LITE2_WHOLE, _PHOTOS),
+    _on(camvid.LITE2, camvid.LITE2.augmentation),
+    _on(nuclei.LITE0_UNET, nuclei.LITE0_UNET.augmentation),
 )
-
-LITE2 = replace(LITE0, name="fine-tune-fcn8s-lite2", architecture="fcn8s-lite2", start=animals.LITE2_WHOLE.name)
-
-FINE_TUNING = (LITE0, LITE2)

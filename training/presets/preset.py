@@ -38,11 +38,11 @@ class Loss:
 
 @dataclass(frozen=True)
 class Preset:
-    """One recipe. Two runs of one preset and seed on the same files and machine give the same weights."""
+    """One recipe. On one CPU thread, two runs of one preset and seed on the same files give the same weights, bit for bit."""
 
     name: str
     architecture: str  # a key of `training.networks.NETWORKS`
-    dataset: str  # a name that `training.data.datasets.find_dataset` knows
+    dataset: str  # a name that `training.data.find.find_dataset` knows
     long_side: int | None  # evaluation and service shrink larger images to it, pixels; null: they never do
     pad_value: int  # of what lies outside the image, 0..255; near the normalisation's mean
     augmentation: Augmentation

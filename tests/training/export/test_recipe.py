@@ -33,7 +33,10 @@ def test_what_was_changed_for_the_run_is_told_as_it_was_run() -> None:
 
 
 def test_ones_own_data_chooses_its_recipe() -> None:
-    assert "`python -m training train --data DIR --out" in recipe_text(replace(PRESET, dataset="folder"), "none")
+    steps = recipe_text(PRESETS["fine-tune-unet-lite0"], "none")
+    assert "train nuclei-unet --data NUCLEI --out runs/nuclei-unet`" in steps
+    assert "`python -m training train --data DIR --out runs/fine-tune-unet-lite0 --init runs/nuclei-unet/best" in steps
+    assert "train shapes-fcn8s-tiny --data DIR" in recipe_text(replace(PRESET, dataset="folder"), "none")
 
 
 def test_images_that_are_not_varied_are_not_said_to_be() -> None:

@@ -7,18 +7,14 @@ from training.data.datasets import DATASETS
 from training.data.find import CVAT, FOLDER
 from training.networks import NETWORKS
 from training.networks.network import SegmentationNetwork
-from training.networks.vgg16 import CAFFE_NORMALISATION, TORCHVISION_NORMALISATION
 from training.optimizer import create_optimizer
 from training.presets import PRESETS
 from training.presets.preset import Preset
 from training.start import SCRATCH, SOURCES, adopt
+from training.weights.vgg16 import PUBLISHED
 
 CONTINUING = [preset for preset in PRESETS.values() if preset.start in PRESETS]
-TRAINED_ON = {  # what the published weights saw
-    "vgg16-caffe": CAFFE_NORMALISATION,
-    "vgg16-hed": CAFFE_NORMALISATION,
-    "vgg16-torchvision": TORCHVISION_NORMALISATION,
-}
+TRAINED_ON = {name: published.normalisation for name, published in PUBLISHED.items()}  # what the published weights saw
 
 
 def network_of(preset: Preset) -> SegmentationNetwork:
