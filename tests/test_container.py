@@ -212,6 +212,7 @@ def test_only_what_serves_is_in_the_image_and_it_is_small(container: Container) 
     ours = [Path(name) for name in sizes if name.startswith("app/")]
     assert {path.parts[1] for path in ours if len(path.parts) > 1} == {"LICENSE", "models", "service"}
     assert not [path for path in ours if "research" in path.parts or path.suffix in {".pyc", ".safetensors"}]
+    assert not [path for path in ours if path.name.endswith(".fp16.onnx")]  # for GPUs
     packages = {Path(name).name for name in sizes if Path(name).parent.name == "site-packages"}
     assert "onnxruntime" in packages
     assert not packages & {"torch", "training", "pip", "setuptools", "pytest"}

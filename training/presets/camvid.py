@@ -17,7 +17,7 @@ LITE0 = Preset(
     long_side=480,
     pad_value=127,
     augmentation=Augmentation(crop=(448, 320), scale=(0.6, 1.8)),
-    epochs=50,
+    epochs=40,
     batch=8,
     optimizer=AdamW(learning_rate=7e-4, head_learning_rate=3.5e-3, weight_decay=0.05),
     start=animals.LITE0_WHOLE.name,
@@ -26,6 +26,6 @@ LITE0 = Preset(
     averaging=0.995,
 )
 
-LITE2 = replace(LITE0, name="camvid-refined-lite2", architecture="refined-lite2", start=animals.LITE2_WHOLE.name)
+LITE2 = replace(LITE0, name="camvid-refined-lite2", architecture="refined-lite2", epochs=50, start=animals.LITE2_WHOLE.name)
 
 CAMVID = (LITE0, LITE2)
