@@ -10,8 +10,8 @@ from training.presets import find_preset
 from training.presets.fine_tuning import FINE_TUNING
 from training.presets.preset import Preset
 from training.run_folder import load_weights
+from training.start import MODELS
 
-MODELS = Path(__file__).parents[1] / "models"
 SHIPPED = MODELS / "animals-fcn8s-lite0.safetensors"  # what a fine-tuning starts from unless another file is given
 CROPS = 6400  # to be seen in a run, where the images are many; the fewer they are, the fewer can be seen before they are known
 FEWEST_EPOCHS = 5

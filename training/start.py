@@ -19,6 +19,7 @@ from training.run_folder import load_weights
 from training.weights.vgg16 import PUBLISHED, load_vgg16
 
 SCRATCH = "scratch"
+MODELS = Path(__file__).parents[1] / "models"  # that are shipped
 
 
 def find_weights(source: str) -> Path:
@@ -42,8 +43,17 @@ def start(network: SegmentationNetwork, source: str, init: Path | None, classes:
             raise InputError(f"it starts from scratch: {init} is no weights file of this trainer (.safetensors)")
         return None
     if source not in SOURCES:
-        raise InputError(f"it continues {source}: give that run's best.safetensors with --init")
+        shipped = _shipped(source)
+        raise InputError(
+            f"it continues {source}: give that run's best.safetensors with --init" + (f", or {shipped}" if shipped else "")
+        )
     return SOURCES[source](network, init)
+
+
+def _shipped(preset: str) -> Path | None:
+    """The weights of that preset among the shipped models."""
+    files = sorted(MODELS.rglob("*.safetensors"))
+    return next((file for file in files if load_weights(file)[1].get("preset") == preset), None)
 
 
 def from_model(network: SegmentationNetwork, weights: Path, classes: list[str]) -> Transfer:

@@ -13,13 +13,13 @@ from tests.training.data.test_cvat import write_export, zipped
 from training.__main__ import COMMANDS, USER_ERROR, main
 from training.data.find import find_dataset
 from training.errors import InputError
-from training.fine_tuning import MODELS, fine_tuning
+from training.fine_tuning import fine_tuning
 from training.networks import NETWORKS
 from training.onnx_model import load_onnx
 from training.presets import PRESETS
 from training.run_folder import RunFolder
 from training.serve import require_place
-from training.start import start
+from training.start import MODELS, start
 
 SHIPPED_WEIGHTS = sorted(MODELS.rglob("*.safetensors"))
 

@@ -133,6 +133,11 @@ def test_a_preset_that_continues_another_asks_for_its_weights() -> None:
         start(narrow_paper_fcn(16), "paper-fcn32s-vgg16", None, CLASSES)
 
 
+def test_the_shipped_weights_of_the_preset_before_are_offered() -> None:
+    with pytest.raises(InputError, match=r"with --init, or /.*models/animals-fcn8s-lite0\.safetensors"):
+        start(tiny_fcn(3), "animals-fcn8s-lite0-whole", None, CLASSES)
+
+
 def test_a_foreign_file_is_never_ignored(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="it starts from scratch"):
         start(tiny_fcn(3), SCRATCH, write_hed(tmp_path / "weights.h5", convolutions()), CLASSES)
