@@ -9,15 +9,16 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 DRAIN_S = 60  # longest wait for answers that are under way
-SETTLE_S = 0.5  # for the event loop to read what open connections have sent already
+SETTLE_S = 2.0  # longest wait for the requests of open connections: on a busy machine they come later than one would think
+SETTLE_STEP_S = 0.05
 
 
 class DrainingServer(uvicorn.Server):
     """Stops without losing a request.
 
     Uvicorn closes its listening socket, whereupon the kernel resets every connection that waits in its queue, and then
-    closes each open connection whose request it has not read yet. Here the queue is emptied first, and what
-    has been sent is read; every answer meanwhile tells its client that the connection ends.
+    closes each open connection whose request it has not read yet. Here the queue is emptied first, and open
+    connections may still send a request; every answer meanwhile tells its client that the connection ends.
     """
 
     def __init__(self, app: FastAPI, host: str, port: int) -> None:
@@ -43,12 +44,24 @@ class DrainingServer(uvicorn.Server):
                 waiting += _accept_all(listener)
         for accepted in waiting:
             await asyncio.get_running_loop().connect_accepted_socket(self._protocol, accepted)
-        await asyncio.sleep(SETTLE_S)
+        await self._settle()
         await super().shutdown(sockets)
+
+    async def _settle(self) -> None:
+        """Let the event loop read until no open connection is without a request, at most SETTLE_S."""
+        end = asyncio.get_running_loop().time() + SETTLE_S
+        await asyncio.sleep(SETTLE_STEP_S)  # what has arrived is read
+        while any(map(_is_silent, self.server_state.connections)) and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(SETTLE_STEP_S)
 
     def _protocol(self) -> asyncio.Protocol:
         """As Uvicorn makes it for a connection that the event loop accepts."""
         return HttpToolsProtocol(self.config, self.server_state, self.lifespan.state)
+
+
+def _is_silent(connection: object) -> bool:
+    """Whether it has sent no request that is not answered yet."""
+    return isinstance(connection, HttpToolsProtocol) and (connection.cycle is None or connection.cycle.response_complete)
 
 
 def _accept_all(listener: socket.socket) -> list[socket.socket]:

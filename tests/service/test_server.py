@@ -5,6 +5,7 @@ import io
 import signal
 import time
 
+from service.server import SETTLE_S
 from tests.photos import photo
 from tests.service_process import start_server
 
@@ -29,3 +30,14 @@ def test_requests_sent_but_not_yet_accepted_are_answered_before_it_stops() -> No
     assert all(answer.read().endswith(b"}") for answer in answers)
     assert all(answer.getheader("connection") == "close" for answer in answers)
     assert server.process.wait(timeout=60) == -signal.SIGTERM  # Uvicorn raises it again; as process 1 it ends with 0
+
+
+def test_a_connection_made_before_it_stops_may_still_send_its_request() -> None:
+    server = start_server(quiet=True)
+    late = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
+    late.connect()
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(SETTLE_S / 2)
+    late.request("GET", "/livez")
+    assert late.getresponse().status == 200
+    assert server.process.wait(timeout=60) == -signal.SIGTERM
