@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from training.checkpoint import describe_weights
-from training.data.batches import CropDataset, ResumableSampler, without_trace
+from training.data.batches import CropDataset, ResumableSampler, share_of_batch, without_trace
 from training.data.dataset import Dataset
 from training.epoch import Recorder, validate
 from training.errors import InputError
@@ -50,7 +50,7 @@ def train(
     """
     (keep_freed_memory if has_room else return_freed_memory)()
     world = world or World.alone()
-    plan = plan or Plan(micro_batch=preset.batch // world.size)
+    plan = plan or Plan(micro_batch=share_of_batch(preset.batch, world.size))
     reader = dataset.train(data)
     crops = CropDataset(reader, preset.augmentation, preset.pad_value, preset.seed)
     run = RunFolder(out)

@@ -5,10 +5,11 @@
 set -euo pipefail
 data=$1 runs=$2 hed=${3:-}
 here=$(dirname "$0")
+python=$here/../../.venv/bin/python # of `make train`
 
 train() { # PRESET [FIRST WEIGHTS]
     [ -e "$runs/$1/record.json" ] ||
-        python -m training train "$1" --data "$data" --out "$runs/$1" ${2:+--init "$2"} --precision "${PRECISION:-fp32}"
+        "$python" -m training train "$1" --data "$data" --out "$runs/$1" ${2:+--init "$2"} --precision "${PRECISION:-fp32}"
 }
 
 train students-fcn32s-scratch
@@ -29,4 +30,4 @@ for run in "$runs"/students-*/; do # what is kept of a run: text
     mkdir -p "$here/../runs/$(basename "$run")"
     cp "$run"/{config.json,metrics.csv,record.json} "$here/../runs/$(basename "$run")/"
 done
-python -m training report "$here"/../runs/students-* --out "$here" --title "The students' table" --notes "$here/notes.txt"
+"$python" -m training report "$here"/../runs/students-* --out "$here" --title "The students' table" --notes "$here/notes.txt"

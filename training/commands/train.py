@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Train, alone or with the other processes that torchrun started."""
+    from training.data.batches import share_of_batch
     from training.data.find import CVAT, FOLDER
     from training.fine_tuning import SHIPPED, fine_tuning, model_name
     from training.memory.settle import settle
@@ -69,9 +70,7 @@ def run(given: argparse.Namespace) -> int:
     if given.serve:
         require_place(RunFolder(out), name, dataset.description)
     with world() as here:
-        if preset.batch % here.size:
-            raise InputError(f"{here.size} processes cannot share batches of {preset.batch} evenly")
-        plan = chosen_plan(given, preset.batch // here.size)
+        plan = chosen_plan(given, share_of_batch(preset.batch, here.size))
         settled = settle(preset, plan, dataset, given.data, RunFolder(out), here, given.fit)
         best = train(
             settled.preset,

@@ -53,6 +53,13 @@ def without_trace(batches: Iterable[Batch]) -> Iterator[Batch]:
         raise InputError(str(error).rstrip().splitlines()[-1].removeprefix("training.errors.InputError: ")) from error
 
 
+def share_of_batch(batch: int, processes: int) -> int:
+    """Crops of a batch for each process. Raises InputError if they cannot be shared evenly."""
+    if batch % processes:
+        raise InputError(f"{processes} processes cannot share batches of {batch} evenly")
+    return batch // processes
+
+
 class ResumableSampler(Sampler[list[tuple[int, int]]]):
     """Batches of addresses for `CropDataset` from a given step on: shuffled anew each epoch, the short last batch left out.
 
@@ -65,8 +72,7 @@ class ResumableSampler(Sampler[list[tuple[int, int]]]):
     ) -> None:
         if size < batch:
             raise InputError(f"{size} images do not fill one batch of {batch}")
-        if batch % processes:
-            raise InputError(f"{processes} processes cannot share batches of {batch} evenly")
+        share_of_batch(batch, processes)
         self.size, self.batch, self.seed, self.first_step = size, batch, seed, first_step
         self.rank, self.processes = rank, processes
         self.steps_per_epoch = size // batch

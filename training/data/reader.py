@@ -1,6 +1,8 @@
 """What every reader of labelled data offers, whatever the layout of its files."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -51,9 +53,16 @@ def open_photo(path: Path) -> Image.Image:
 
 def read_upright(reader: Reader, stem: str) -> Image.Image:
     """One image of a split, RGB, as a person sees it. Raises InputError if it is missing or unreadable."""
+    with stored_image(reader, stem) as stored:
+        return upright_rgb(stored)[0]
+
+
+@contextmanager
+def stored_image(reader: Reader, stem: str) -> Iterator[Image.Image]:
+    """One image of a split as stored, its pixels not yet read; what is wrong with it in the block is an InputError."""
     try:
         with reader.image(stem) as stored:
-            return upright_rgb(stored)[0]
+            yield stored
     except (InputError, MemoryError):
         raise
     except FileNotFoundError as error:

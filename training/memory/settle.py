@@ -7,7 +7,7 @@ from typing import Literal
 
 from training.data.augment import padded
 from training.data.dataset import Dataset
-from training.data.reader import Reader, read_upright
+from training.data.reader import Reader, stored_image
 from training.errors import InputError
 from training.memory.estimate import Size, estimate
 from training.memory.fit import Trial, fit, lower_precision
@@ -96,7 +96,9 @@ def sizes(preset: Preset, dataset: Dataset, data: Path) -> tuple[Size, Size]:
 
 def _images(reader: Reader) -> Iterator[Size]:
     for stem in reader.stems():
-        yield read_upright(reader, stem).size
+        with stored_image(reader, stem) as image:
+            size = image.size
+        yield size
 
 
 def _area(size: Size) -> int:

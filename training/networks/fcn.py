@@ -20,9 +20,8 @@ class FCN(SegmentationNetwork):
         self.backbone = backbone
         self.stride = backbone.strides[-1]
         self.output_stride = output_stride
-        used = [c for s, c in zip(backbone.strides, backbone.channels, strict=True) if s >= output_stride]
         self.dropout = nn.Dropout2d(dropout)
-        self.scores = score_layers(used[::-1], classes)
+        self.scores = score_layers(backbone, output_stride, classes)
 
     def forward(self, image: Tensor) -> Tensor:
         coarsest, *finer = self.backbone(image)[::-1]
@@ -33,9 +32,10 @@ class FCN(SegmentationNetwork):
         return list(self.scores)
 
 
-def score_layers(channels: Sequence[int], classes: int) -> nn.ModuleList:
-    """One 1x1 convolution for the features of each stride, coarse to fine."""
-    layers = [nn.Conv2d(inputs, classes, 1) for inputs in channels]
+def score_layers(backbone: Backbone, finest: int, classes: int) -> nn.ModuleList:
+    """One 1x1 convolution for the features of each stride down to `finest`, coarse to fine."""
+    used = [c for s, c in zip(backbone.strides, backbone.channels, strict=True) if s >= finest]
+    layers = [nn.Conv2d(inputs, classes, 1) for inputs in reversed(used)]
     nn.init.normal_(layers[0].weight, std=0.01)
     for skip in layers[1:]:  # the finer network starts as the coarser one (section 4.2 of the paper)
         nn.init.zeros_(skip.weight)

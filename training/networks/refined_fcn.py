@@ -23,8 +23,7 @@ class RefinedFCN(UNet):
         super().__init__(backbone, classes, widths, convolutions)
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(cast(Tensor, self.score.bias))
-        used = [c for s, c in zip(backbone.strides, backbone.channels, strict=True) if s >= _COARSE_STRIDE]
-        self.coarse = score_layers(used[::-1], classes)
+        self.coarse = score_layers(backbone, _COARSE_STRIDE, classes)
 
     def forward(self, image: Tensor) -> Tensor:
         features = self.backbone(image)[::-1]

@@ -1,9 +1,8 @@
 """What each part of CamVid's recipe brings: the recipe at half the size and a quarter of the length, and without each part.
 
     python -m training train ablation-camvid --data DIR --out runs/ablation-camvid --init models/animals-fcn8s-lite2.safetensors
-    python -m training report runs/ablation-* --baseline runs/ablation-camvid
 
-All take that --init but `ablation-imagenet`, which begins by itself.
+All take that --init but `ablation-imagenet`, which begins by itself. docs/ablation/train.sh makes every run, and the page.
 """
 
 from dataclasses import replace
