@@ -29,14 +29,14 @@ def fine_tuning(dataset: Dataset, data: Path, init: Path) -> Preset:
     Raises InputError if that model is of an architecture that no recipe knows.
     """
     _, described = load_weights(init)
-    architecture = find_preset(described.get("preset", "")).architecture
+    trained = find_preset(described.get("preset", ""))
     for preset in FINE_TUNING:
-        if preset.architecture == architecture:
+        if preset.architecture == trained.architecture:
             break
     else:
-        raise InputError(f"there is no recipe to fine-tune {architecture}; name a preset")
+        raise InputError(f"there is no recipe to fine-tune {trained.architecture}; name a preset")
     images = len(dataset.train(data).stems())
     if images == 0:
         raise InputError(f"{data} has no training images")
     epochs = max(FEWEST_EPOCHS, min(preset.epochs, CROPS // images))
-    return replace(preset, dataset=dataset.name, epochs=epochs, batch=min(preset.batch, images))
+    return replace(preset, dataset=dataset.name, start=trained.name, epochs=epochs, batch=min(preset.batch, images))

@@ -9,6 +9,7 @@ from training.boundary import BOUNDARY_DEFINITION
 from training.checkpoint import load_checkpoint
 from training.data.reader import Reader
 from training.evaluate import torch_segmenter
+from training.machine import processor_name
 from training.networks.complexity import gmac, parameters
 from training.parallel import World
 from training.pictures.gallery import write_gallery
@@ -38,7 +39,7 @@ def finish(run: RunFolder, reader: Reader, split: str, progress: Progress, comma
         crop=preset.augmentation.crop,
         batch=preset.batch,
         long_side=preset.long_side,
-        device=torch.cuda.get_device_name() if cuda else "cpu",
+        device=torch.cuda.get_device_name() if cuda else f"{processor_name()} ({torch.backends.cpu.get_cpu_capability()})",
         threads=torch.get_num_threads(),
         seconds=round(progress.seconds, 1),
         peak_memory=progress.peak_memory,

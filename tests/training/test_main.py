@@ -13,11 +13,12 @@ from tests.training.data.test_cvat import write_export, zipped
 from training.__main__ import COMMANDS, USER_ERROR, main
 from training.data.find import find_dataset
 from training.errors import InputError
+from training.export.recipe import recipe_text
 from training.fine_tuning import fine_tuning
 from training.networks import NETWORKS
 from training.onnx_model import load_onnx
 from training.presets import PRESETS
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, load_weights
 from training.serve import require_place
 from training.start import MODELS, start
 
@@ -178,6 +179,7 @@ def test_every_shipped_model_can_be_learned_from(model: Path, tmp_path: Path) ->
     told = start(network, preset.start, model, [entry.name for entry in dataset.classes])
     assert told is not None
     assert set(network.backbone.state_dict()) <= {name.removeprefix("backbone.") for name in told.copied}
+    assert f"--init runs/{load_weights(model)[1]['preset']}/best" in recipe_text(preset, "none")
 
 
 def test_a_model_is_not_measured_on_other_classes(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

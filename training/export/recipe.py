@@ -14,7 +14,7 @@ def recipe_text(preset: Preset, commit: str) -> str:
     DIR is the data of `preset`; other data that a step before it learned from are called by name.
     """
     presets = [preset]
-    while presets[0].start in PRESETS:
+    while presets[0].start in PRESETS and presets[0].start != presets[0].name:  # one's own model can be fine-tuned again
         presets.insert(0, PRESETS[presets[0].start])
     data = ["DIR" if step.dataset == preset.dataset else step.dataset.upper() for step in presets]
     steps = "\n".join(f"{number}. {_step(*step)}" for number, step in enumerate(zip(presets, data, strict=True), 1))

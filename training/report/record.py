@@ -28,7 +28,7 @@ class Record:
     crop: tuple[int, int] | None  # width, height in pixels; null: whole images
     batch: int  # crops a step
     long_side: int | None  # larger images are shrunk to it for the network; null: none are
-    device: str  # "cpu", or the GPU's name
+    device: str  # the GPU's name, or the processor's and its vector instructions: times of two kinds are not comparable
     threads: int  # of one process on the CPU
     seconds: float  # of training, the sum over all resumes
     peak_memory: int  # bytes during training

@@ -39,6 +39,11 @@ def test_ones_own_data_chooses_its_recipe() -> None:
     assert "train shapes-fcn8s-tiny --data DIR" in recipe_text(replace(PRESET, dataset="folder"), "none")
 
 
+def test_a_fine_tuned_model_that_is_fine_tuned_again_is_one_step() -> None:
+    again = replace(PRESETS["fine-tune-unet-lite0"], start="fine-tune-unet-lite0")
+    assert "1. `python -m training train --data DIR" in recipe_text(again, "none")
+
+
 def test_images_that_are_not_varied_are_not_said_to_be() -> None:
     plain = replace(PRESET.augmentation, crop=None, scale=(1.0, 1.0), flip=0.0, jitter=0.0)
     assert "2 epochs of 4 whole images a step, AdamW" in recipe_text(replace(PRESET, augmentation=plain), "none")
