@@ -4,7 +4,7 @@ An image is turned upright, resized to its working size, padded to the network's
 that come back are enlarged bilinearly to the upright image's own size, and only then compared.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -109,11 +109,15 @@ def padded_size(width: int, height: int, stride: int) -> tuple[int, int]:
     return -(-width // stride) * stride, -(-height // stride) * stride
 
 
+def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The image at (width, height), antialiased; itself where it has that size."""
+    return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+
+
 def network_input(image: Image.Image, size: tuple[int, int], stride: int, pad_value: int) -> NDArray[np.uint8]:
     """Upright RGB image -> (1, H, W, 3) uint8: resized to `size` (width, height), padded right and bottom."""
     width, height = size
-    if image.size != size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
+    image = resized(image, size)
     padded_width, padded_height = padded_size(width, height, stride)
     if (padded_width, padded_height) == size:
         return np.asarray(image)[None]
@@ -142,16 +146,28 @@ def _axis(user: int, working: int, output_stride: int, cells: int) -> _Axis:
 def enlarge(
     scores: NDArray[np.float32], working: tuple[int, int], user: tuple[int, int], output_stride: int
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Enlarge (C, h, w) scores of the padded image to the user's size, strip by strip.
+    """Enlarge (C, h, w) scores of the padded image to the user's size, as `enlarge_bands` does."""
+    return enlarge_bands([scores], scores.shape[1], working, user, output_stride)
 
+
+def enlarge_bands(
+    bands: Iterable[NDArray[np.float32]], cells_y: int, working: tuple[int, int], user: tuple[int, int], output_stride: int
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Enlarge scores of the padded image to the user's size, strip by strip.
+
+    `bands` are the scores from the top, (C, some rows, w) each, `cells_y` rows in all; each is taken when it is needed.
     `working` and `user` are (width, height). Yields (first row, strip): strips of (rows, C, W) float32, in order from
-    the top. Peak memory is one strip, whatever the size of the image. The strip is reused: keep a copy, not the array.
+    the top. Peak memory is one band and one strip, whatever the size of the image. The strip is reused: keep a copy, not
+    the array.
     """
-    channels, cells_y, cells_x = scores.shape
+    source = iter(bands)
+    band = next(source)
+    channels, _, cells_x = band.shape
     width, height = user
     columns = _axis(width, working[0], output_stride, cells_x)
     rows = _axis(height, working[1], output_stride, cells_y)
-    by_row = np.ascontiguousarray(scores.transpose(1, 0, 2))  # (h, C, w): one user row needs two slabs of it
+    ahead, ahead_from = _by_row(band), 0  # rows of scores that no strip has needed yet
+    del band
     rows_per_strip = max(1, STRIP_BYTES // (channels * width * 4))
     wide_from = wide_to = 0  # rows of scores that are enlarged along x and still needed
     wide = np.empty((0, channels, width), np.float32)
@@ -161,18 +177,26 @@ def enlarge(
         first, last = int(rows.low[top]), int(rows.high[bottom - 1]) + 1
         if last > wide_to:
             kept = wide[first - wide_from :]
-            fresh = by_row[first + len(kept) : last]
+            while ahead_from + len(ahead) < last:
+                ahead = np.concatenate([ahead, _by_row(next(source))])
+            fresh = ahead[first + len(kept) - ahead_from : last - ahead_from]
+            ahead, ahead_from = ahead[last - ahead_from :], last
             low = fresh[:, :, columns.low]
             low += (fresh[:, :, columns.high] - low) * columns.weight
             wide, wide_from, wide_to = np.concatenate([kept, low]), first, last
-        bands = [top, *(top + 1 + np.flatnonzero(np.diff(rows.low[top:bottom]))), bottom]
-        for start, end in pairwise(bands):  # rows of one band lie between the same two rows of scores
+        bands_of_strip = [top, *(top + 1 + np.flatnonzero(np.diff(rows.low[top:bottom]))), bottom]
+        for start, end in pairwise(bands_of_strip):  # rows that lie between the same two rows of scores
             base = wide[rows.low[start] - wide_from]
             step = wide[rows.high[start] - wide_from] - base
-            band = strip[start - top : end - top]
-            np.multiply(step, rows.weight[start:end, None, None], out=band)
-            band += base
+            part = strip[start - top : end - top]
+            np.multiply(step, rows.weight[start:end, None, None], out=part)
+            part += base
         yield top, strip[: bottom - top]
+
+
+def _by_row(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(C, h, w) -> (h, C, w): one user row needs two slabs of it."""
+    return np.ascontiguousarray(scores.transpose(1, 0, 2))
 
 
 def label_strip(strip: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

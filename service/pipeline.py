@@ -4,14 +4,12 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
-from service.geometry import network_input, padded_size, working_size
+from service.geometry import padded_size, resized, working_size
 from service.imaging.decode import Upload, decode
 from service.inference.engine import Ticket
 from service.inference.model import Model
 from service.results.areas import segment
 from service.results.renderings import RENDERINGS, Format, ModelInfo, Outcome, Rendered
-
-MAX_WORKING_MEGAPIXELS = 4.0  # until images are tiled, a run's memory grows with its working size: 200 MB a megapixel
 
 Resolution = Literal["model", "native"] | int
 
@@ -34,9 +32,14 @@ class Job:
         return None if self.resolution == "native" else self.resolution
 
     @property
+    def working_size(self) -> tuple[int, int]:
+        """(width, height) at which the network sees the image, before it is turned upright."""
+        return working_size(*self.upload.size, self.long_side)
+
+    @property
     def megapixels(self) -> float:
         """Working size with padding, 10^6 pixels: what the request costs, by its header alone."""
-        width, height = padded_size(*working_size(*self.upload.size, self.long_side), self.model.card.stride)
+        width, height = padded_size(*self.working_size, self.model.card.stride)
         return width * height / 1e6
 
 
@@ -49,10 +52,10 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
     start = time.perf_counter()
     image, orientation = decode(job.upload)
     working = working_size(*image.size, job.long_side)
-    pixels = network_input(image, working, card.stride, card.pad_value)
+    shrunk = resized(image, working)
     decoded = time.perf_counter()
-    scores = job.model.run(pixels, ticket.cancellation)
-    segmentation = segment(scores, working, image.size, card.output_stride)
+    scores = job.model.scores(shrunk, ticket.cancellation)
+    segmentation = segment(scores, len(card.classes), working, image.size)
     inferred = time.perf_counter()
     ticket.cancellation.check()
     outcome = Outcome(

@@ -13,8 +13,9 @@ from service.http.telemetry import Telemetry
 from service.http.uploads import FIELD, uploaded_image
 from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, Upload, open_image
 from service.inference.engine import DeadlineExceeded, Engine, QueueFull
+from service.inference.model import MAX_WHOLE_PIXELS
 from service.inference.repository import Repository, UnknownModel
-from service.pipeline import MAX_WORKING_MEGAPIXELS, Job, process
+from service.pipeline import Job, process
 from service.results.renderings import CLASSES_HEADER, Format, SegmentAnswer
 from service.settings import Settings
 
@@ -63,8 +64,8 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
         resolution: Annotated[
             Annotated[str, StringConstraints(pattern=r"^(model|native|[1-9][0-9]{0,5})$")],
             Query(
-                description="`model`, `native`, or pixels of the long side; images are never enlarged. "
-                f"The network takes up to {MAX_WORKING_MEGAPIXELS:g} megapixels"
+                description="`model`, `native`, or pixels of the long side; images are never enlarged. Large ones are run in "
+                f"tiles; a model whose card has no halo takes up to {MAX_WHOLE_PIXELS} pixels"
             ),
         ] = "model",
         format: Annotated[Format | None, Query(description="overrides the Accept header")] = None,
@@ -86,9 +87,9 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
                 format=format or preferred_format(",".join(request.headers.getlist("accept"))),
                 opacity=opacity,
             )
-            if job.megapixels > MAX_WORKING_MEGAPIXELS:
-                detail = f"{job.megapixels:.1f} megapixels are too many to run at once; choose a smaller resolution"
-                raise Problem(413, detail, MAX_WORKING_MEGAPIXELS)
+            if not chosen.takes(job.working_size):
+                detail = f"{job.megapixels:.1f} megapixels are too many for a model without a halo; choose a smaller resolution"
+                raise Problem(413, detail, MAX_WHOLE_PIXELS)
             deadline = settings.deadline_s + settings.deadline_s_per_megapixel * job.megapixels
             try:
                 outcome, rendered = await engine.run(lambda ticket: process(job, ticket), job.megapixels, deadline)

@@ -1,24 +1,38 @@
 """One model file: its card, and a session that runs it."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from PIL import Image
 
 from service.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelCard
-from service.geometry import padded_size
+from service.geometry import network_input, padded_size
 from service.inference.cancellation import Cancellation
 from service.inference.device import DeviceUnavailable, ReportedDevice, create_session, reported_device
+from service.inference.tiling import Box, Tiling
 from service.settings import Device
 
+MAX_WHOLE_PIXELS = 4_000_000  # of an image for a model that cannot be tiled: a run takes about 200 bytes a pixel
 TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
 
 
 class InvalidModel(ValueError):
     """A file that is not a model of this service's contract."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Class scores of a padded image, from the top, computed as they are asked for."""
+
+    bands: Iterable[NDArray[np.float32]]  # (C, some rows, W / stride) each
+    rows: int  # of all bands together
+    stride: int  # image pixels per score, along each axis
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,7 @@ class Model:
     sha256: str  # of the file
     device: ReportedDevice
     session: ort.InferenceSession
+    tiling: Tiling
 
     @classmethod
     def load(cls, path: Path, device: Device) -> "Model":
@@ -46,9 +61,35 @@ class Model:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
             raise InvalidModel(f"{path}: {error}") from error
-        model = cls(card, hashlib.sha256(content).hexdigest(), reported_device(session), session)
+        sha256, tiling = hashlib.sha256(content).hexdigest(), Tiling(content, card, partial(create_session, device=device))
+        model = cls(card, sha256, reported_device(session), session, tiling)
         model._try_out(path)
         return model
+
+    def takes(self, size: tuple[int, int]) -> bool:
+        """Whether an image of that working size (width, height) can be run, whole or in tiles."""
+        width, height = padded_size(*size, self.card.stride)
+        return self.card.halo is not None or width * height <= MAX_WHOLE_PIXELS
+
+    def scores(self, image: Image.Image, cancellation: Cancellation) -> Scores:
+        """The scores of an RGB image at its working size: of one run, or tile by tile where that would take too much memory.
+
+        Only for a size that the model `takes`. Raises Cancelled, now or as the scores are computed.
+        """
+        card = self.card
+        width, height = padded_size(*image.size, card.stride)
+        rows = height // card.output_stride
+        if card.halo is None or self.tiling.runs_whole(width, height):
+            pixels = network_input(image, image.size, card.stride, card.pad_value)
+            return Scores([self.run(pixels, cancellation)], rows, card.output_stride)
+
+        def crop(box: Box) -> NDArray[np.uint8]:
+            left, top, right, bottom = box
+            part = image.crop((left, top, min(right, image.width), min(bottom, image.height)))
+            return network_input(part, part.size, card.stride, card.pad_value)
+
+        network = self.tiling.network(width, height)
+        return Scores(network.scores(crop, width, height, cancellation), rows, card.output_stride)
 
     def run(self, image: NDArray[np.uint8], cancellation: Cancellation) -> NDArray[np.float32]:
         """(1, H, W, 3) uint8, H and W multiples of the stride -> (C, H / output_stride, W / output_stride) float32.

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.geometry import enlarge, label_strip
+from service.geometry import enlarge_bands, label_strip
+from service.inference.model import Scores
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,12 @@ class Segmentation:
         return tuple(count / self.labels.size for count in self.pixels)
 
 
-def segment(scores: NDArray[np.float32], working: tuple[int, int], user: tuple[int, int], output_stride: int) -> Segmentation:
-    """(C, h, w) scores of an image at its working size -> its segmentation at the user's size (width, height)."""
-    classes = len(scores)
+def segment(scores: Scores, classes: int, working: tuple[int, int], user: tuple[int, int]) -> Segmentation:
+    """Scores of `classes` classes for an image at its working size -> its segmentation at the user's (width, height)."""
     labels = np.empty((user[1], user[0]), np.uint8)
     pixels = np.zeros(classes, np.int64)
     certainty = np.zeros(classes, np.float64)  # sum of winning probabilities
-    for top, strip in enlarge(scores, working, user, output_stride):
+    for top, strip in enlarge_bands(scores.bands, scores.rows, working, user, scores.stride):
         won, best = label_strip(strip)
         labels[top : top + len(won)] = won
         probability = _winning_probability(strip, best).ravel()

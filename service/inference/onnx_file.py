@@ -1,0 +1,128 @@
+"""An ONNX file, as far as the service reads it itself: its nodes, and how to cut a piece out of it.
+
+Read with protobuf, which ONNX Runtime brings along, through the few fields named here, under the numbers that onnx.proto
+gives them; protobuf carries all others along unread. The `onnx` package would add 60 MB to the image.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from numpy.typing import NDArray
+
+Message = Any  # protobuf's generated classes have no static types here
+
+_KINDS = {"int": 3, "string": 9, "bytes": 12}  # FieldDescriptorProto.Type
+_MESSAGE = 11
+_FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> number, type, repeated
+    "Model": {"graph": (7, "Graph", False)},
+    "Graph": {
+        "node": (1, "Node", True),
+        "initializer": (5, "Tensor", True),
+        "input": (11, "Value", True),
+        "output": (12, "Value", True),
+    },
+    "Node": {
+        "input": (1, "string", True),
+        "output": (2, "string", True),
+        "op_type": (4, "string", False),
+        "attribute": (5, "Attribute", True),
+        "domain": (7, "string", False),
+    },
+    "Attribute": {
+        "name": (1, "string", False),
+        "i": (3, "int", False),
+        "s": (4, "bytes", False),
+        "g": (6, "Graph", False),
+        "ints": (8, "int", True),
+        "graphs": (11, "Graph", True),
+    },
+    "Tensor": {
+        "dims": (1, "int", True),
+        "data_type": (2, "int", False),
+        "name": (8, "string", False),
+        "raw_data": (9, "bytes", False),
+        "data_location": (14, "int", False),
+    },
+    "Value": {"name": (1, "string", False), "type": (2, "Type", False)},
+    "Type": {"tensor_type": (1, "TensorType", False)},
+    "TensorType": {"elem_type": (1, "int", False), "shape": (2, "Shape", False)},
+    "Shape": {"dim": (1, "Dimension", True)},
+    "Dimension": {"dim_value": (1, "int", False)},
+}
+ELEMENT_TYPES: Mapping[int, np.dtype[Any]] = {  # TensorProto.DataType
+    1: np.dtype(np.float32),
+    2: np.dtype(np.uint8),
+    3: np.dtype(np.int8),
+    10: np.dtype(np.float16),
+}
+
+
+@cache
+def _messages() -> Mapping[str, Any]:
+    """The class of each message."""
+    file = descriptor_pb2.FileDescriptorProto(name="part_of_onnx.proto", package="part_of_onnx")
+    for name, entries in _FIELDS.items():
+        message = file.message_type.add(name=name)
+        for field, (number, kind, repeated) in entries.items():
+            entry = message.field.add(name=field, number=number, label=3 if repeated else 1, type=_KINDS.get(kind, _MESSAGE))
+            if kind not in _KINDS:
+                entry.type_name = f".part_of_onnx.{kind}"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    find = pool.FindMessageTypeByName
+    return {name: message_factory.GetMessageClass(find(f"part_of_onnx.{name}")) for name in _FIELDS}
+
+
+class OnnxFile:
+    """The nodes and constants of a model file."""
+
+    def __init__(self, content: bytes) -> None:
+        """Raises google.protobuf.message.DecodeError if it is no protobuf."""
+        self._model = _messages()["Model"].FromString(content)
+        self.nodes: Sequence[Message] = self._model.graph.node
+        self.constants: Mapping[str, Message] = {tensor.name: tensor for tensor in self._model.graph.initializer}
+
+    def cut(self, nodes: Collection[int], inputs: Mapping[str, np.dtype[Any]], outputs: Mapping[str, np.dtype[Any]]) -> bytes:
+        """A model of some of the nodes, by their places, and of all that they need but the `inputs`.
+
+        `inputs` and `outputs` are tensors of four dimensions, of any size, by name.
+        """
+        makers = {name: place for place, node in enumerate(self.nodes) for name in node.output if name not in inputs}
+        needed, open_places = set(nodes), list(nodes)
+        while open_places:  # nodes that make constants of others, such as int8 weights to float
+            fresh = {makers[name] for name in self.nodes[open_places.pop()].input if name in makers} - needed
+            needed |= fresh
+            open_places += fresh
+        part = _messages()["Model"]()
+        part.CopyFrom(self._model)
+        graph = part.graph
+        for entries in (graph.node, graph.initializer, graph.input, graph.output):
+            del entries[:]
+        graph.node.extend(self.nodes[place] for place in sorted(needed))
+        read = {name for node in graph.node for name in node.input}
+        graph.initializer.extend(tensor for name, tensor in self.constants.items() if name in read)
+        graph.input.extend(_value(name, kind) for name, kind in inputs.items())
+        graph.output.extend(_value(name, kind) for name, kind in outputs.items())
+        content: bytes = part.SerializeToString()
+        return content
+
+
+def attributes(node: Message) -> dict[str, Any]:
+    """Integers, lists of integers and words among a node's attributes; an integer where it has no list."""
+    return {entry.name: list(entry.ints) or (entry.s.decode() if entry.s else entry.i) for entry in node.attribute}
+
+
+def floats(tensor: Message) -> NDArray[np.float32]:
+    """The values of a float32 constant, in one row; none where they are not kept as raw bytes."""
+    return np.frombuffer(tensor.raw_data, "<f4") if tensor.data_type == 1 else np.empty(0, np.float32)
+
+
+def _value(name: str, kind: np.dtype[Any]) -> Message:
+    value = _messages()["Value"](name=name)
+    value.type.tensor_type.elem_type = next(number for number, known in ELEMENT_TYPES.items() if known == kind)
+    for _ in range(4):
+        value.type.tensor_type.shape.dim.add()
+    return value

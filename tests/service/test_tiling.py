@@ -1,0 +1,203 @@
+"""Images too large to run whole: tile by tile, the scores are those of the whole image."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from PIL import Image
+
+from service.contract import INPUT_NAME, Halo
+from service.geometry import label_map, network_input
+from service.inference import parts, tiling
+from service.inference.cancellation import Cancellation, Cancelled
+from service.inference.layers import Layers, UnknownLayer
+from service.inference.model import Model
+from service.inference.parts import Part
+from service.inference.tiling import TiledNetwork, operations, tiles
+from tests import photos
+from tests.service.answers import assert_problem, mask_of, post, strongest_color
+from tests.service.conftest import MakeClient
+from tests.service.pictures import encoded, flag
+from tests.service.tiny_models import write_model
+from tests.service_process import MODELS
+
+FILES = sorted(path for path in MODELS.rglob("*.onnx") if ".fp16." not in path.name)
+MEGAPIXEL = 10**6
+
+
+def loaded(path: Path) -> Model:
+    return Model.load(path, "cpu")
+
+
+def large_photo(width: int, height: int) -> Image.Image:
+    return photos.photo("coffee.png").resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs so small that photos of a megapixel are cut into tiles."""
+    monkeypatch.setattr(parts, "RUN_BYTES", 24 << 20)
+    monkeypatch.setattr(tiling, "SURELY_WHOLE_PIXELS", 0)
+
+
+@given(
+    length=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    core=st.integers(1, 20),
+    halo=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    stride=st.sampled_from([1, 8, 32]),
+)
+def test_cores_are_the_image_each_pixel_once_and_regions_have_their_halo(
+    length: tuple[int, int], core: int, halo: tuple[int, int], stride: int
+) -> None:
+    width, height = length[0] * stride, length[1] * stride
+    before, after = halo[0] * stride, halo[1] * stride
+    part = Part((), (), (), Halo(before=before, after=after), core * stride, 1.0)
+    seen = np.zeros((height // stride, width // stride), int)
+    for row in tiles(part, width, height, stride):
+        for tile in row:
+            assert all(edge % stride == 0 for edge in (*tile.core, *tile.region))
+            left, top, right, bottom = tile.core
+            assert 0 < right - left <= part.core and 0 < bottom - top <= part.core
+            expected = max(0, left - before), max(0, top - before), min(width, right + after), min(height, bottom + after)
+            assert tile.region == expected
+            seen[top // stride : bottom // stride, left // stride : right // stride] += 1
+    assert (seen == 1).all()
+
+
+@pytest.mark.usefixtures("small_runs")
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.name.removesuffix(".onnx")))
+def test_a_tiled_image_has_the_scores_and_labels_of_the_whole(path: Path) -> None:
+    model = loaded(path)
+    card = model.card
+    image = large_photo(1190, 870)
+    pixels = network_input(image, image.size, card.stride, card.pad_value)
+    whole = model.run(pixels, Cancellation())
+    scores = model.scores(image, Cancellation())
+    tiled = np.concatenate(list(scores.bands), axis=1)
+    assert operations([part for part, _ in model.tiling.network(1216, 896).parts], 1216, 896, card.stride) > 1.1
+    assert tiled.shape == whole.shape == (len(card.classes), scores.rows, whole.shape[2])
+    assert np.abs(tiled - whole).max() < 1e-3
+    labels, expected = (label_map(s, image.size, image.size, card.output_stride) for s in (tiled, whole))
+    assert (labels == expected).mean() >= 0.99999
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if ".int8." not in p.name], ids=lambda path: str(path.stem))
+def test_the_halo_on_the_card_is_that_of_the_graph_and_no_more_than_its_rounding_larger(path: Path) -> None:
+    card = loaded(path).card
+    layers = Layers.of(path.read_bytes(), "scores")
+    before, after = parts._reach(layers.layers, frozenset({layers.layers[0].inputs[0]}), frozenset({layers.scores}))
+    assert card.halo is not None
+    # The card's is of any one score, with its neighbour; the graph's here of a block that begins and ends at the stride.
+    rounding = 2 * card.stride
+    assert 0 <= card.halo.before - before <= rounding and 0 <= card.halo.after - after <= rounding
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_changed_pixel_outside_the_halo_changes_nothing_and_one_inside_does(after: bool) -> None:
+    model = loaded(MODELS / "animals-fcn8s-lite0.onnx")
+    halo = model.card.halo
+    assert halo is not None
+    length, cell = 1536, 768  # the block of the scores that are watched begins here; one stride across is enough
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (1, length, 32, 3), dtype=np.uint8)
+
+    def watched(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        scores = model.run(pixels, Cancellation())
+        return scores[:, cell // 8 : (cell + 32) // 8]
+
+    def changed(rows: slice) -> NDArray[np.uint8]:
+        other = image.copy()
+        other[:, rows] = 255 - other[:, rows]
+        return other
+
+    outside = slice(cell + 32 + halo.after, None) if after else slice(0, cell - halo.before)
+    inside = slice(cell + 32, cell + 32 + halo.after) if after else slice(cell - halo.before, cell)
+    assert np.array_equal(watched(changed(outside)), watched(image))
+    assert not np.allclose(watched(changed(inside)), watched(image), atol=1e-3)
+
+
+def test_the_default_models_cost_a_50_megapixel_photo_less_than_twice_its_own_work() -> None:
+    for name in ("animals-fcn8s-lite0", "animals-fcn8s-lite0.int8", "animals-fcn8s-lite2"):
+        layers = Layers.of((MODELS / f"{name}.onnx").read_bytes(), "scores")
+        cut = parts.cut(layers, 32, 50 * MEGAPIXEL)
+        assert operations(cut, 8192, 6112, 32) < 2
+
+
+def test_what_is_kept_between_parts_does_not_grow_with_the_image() -> None:
+    layers = Layers.of((MODELS / "nuclei-unet.onnx").read_bytes(), "scores")
+    for megapixels in (2, 8, 50):
+        pixels = megapixels * MEGAPIXEL
+        kept = [sum(t.bytes_per_pixel for t in part.outputs) * pixels for part in parts.cut(layers, 32, pixels)[:-1]]
+        assert sum(kept) <= 2 * parts.KEPT_BYTES and max(kept, default=0) <= parts.KEPT_BYTES
+
+
+@pytest.mark.usefixtures("small_runs")
+def test_work_that_is_called_off_stops_at_the_next_tile() -> None:
+    model, cancellation = loaded(MODELS / "animals-fcn8s-lite0.onnx"), Cancellation()
+    bands = iter(model.scores(large_photo(1190, 870), cancellation).bands)
+    next(bands)
+    cancellation.cancel()
+    with pytest.raises(Cancelled):
+        next(bands)
+
+
+def graph_with(operator: str) -> bytes:
+    image = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["n", "h", "w", 3])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, None)
+    nodes = [
+        helper.make_node("Transpose", [INPUT_NAME], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["planes"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node(operator, ["float"], ["scores"]),
+    ]
+    content: bytes = helper.make_model(helper.make_graph(nodes, "g", [image], [scores])).SerializeToString()
+    return content
+
+
+def test_a_layer_that_sees_the_whole_image_is_not_known() -> None:
+    assert Layers.of(graph_with("Relu"), "scores").scores.channels == 3
+    with pytest.raises(UnknownLayer, match="GlobalAveragePool scores"):
+        Layers.of(graph_with("GlobalAveragePool"), "scores")
+
+
+def test_a_network_of_unknown_layers_is_tiled_with_the_halo_of_its_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path, halo={"before": 16, "after": 16})
+    model = loaded(tmp_path / "colors.onnx")
+    image = large_photo(330, 250)
+    whole = np.concatenate(list(model.scores(image, Cancellation()).bands), axis=1)
+    monkeypatch.setattr(parts, "RUN_BYTES", 1 << 20)
+    monkeypatch.setattr(tiling, "SURELY_WHOLE_PIXELS", 0)
+
+    def unknown(content: bytes, output_name: str) -> Layers:
+        raise UnknownLayer(output_name)
+
+    monkeypatch.setattr(Layers, "of", unknown)
+    bands = list(loaded(tmp_path / "colors.onnx").scores(image, Cancellation()).bands)
+    assert len(bands) > 1
+    assert np.allclose(np.concatenate(bands, axis=1), whole)
+
+
+def test_a_model_without_a_halo_takes_no_image_that_it_cannot_run_whole(make_client: MakeClient) -> None:
+    client = make_client()
+    large = encoded(flag(2100, 2100))
+    assert_problem(post(client, large, resolution="native"), 413, "choose a smaller resolution", limit=4 * MEGAPIXEL)
+    assert post(client, large, resolution=500).status_code == 200
+
+
+def test_a_model_with_a_halo_takes_any(make_client: MakeClient, tmp_path: Path) -> None:
+    write_model(tmp_path, halo={"before": 16, "after": 16})
+    image = flag(3296, 2096)
+    mask = mask_of(make_client(models_dir=tmp_path), encoded(image), resolution="native")
+    assert np.array_equal(mask, strongest_color(image))
+
+
+def test_parts_are_chosen_once_for_images_of_about_a_size() -> None:
+    model = loaded(MODELS / "animals-fcn8s-lite0.onnx")
+    networks: list[TiledNetwork] = [model.tiling.network(side, side) for side in (2400, 2432, 4800)]
+    assert networks[0] is networks[1]
+    assert networks[0] is not networks[2]
