@@ -20,6 +20,7 @@ from service.http.telemetry import CountRequests, Telemetry
 from service.inference.device import usable_cpus
 from service.inference.engine import Engine
 from service.inference.repository import Repository
+from service.inference.watch import Watch
 from service.results.renderings import CLASSES_HEADER
 from service.settings import Settings
 
@@ -34,15 +35,20 @@ def create_app(settings: Settings) -> FastAPI:
 
     Raises DeviceUnavailable if `settings.device` is "cuda" and CUDA is not really in use.
     """
-    repository = Repository.load(settings.models_dir, settings.device)
+    repository = Repository(settings.models_dir, settings.device)
     if settings.default_model not in repository.models:
         log.warning("the default model %r is not in %s", settings.default_model, settings.models_dir.resolve())
     engine = Engine(usable_cpus(), settings.queue_megapixels)
-    telemetry = Telemetry(engine)
+    telemetry = Telemetry(engine, repository)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watch = Watch(repository, settings.reload_s) if settings.reload_s else None
+        if watch:
+            watch.start()
         yield
+        if watch:
+            watch.stop()
         engine.close()
 
     app = FastAPIOffline(  # Swagger UI from the package's own files: the page asks no other host

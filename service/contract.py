@@ -18,6 +18,14 @@ Color = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$", to_lower=
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
+def voc_color(voc_id: int) -> str:
+    """#rrggbb of a VOC id (VOC development kit, VOClabelcolormap): the id's bits, dealt out to red, green and blue."""
+    channels = [0, 0, 0]
+    for bit in range(8):
+        channels[bit % 3] |= (voc_id >> bit & 1) << 7 - bit // 3
+    return "#{:02x}{:02x}{:02x}".format(*channels)
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True)  # keys of a later version are ignored
 

@@ -7,7 +7,7 @@ from typing import Literal
 from service.geometry import padded_size, resized, working_size
 from service.imaging.decode import Upload, decode
 from service.inference.engine import Ticket
-from service.inference.model import Model
+from service.inference.repository import Variant
 from service.results.areas import segment
 from service.results.renderings import RENDERINGS, Format, ModelInfo, Outcome, Rendered
 
@@ -19,7 +19,7 @@ class Job:
     """One accepted request."""
 
     upload: Upload
-    model: Model
+    variant: Variant
     resolution: Resolution  # "model": the card's long side; "native": the image's own size; or a long side in pixels
     format: Format
     opacity: float
@@ -28,7 +28,7 @@ class Job:
     def long_side(self) -> int | None:
         """Longest side at which the network sees the image; null: as it is."""
         if self.resolution == "model":
-            return self.model.card.long_side
+            return self.variant.card.long_side
         return None if self.resolution == "native" else self.resolution
 
     @property
@@ -39,28 +39,29 @@ class Job:
     @property
     def megapixels(self) -> float:
         """Working size with padding, 10^6 pixels: what the request costs, by its header alone."""
-        width, height = padded_size(*self.working_size, self.model.card.stride)
+        width, height = padded_size(*self.working_size, self.variant.card.stride)
         return width * height / 1e6
 
 
 def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
     """Decode, run, label and render.
 
-    Raises BrokenImage or UnsupportedImage for what the header did not show, Cancelled when the work was called off.
+    Raises BrokenImage or UnsupportedImage for what the header did not show, InvalidModel for a variant that turns out not
+    to run, Cancelled when the work was called off.
     """
-    card = job.model.card
+    card, model = job.variant.card, job.variant.model()
     start = time.perf_counter()
     image, orientation = decode(job.upload)
     working = working_size(*image.size, job.long_side)
     shrunk = resized(image, working)
     decoded = time.perf_counter()
-    scores = job.model.scores(shrunk, ticket.cancellation)
+    scores = model.scores(shrunk, ticket.cancellation)
     segmentation = segment(scores, len(card.classes), working, image.size)
     inferred = time.perf_counter()
     ticket.cancellation.check()
     outcome = Outcome(
         card=card,
-        model=ModelInfo(name=card.name, sha256=job.model.sha256, device=job.model.device, precision=card.precision),
+        model=ModelInfo(name=card.name, sha256=job.variant.file.sha256, device=model.device, precision=card.precision),
         image=image,
         orientation=orientation,
         segmentation=segmentation,

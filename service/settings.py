@@ -19,6 +19,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     models_dir: Path = Path("models")
+    reload_s: float = Field(2, ge=0, description="between looks at the models folder for changes; 0: none after the start")
     default_model: str = "animals-fcn8s-lite0"
     device: Device = "auto"
     max_upload_bytes: int = Field(33_554_432, ge=1, description="of the whole body, chunked included")

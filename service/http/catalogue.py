@@ -6,21 +6,29 @@ from pydantic import BaseModel, Field
 from service.contract import ModelCard, Precision
 from service.http.problems import Problem, responses
 from service.inference.device import ReportedDevice
-from service.inference.repository import Repository, UnknownModel
+from service.inference.repository import Repository, Served, UnknownModel
 
 
 class CatalogueEntry(ModelCard):
-    """A model's card, and how it is served."""
+    """The card of the file that answers when no precision is asked for, and how the model is served."""
 
     sha256: str
     device: ReportedDevice
     variants: list[Precision]
 
 
+class BrokenFile(BaseModel):
+    """A file in the models folder that is not served."""
+
+    file: str
+    reason: str
+
+
 class Catalogue(BaseModel):
     """Every model, and the one used when none is named."""
 
     models: list[CatalogueEntry]
+    broken: list[BrokenFile]
     default: str | None = Field(description="null: the service names a default model that it does not have")
 
 
@@ -28,20 +36,22 @@ def catalogue_router(repository: Repository, default_model: str) -> APIRouter:
     """The routes, bound to the models."""
     router = APIRouter(prefix="/models")
 
-    def entry(name: str) -> CatalogueEntry:
-        model = repository.get(name)
-        variants = list(repository.variants(name))
-        return CatalogueEntry(**model.card.model_dump(), sha256=model.sha256, device=model.device, variants=variants)
+    def entry(served: Served) -> CatalogueEntry:
+        file = served.variants[served.automatic].file
+        return CatalogueEntry(
+            **file.card.model_dump(), sha256=file.sha256, device=served.device, variants=list(served.variants)
+        )
 
     @router.get("", summary="All models", responses=responses(401))
     async def models() -> Catalogue:
         default = default_model if default_model in repository.models else None
-        return Catalogue(models=[entry(name) for name in repository.models], default=default)
+        broken = [BrokenFile(file=file, reason=reason) for file, reason in repository.broken.items()]
+        return Catalogue(models=[entry(served) for served in repository.models.values()], broken=broken, default=default)
 
     @router.get("/{name}", summary="One model's card", responses=responses(401, 404, 422))
     async def card(name: str) -> CatalogueEntry:
         try:
-            return entry(name)
+            return entry(repository.served(name))
         except UnknownModel as error:
             raise Problem(404, str(error)) from error
 

@@ -13,7 +13,8 @@ from service.http.telemetry import Telemetry
 from service.http.uploads import FIELD, uploaded_image
 from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, Upload, open_image
 from service.inference.engine import DeadlineExceeded, Engine, QueueFull
-from service.inference.model import MAX_WHOLE_PIXELS
+from service.inference.model import MAX_WHOLE_PIXELS, takes
+from service.inference.model_file import InvalidModel
 from service.inference.repository import Repository, UnknownModel
 from service.pipeline import Job, process
 from service.results.renderings import CLASSES_HEADER, Format, SegmentAnswer
@@ -82,12 +83,12 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
             upload = await asyncio.to_thread(_open, file, settings.max_pixels)
             job = Job(
                 upload=upload,
-                model=chosen,
+                variant=chosen,
                 resolution=int(resolution) if resolution.isdecimal() else resolution,  # type: ignore[arg-type]
                 format=format or preferred_format(",".join(request.headers.getlist("accept"))),
                 opacity=opacity,
             )
-            if not chosen.takes(job.working_size):
+            if not takes(chosen.card, job.working_size):
                 detail = f"{job.megapixels:.1f} megapixels are too many for a model without a halo; choose a smaller resolution"
                 raise Problem(413, detail, MAX_WHOLE_PIXELS)
             deadline = settings.deadline_s + settings.deadline_s_per_megapixel * job.megapixels
@@ -98,6 +99,8 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
                 raise Problem(429, str(error), settings.queue_megapixels, retry) from error
             except DeadlineExceeded as error:
                 raise Problem(504, str(error), deadline) from error
+            except InvalidModel as error:
+                raise Problem(503, f"this variant of {chosen.card.name} does not run: {error}") from error
             except (BrokenImage, UnsupportedImage) as error:
                 raise _as_problem(error) from error
         telemetry.observe(outcome)

@@ -6,19 +6,24 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.inference.engine import Engine
+from service.inference.repository import Repository
 from service.results.renderings import Outcome
 
 
 class Telemetry:
     """What this application counts."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, repository: Repository) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter("segment_http_requests_total", "Answers", ["route", "status"], registry=self.registry)
         self.latency = Histogram("segment_http_request_seconds", "Request to answer", ["route"], registry=self.registry)
         self.steps = Histogram(
             "segment_step_seconds", "Steps of a segmentation", ["step", "model", "device"], registry=self.registry
         )
+        models = Gauge("segment_models", "Models that are served", registry=self.registry)
+        models.set_function(lambda: len(repository.models))
+        broken = Gauge("segment_broken_models", "Model files that are not valid: GET /models says why", registry=self.registry)
+        broken.set_function(lambda: len(repository.broken))
         queued = Gauge("segment_admitted_megapixels", "Working size of accepted requests", registry=self.registry)
         queued.set_function(lambda: engine.admitted_megapixels)
 

@@ -33,6 +33,11 @@ def usable_cpus() -> int:
     return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
+def may_use_cuda(device: Device) -> bool:
+    """Whether a session for that setting tries CUDA: the session then says whether it is in use."""
+    return device != "cpu" and CUDA in ort.get_available_providers()
+
+
 def create_session(model: bytes, device: Device) -> ort.InferenceSession:
     """A session for the bytes of an ONNX file.
 
@@ -43,11 +48,10 @@ def create_session(model: bytes, device: Device) -> ort.InferenceSession:
     options.intra_op_num_threads = usable_cpus()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle costs 85 % less, latency the same
     options.enable_mem_pattern = False  # it would remember a plan for every size of image ever seen
-    available = ort.get_available_providers()
-    if device == "cuda" and CUDA not in available:
-        has = ", ".join(available)
-        raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but this onnxruntime has only {has}: install the gpu extra")
-    if device == "cpu" or CUDA not in available:
+    if not may_use_cuda(device):
+        if device == "cuda":
+            has = ", ".join(ort.get_available_providers())
+            raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but this onnxruntime has only {has}: install the gpu extra")
         return ort.InferenceSession(model, options, providers=[CPU])
     ort.preload_dlls()  # CUDA and cuDNN from their wheels; without it the provider falls back to the CPU silently
     session = ort.InferenceSession(model, options, providers=[(CUDA, CUDA_OPTIONS), CPU])

@@ -1,29 +1,25 @@
-"""One model file: its card, and a session that runs it."""
+"""A loaded model: its card, and a session that runs it."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelCard
+from service.contract import ModelCard
 from service.geometry import network_input, padded_size
 from service.inference.cancellation import Cancellation
 from service.inference.device import DeviceUnavailable, ReportedDevice, create_session, reported_device
+from service.inference.foreign import Interface
+from service.inference.model_file import InvalidModel, ModelFile
 from service.inference.tiling import Box, Tiling
 from service.settings import Device
 
 MAX_WHOLE_PIXELS = 4_000_000  # of an image for a model that cannot be tiled: a run takes about 200 bytes a pixel
 TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
-
-
-class InvalidModel(ValueError):
-    """A file that is not a model of this service's contract."""
 
 
 @dataclass(frozen=True)
@@ -40,41 +36,34 @@ class Model:
     """A loaded model, safe to run from several threads at once."""
 
     card: ModelCard
-    sha256: str  # of the file
     device: ReportedDevice
     session: ort.InferenceSession
+    interface: Interface
     tiling: Tiling
 
     @classmethod
-    def load(cls, path: Path, device: Device) -> "Model":
-        """Read, check and try out a model file.
+    def load(cls, file: ModelFile, device: Device) -> "Model":
+        """Open and try out a model file.
 
-        Raises InvalidModel if the card, the signature or the scores of a small test image are not as the contract
-        says, DeviceUnavailable as `create_session` does.
+        Raises InvalidModel if it cannot be run, or if the scores of a test image are not as its card says,
+        DeviceUnavailable as `create_session` does.
         """
+        content = file.content()
         try:
-            content = path.read_bytes()
             session = create_session(content, device)
-            metadata = session.get_modelmeta().custom_metadata_map
-            card = ModelCard.model_validate_json(metadata.get(METADATA_KEY, ""))
         except DeviceUnavailable:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
-            raise InvalidModel(f"{path}: {error}") from error
-        sha256, tiling = hashlib.sha256(content).hexdigest(), Tiling(content, card, partial(create_session, device=device))
-        model = cls(card, sha256, reported_device(session), session, tiling)
-        model._try_out(path)
+            raise InvalidModel(f"it cannot be run: {_first_line(error)}") from error
+        tiling = Tiling(content, file.card, partial(create_session, device=device))
+        model = cls(file.card, reported_device(session), session, file.interface, tiling)
+        model._try_out()
         return model
-
-    def takes(self, size: tuple[int, int]) -> bool:
-        """Whether an image of that working size (width, height) can be run, whole or in tiles."""
-        width, height = padded_size(*size, self.card.stride)
-        return self.card.halo is not None or width * height <= MAX_WHOLE_PIXELS
 
     def scores(self, image: Image.Image, cancellation: Cancellation) -> Scores:
         """The scores of an RGB image at its working size: of one run, or tile by tile where that would take too much memory.
 
-        Only for a size that the model `takes`. Raises Cancelled, now or as the scores are computed.
+        Only for a size that its card `takes`. Raises Cancelled, now or as the scores are computed.
         """
         card = self.card
         width, height = padded_size(*image.size, card.stride)
@@ -96,19 +85,30 @@ class Model:
 
         Raises Cancelled if the work was called off before or during the run.
         """
+        given = self.interface.prepare(image)
         with cancellation.run_options() as options:
-            [scores] = self.session.run([OUTPUT_NAME], {INPUT_NAME: image}, options)
-        result: NDArray[np.float32] = scores[0]
+            [scores] = self.session.run([self.interface.output_name], {self.interface.input_name: given}, options)
+        result: NDArray[np.float32] = self.interface.restore(scores)[0]
         return result
 
-    def _try_out(self, path: Path) -> None:
+    def _try_out(self) -> None:
         # At the largest ordinary size, so that the session has taken the memory it needs before it takes traffic.
         side = min(self.card.long_side or 1, TRIAL_SIDE)
         width, height = padded_size(side, side, self.card.stride)
         try:
             scores = self.run(np.full((1, height, width, 3), self.card.pad_value, np.uint8), Cancellation())
         except Exception as error:  # as above
-            raise InvalidModel(f"{path}: a test image of {width}x{height} does not run: {error}") from error
+            raise InvalidModel(f"a test image of {width}x{height} does not run: {_first_line(error)}") from error
         expected = (len(self.card.classes), height // self.card.output_stride, width // self.card.output_stride)
         if scores.shape != expected or scores.dtype != np.float32 or not np.isfinite(scores).all():
-            raise InvalidModel(f"{path}: scores are {scores.dtype} {scores.shape}, the card says float32 {expected}, finite")
+            raise InvalidModel(f"its scores are {scores.dtype} {scores.shape}, its card says float32 {expected}, finite")
+
+
+def takes(card: ModelCard, size: tuple[int, int]) -> bool:
+    """Whether a model can run an image of that working size (width, height), whole or in tiles."""
+    width, height = padded_size(*size, card.stride)
+    return card.halo is not None or width * height <= MAX_WHOLE_PIXELS
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

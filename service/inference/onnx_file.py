@@ -6,6 +6,7 @@ gives them; protobuf carries all others along unread. The `onnx` package would a
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ Message = Any  # protobuf's generated classes have no static types here
 _KINDS = {"int": 3, "string": 9, "bytes": 12}  # FieldDescriptorProto.Type
 _MESSAGE = 11
 _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> number, type, repeated
-    "Model": {"graph": (7, "Graph", False)},
+    "Model": {"graph": (7, "Graph", False), "metadata_props": (14, "Entry", True), "functions": (25, "Function", True)},
+    "Entry": {"key": (1, "string", False), "value": (2, "string", False)},
+    "Function": {"node": (7, "Node", True)},
     "Graph": {
         "node": (1, "Node", True),
         "initializer": (5, "Tensor", True),
@@ -35,8 +38,10 @@ _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> 
         "name": (1, "string", False),
         "i": (3, "int", False),
         "s": (4, "bytes", False),
+        "t": (5, "Tensor", False),
         "g": (6, "Graph", False),
         "ints": (8, "int", True),
+        "tensors": (10, "Tensor", True),
         "graphs": (11, "Graph", True),
     },
     "Tensor": {
@@ -52,6 +57,8 @@ _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> 
     "Shape": {"dim": (1, "Dimension", True)},
     "Dimension": {"dim_value": (1, "int", False)},
 }
+DOMAINS = {"", "ai.onnx", "com.microsoft"}  # of operators that ONNX Runtime has itself
+_EXTERNAL = 1  # TensorProto.DataLocation
 ELEMENT_TYPES: Mapping[int, np.dtype[Any]] = {  # TensorProto.DataType
     1: np.dtype(np.float32),
     2: np.dtype(np.uint8),
@@ -76,14 +83,44 @@ def _messages() -> Mapping[str, Any]:
     return {name: message_factory.GetMessageClass(find(f"part_of_onnx.{name}")) for name in _FIELDS}
 
 
+class UnsafeFile(ValueError):
+    """A file that needs more than itself."""
+
+
 class OnnxFile:
-    """The nodes and constants of a model file."""
+    """The nodes, constants and metadata of a model file."""
 
     def __init__(self, content: bytes) -> None:
         """Raises google.protobuf.message.DecodeError if it is no protobuf."""
         self._model = _messages()["Model"].FromString(content)
+        self.metadata: Mapping[str, str] = {entry.key: entry.value for entry in self._model.metadata_props}
         self.nodes: Sequence[Message] = self._model.graph.node
         self.constants: Mapping[str, Message] = {tensor.name: tensor for tensor in self._model.graph.initializer}
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all its constants."""
+        return sum(prod(tensor.dims) for tensor in self.constants.values())
+
+    def require_self_contained(self) -> None:
+        """Raises UnsafeFile if the file has tensors in other files, wherever those lie, or operators of other libraries."""
+        graphs, nodes = [self._model.graph], [node for function in self._model.functions for node in function.node]
+        while graphs or nodes:
+            tensors: list[Message] = []
+            if graphs:
+                graph = graphs.pop()
+                nodes += graph.node
+                tensors += graph.initializer
+            else:
+                node = nodes.pop()
+                if node.domain not in DOMAINS and not self._model.functions:
+                    raise UnsafeFile(f"operator {node.op_type} is of {node.domain!r}: custom operators are not loaded")
+                for entry in node.attribute:
+                    graphs += [*entry.graphs, *([entry.g] if entry.HasField("g") else [])]
+                    tensors += [*entry.tensors, *([entry.t] if entry.HasField("t") else [])]
+            for tensor in tensors:
+                if tensor.data_location == _EXTERNAL:
+                    raise UnsafeFile(f"tensor {tensor.name!r} lies in another file: a model is one file")
 
     def cut(self, nodes: Collection[int], inputs: Mapping[str, np.dtype[Any]], outputs: Mapping[str, np.dtype[Any]]) -> bytes:
         """A model of some of the nodes, by their places, and of all that they need but the `inputs`.

@@ -15,6 +15,7 @@ from PIL import Image
 from service.contract import INPUT_NAME, OUTPUT_NAME
 from service.geometry import network_input, working_size
 from service.inference.model import Model
+from service.inference.model_file import ModelFile
 from tests import photos
 from tests.service_process import MODELS, start_server, stop_server
 
@@ -39,7 +40,7 @@ def main() -> None:
     image = photo()
     jpeg = io.BytesIO()
     image.save(jpeg, "JPEG", quality=90)
-    model = Model.load(DEFAULT_MODEL, "cpu")
+    model = Model.load(ModelFile.read(DEFAULT_MODEL), "cpu")
     pixels = network_input(image, working_size(*image.size, model.card.long_side), model.card.stride, model.card.pad_value)
     session: list[float] = []
     service: list[float] = []

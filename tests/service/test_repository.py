@@ -1,39 +1,49 @@
 """A folder of model files: the good ones are served, whatever else lies beside them."""
 
+import hashlib
+import itertools
 import json
+import os
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from onnx import TensorProto
 
+from service.inference import variants
+from service.inference.cancellation import Cancellation
 from service.inference.device import DeviceUnavailable
+from service.inference.model_file import ModelFile
 from service.inference.repository import Repository, UnknownModel
+from tests.service.answers import assert_problem, post
 from tests.service.conftest import MakeClient
+from tests.service.pictures import encoded, flag
 from tests.service.tiny_models import card, network, write_model
 
 
 def test_models_are_found_in_folders_below(tmp_path: Path) -> None:
     write_model(tmp_path, name="one")
     write_model(tmp_path / "research" / "deep", name="two")
-    assert set(Repository.load(tmp_path, "cpu").models) == {"one", "two"}
+    assert set(Repository(tmp_path, "cpu").models) == {"one", "two"}
 
 
 def test_the_name_on_the_card_counts_and_not_the_name_of_the_file(tmp_path: Path) -> None:
     write_model(tmp_path, "file.onnx", name="colors")
-    assert list(Repository.load(tmp_path, "cpu").models) == ["colors"]
+    assert list(Repository(tmp_path, "cpu").models) == ["colors"]
 
 
 def test_variants_of_one_model_are_told_apart_by_precision(tmp_path: Path) -> None:
     write_model(tmp_path, "colors.int8.onnx", precision="int8")
     write_model(tmp_path, "colors.fp16.onnx", precision="fp16")
-    repository = Repository.load(tmp_path, "cpu")
-    assert set(repository.variants("colors")) == {"int8", "fp16"}
+    repository = Repository(tmp_path, "cpu")
+    assert set(repository.served("colors").variants) == {"int8", "fp16"}
     assert repository.get("colors", "fp16").card.precision == "fp16"
     assert repository.get("colors").card.precision == "int8"
     with pytest.raises(UnknownModel, match="fp32"):
         repository.get("colors", "fp32")
     write_model(tmp_path)
-    assert Repository.load(tmp_path, "cpu").get("colors").card.precision == "fp32"
+    assert Repository(tmp_path, "cpu").get("colors").card.precision == "fp32"
 
 
 def with_card(**changes: object) -> bytes:
@@ -65,7 +75,7 @@ def test_a_file_that_is_no_model_is_left_out_with_a_word_in_the_log(
 ) -> None:
     (tmp_path / "bad.onnx").write_bytes(BAD[name])
     write_model(tmp_path, "good.onnx")
-    assert list(Repository.load(tmp_path, "cpu").models) == ["colors"]
+    assert list(Repository(tmp_path, "cpu").models) == ["colors"]
     assert "left out" in caplog.text
     assert "bad.onnx" in caplog.text
 
@@ -74,13 +84,13 @@ def test_a_folder_or_a_dangling_link_with_a_models_name_is_left_out(tmp_path: Pa
     (tmp_path / "folder.onnx").mkdir()
     (tmp_path / "link.onnx").symlink_to("nowhere")
     write_model(tmp_path)
-    assert list(Repository.load(tmp_path, "cpu").models) == ["colors"]
+    assert list(Repository(tmp_path, "cpu").models) == ["colors"]
 
 
 def test_of_two_files_of_one_name_and_precision_the_first_is_served(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_model(tmp_path, "a.onnx", dataset="first")
     write_model(tmp_path, "b.onnx", dataset="second")
-    assert Repository.load(tmp_path, "cpu").get("colors").card.dataset == "first"
+    assert Repository(tmp_path, "cpu").get("colors").card.dataset == "first"
     assert "already" in caplog.text
 
 
@@ -92,12 +102,124 @@ def test_a_model_in_a_bad_folder_does_not_keep_the_service_from_answering(make_c
 
 def test_asking_for_cuda_where_there_is_none_is_an_error_and_no_silent_cpu(tmp_path: Path) -> None:
     with pytest.raises(DeviceUnavailable):  # nothing there to prove that CUDA is in use
-        Repository.load(tmp_path, "cuda")
+        Repository(tmp_path, "cuda")
     write_model(tmp_path)
     import onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this onnxruntime has CUDA")
     with pytest.raises(DeviceUnavailable, match="SEGMENT_DEVICE=cuda"):
-        Repository.load(tmp_path, "cuda")
-    assert Repository.load(tmp_path, "auto").get("colors").device == "cpu"
+        Repository(tmp_path, "cuda")
+    assert Repository(tmp_path, "auto").served("colors").device == "cpu"
+
+
+def changed(folder: Path, **changes: object) -> None:
+    """Replace the model, as a person would who copies a new file over it: its time differs, however fast this test is."""
+    write_model(folder, **changes)  # type: ignore[arg-type]
+    path = folder / "colors.onnx"
+    path.touch()
+    os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns + next(SECONDS) * 10**9))
+
+
+SECONDS = itertools.count(1)
+
+
+def looked_twice(repository: Repository) -> Repository:
+    repository.refresh()
+    repository.refresh()
+    return repository
+
+
+def test_a_file_that_appears_is_served_once_it_has_stopped_changing(tmp_path: Path) -> None:
+    repository = Repository(tmp_path, "cpu")
+    assert not repository.models
+    content = with_card()
+    path = tmp_path / "colors.onnx"
+    path.write_bytes(content[:100])
+    repository.refresh()
+    path.write_bytes(content)
+    repository.refresh()
+    assert not repository.models and not repository.broken
+    repository.refresh()
+    assert repository.served("colors").variants["fp32"].file.sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_a_file_that_changes_is_replaced_and_who_holds_the_old_one_can_still_run_it(tmp_path: Path) -> None:
+    write_model(tmp_path, dataset="first")
+    repository = Repository(tmp_path, "cpu")
+    old = repository.get("colors")
+    changed(tmp_path, dataset="second")
+    assert looked_twice(repository).get("colors").card.dataset == "second"
+    assert old.card.dataset == "first"
+    assert old.model().run(np.zeros((1, 16, 16, 3), np.uint8), Cancellation()).shape == (3, 4, 4)
+
+
+def test_a_file_that_vanishes_is_no_longer_served(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    repository = Repository(tmp_path, "cpu")
+    (tmp_path / "colors.onnx").unlink()
+    repository.refresh()
+    assert not repository.models
+
+
+@pytest.mark.parametrize("content", [b"", with_card()[:200], with_card(output_stride=8)], ids=["empty", "cut short", "lies"])
+def test_a_broken_file_in_the_place_of_a_good_one_is_told_and_the_good_one_stays(content: bytes, tmp_path: Path) -> None:
+    write_model(tmp_path, dataset="first")
+    repository = Repository(tmp_path, "cpu")
+    (tmp_path / "colors.onnx").write_bytes(content)
+    looked_twice(repository)
+    assert repository.get("colors").card.dataset == "first"
+    assert list(repository.broken) == ["colors.onnx"]
+    changed(tmp_path, dataset="second")
+    looked_twice(repository)
+    assert repository.get("colors").card.dataset == "second"
+    assert not repository.broken
+
+
+def test_a_file_is_not_read_again_while_it_does_not_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_model(tmp_path)
+    (tmp_path / "bad.onnx").write_bytes(b"bad")
+    repository = Repository(tmp_path, "cpu")
+
+    def read(path: Path) -> ModelFile:
+        raise AssertionError(path)
+
+    monkeypatch.setattr(ModelFile, "read", read)
+    assert list(looked_twice(repository).models) == ["colors"]
+    assert list(repository.broken) == ["bad.onnx"]
+
+
+def test_the_service_looks_by_itself_and_tells_of_broken_files(make_client: MakeClient, tmp_path: Path) -> None:
+    client = make_client(models_dir=tmp_path, reload_s=0.02)
+    assert_problem(client.get("/readyz"), 503)
+    write_model(tmp_path)
+    (tmp_path / "bad.onnx").write_bytes(b"bad")
+    end = time.monotonic() + 30
+    while client.get("/readyz").status_code != 200 or not client.get("/models").json()["broken"]:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    [broken] = client.get("/models").json()["broken"]
+    assert broken["file"] == "bad.onnx" and "no ONNX file" in broken["reason"]
+    assert "segment_broken_models 1.0" in client.get("/metrics").text
+    assert "segment_models 1.0" in client.get("/metrics").text
+
+
+def test_the_automatic_variant_is_loaded_at_once_and_another_when_it_is_asked_for(
+    make_client: MakeClient, tmp_path: Path
+) -> None:
+    write_model(tmp_path)
+    write_model(tmp_path, "colors.int8.onnx", precision="int8", output_stride=8)  # its card lies: it cannot be run
+    client = make_client(models_dir=tmp_path)
+    assert post(client, encoded(flag())).json()["model"]["precision"] == "fp32"
+    assert_problem(post(client, encoded(flag()), precision="int8"), 503, "does not run", "scores are")
+    assert client.get("/models/colors").json()["variants"] == ["fp32", "int8"]
+
+
+def test_where_the_best_variant_does_not_run_the_next_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variants, "multiplies_bytes", lambda: True)
+    price = {"fp32_mean_iou": 0.8, "lost_points": 0.1, "fp32_milliseconds": 20, "latency_ratio": 1.9}
+    write_model(tmp_path)
+    write_model(tmp_path, "colors.int8.onnx", precision="int8", compared=price, output_stride=8)
+    repository = Repository(tmp_path, "cpu")
+    assert repository.get("colors").card.precision == "fp32"
+    assert list(repository.broken) == ["colors.int8.onnx"]

@@ -233,7 +233,7 @@ def test_the_labels_of_a_photo_are_those_of_the_design_worked_out_by_hand(client
     photo = opened(CAT).convert("RGB").resize((391, 260))  # no multiple of anything
     long_side = {"model": card.long_side, "native": None}.get(resolution, int(resolution) if resolution.isdecimal() else None)
     scores = reference_result(model, photo, long_side)
-    labels = mask_of(client, encoded(photo), resolution=resolution)
+    labels = mask_of(client, encoded(photo), resolution=resolution, precision="fp32")
     wrong = labels != scores.argmax(0)
     assert len(np.unique(labels)) > 1
     assert not wrong[margins(scores) > 1e-3].any()
@@ -242,7 +242,7 @@ def test_the_labels_of_a_photo_are_those_of_the_design_worked_out_by_hand(client
 
 def test_confidences_of_a_photo_are_means_of_its_softmax(client: TestClient) -> None:
     photo = opened(CAT).convert("RGB").resize((391, 260))
-    answer = post(client, encoded(photo)).json()
+    answer = post(client, encoded(photo), precision="fp32").json()
     long_side = client.get(f"/models/{answer['model']['name']}").json()["long_side"]
     scores = reference_result((MODELS / "animals-fcn8s-lite0.onnx").read_bytes(), photo, long_side)
     best = 1 / np.exp(scores - scores.max(0)).sum(0)

@@ -16,6 +16,7 @@ from service.inference import parts, tiling
 from service.inference.cancellation import Cancellation, Cancelled
 from service.inference.layers import Layers, UnknownLayer
 from service.inference.model import Model
+from service.inference.model_file import ModelFile
 from service.inference.parts import Part
 from service.inference.tiling import TiledNetwork, operations, tiles
 from tests import photos
@@ -30,7 +31,7 @@ MEGAPIXEL = 10**6
 
 
 def loaded(path: Path) -> Model:
-    return Model.load(path, "cpu")
+    return Model.load(ModelFile.read(path), "cpu")
 
 
 def large_photo(width: int, height: int) -> Image.Image:

@@ -3,11 +3,11 @@
 from functools import partial
 from pathlib import Path
 
+from service.contract import voc_color
 from service.metrics import VOID
 from training.data.dataset import Dataset, class_table
 from training.data.masks import by_value
 from training.data.paired import PairedReader
-from training.data.palette import voc_color
 from training.data.sbd import SbdReader
 from training.data.voc import VOC_CLASSES, VocReader
 

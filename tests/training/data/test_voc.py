@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.contract import voc_color
 from service.metrics import VOID
 from training.data.datasets import DATASETS
-from training.data.palette import voc_color
 from training.data.reader import MissingSplit
 from training.data.voc import VOC_CLASSES, VocReader
 from training.errors import InputError

@@ -1,0 +1,111 @@
+"""Model files that were not exported here: a card beside them, `<name>.json`, says what their graph takes and gives."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.contract import INPUT_NAME, MODEL_NAME, OUTPUT_NAME, ClassInfo, ModelCard, Precision, voc_color
+from service.inference.onnx_file import OnnxFile
+
+Layout = Literal["NCHW", "NHWC"]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Input(_Strict):
+    """What the graph takes: (value / 255 - mean) / std of each channel; of uint8, the values themselves."""
+
+    name: str
+    layout: Layout = "NCHW"
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    channels: Literal["RGB", "BGR"] = "RGB"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[Positive, Positive, Positive] = (1.0, 1.0, 1.0)
+
+
+class Output(_Strict):
+    """Which of the graph's outputs are the class scores."""
+
+    name: str
+    layout: Layout = "NCHW"
+
+
+class ForeignCard(_Strict):
+    """The file beside the model."""
+
+    name: str = Field(pattern=MODEL_NAME)
+    input: Input
+    output: Output
+    classes: tuple[str | ClassInfo, ...] = Field(min_length=1, max_length=255, description="in id order; names get colours")
+    stride: int = Field(32, ge=1, description="height and width of the input are multiples of it; a square graph's own side")
+    output_stride: int = Field(1, ge=1, description="input pixels per score, along each axis")
+    long_side: int | None = Field(None, ge=1, description="larger images are shrunk to it; null: native size")
+    pad_value: int = Field(127, ge=0, le=255)
+    precision: Precision = "fp32"
+    architecture: str = "unknown"
+    dataset: str = "unknown"
+    licence: str = "unknown"
+
+    def card(self, file: OnnxFile) -> ModelCard:
+        """The same as the card of a model of this project; it is not tiled."""
+        return ModelCard(
+            name=self.name,
+            architecture=self.architecture,
+            classes=tuple(
+                entry if isinstance(entry, ClassInfo) else ClassInfo(id=number, name=entry, color=voc_color(number))
+                for number, entry in enumerate(self.classes)
+            ),
+            stride=self.stride,
+            output_stride=self.output_stride,
+            halo=None,
+            long_side=self.long_side,
+            pad_value=self.pad_value,
+            precision=self.precision,
+            dataset=self.dataset,
+            licence=self.licence,
+            metrics=[],
+            preset="none",
+            training_commit="unknown",
+            parameters=file.parameters,
+            gmac=0.0,
+        )
+
+
+class Interface:
+    """A graph's own way to take pixels and give scores."""
+
+    input_name, output_name = INPUT_NAME, OUTPUT_NAME
+
+    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
+        """(1, H, W, 3) uint8 RGB -> what the graph takes."""
+        return pixels
+
+    def restore(self, scores: NDArray[np.generic]) -> NDArray[np.float32]:
+        """What the graph gives -> (1, C, h, w) float32."""
+        return scores  # type: ignore[return-value]
+
+
+class ForeignInterface(Interface):
+    """As a foreign card says."""
+
+    def __init__(self, card: ForeignCard) -> None:
+        self.input_name, self.output_name = card.input.name, card.output.name
+        self._input, self._output = card.input, card.output
+        mean, std = (np.array(values, np.float32) for values in (card.input.mean, card.input.std))
+        self._scale, self._shift = 1 / (255 * std), -mean / std
+
+    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
+        ordered = pixels if self._input.channels == "RGB" else pixels[..., ::-1]
+        given: NDArray[np.generic] = ordered
+        if self._input.dtype != "uint8":
+            given = (ordered * self._scale + self._shift).astype(self._input.dtype)
+        return np.ascontiguousarray(given.transpose(0, 3, 1, 2) if self._input.layout == "NCHW" else given)
+
+    def restore(self, scores: NDArray[np.generic]) -> NDArray[np.float32]:
+        planes = scores.transpose(0, 3, 1, 2) if self._output.layout == "NHWC" else scores
+        return np.ascontiguousarray(planes, np.float32)

@@ -1,0 +1,88 @@
+"""A model file as it lies in its folder: read and checked, not loaded."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from pydantic import ValidationError
+
+from service.contract import METADATA_KEY, ModelCard
+from service.inference.foreign import ForeignCard, ForeignInterface, Interface
+from service.inference.onnx_file import OnnxFile, UnsafeFile
+
+Stamp = tuple[tuple[int, int, int], ...]  # of the file and of a card beside it: inode, bytes, time of the last change
+
+
+class InvalidModel(ValueError):
+    """A file that is not a model of this service's contract."""
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a file says of itself."""
+
+    path: Path
+    sha256: str
+    card: ModelCard
+    interface: Interface
+
+    @classmethod
+    def read(cls, path: Path) -> "ModelFile":
+        """Raises InvalidModel if the file cannot be read, needs more than itself, or has no valid card."""
+        content = _content(path)
+        try:
+            graph = OnnxFile(content)
+            graph.require_self_contained()
+        except (DecodeError, UnsafeFile) as error:
+            raise InvalidModel(f"it is no ONNX file that is served: {error}") from error
+        card, interface = _card(path, graph)
+        return cls(path, hashlib.sha256(content).hexdigest(), card, interface)
+
+    def content(self) -> bytes:
+        """The file's bytes. Raises InvalidModel if it is no longer the file that was read."""
+        content = _content(self.path)
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise InvalidModel("it has changed since it was found")
+        return content
+
+
+def stamp(path: Path) -> Stamp | None:
+    """What changes when the model does; None where there is no file."""
+    found = [_stat(path), _stat(_beside(path))]
+    return tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in found if s is not None) if found[0] else None
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidModel(f"it cannot be read: {error.strerror}") from error
+
+
+def _card(path: Path, graph: OnnxFile) -> tuple[ModelCard, Interface]:
+    beside = _beside(path)
+    source = "the card in it"
+    try:
+        if METADATA_KEY in graph.metadata:
+            return ModelCard.model_validate_json(graph.metadata[METADATA_KEY]), Interface()
+        if beside.exists():
+            source = beside.name
+            foreign = ForeignCard.model_validate_json(beside.read_bytes())
+            return foreign.card(graph), ForeignInterface(foreign)
+    except (ValidationError, OSError) as error:
+        what = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        raise InvalidModel(f"{source} is not valid: {'.'.join(map(str, what['loc']))}: {what['msg']}") from error
+    raise InvalidModel(f"it has no card: neither metadata {METADATA_KEY!r} nor {beside.name} beside it")

@@ -1,0 +1,33 @@
+"""Looks at the models folder again and again."""
+
+import logging
+import threading
+
+from service.inference.repository import Repository
+
+log = logging.getLogger(__name__)
+
+
+class Watch:
+    """A thread that lets a repository take over what has changed in its folder."""
+
+    def __init__(self, repository: Repository, interval_s: float) -> None:
+        self._repository, self._interval_s = repository, interval_s
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
+
+    def start(self) -> None:
+        """From now on, every `interval_s` seconds."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Wait for a look that is under way, and take no other."""
+        self._stop.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            try:
+                self._repository.refresh()
+            except Exception:  # a folder that cannot be read just now is no reason to look no more
+                log.exception("the models folder could not be taken over")
