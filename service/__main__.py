@@ -1,6 +1,5 @@
 """`python -m service`: serve until SIGTERM or Ctrl-C."""
 
-import logging
 import os
 import sys
 from contextlib import suppress
@@ -13,14 +12,15 @@ def main() -> int:
 
     from service.app import create_app
     from service.inference.device import DeviceUnavailable
+    from service.logs import configure
     from service.memory import return_freed_memory
     from service.server import DrainingServer
     from service.settings import Settings
 
     return_freed_memory()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = Settings()
+        configure(settings.log_format)
         app = create_app(settings)
     except (ValidationError, DeviceUnavailable) as error:
         print(f"cannot start: {error}", file=sys.stderr)

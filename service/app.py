@@ -16,7 +16,7 @@ from service.http.access import require_key
 from service.http.catalogue import catalogue_router
 from service.http.health import health_router
 from service.http.segment import segment_router
-from service.http.telemetry import CountRequests, Telemetry
+from service.http.telemetry import AccountForRequests, Telemetry
 from service.inference.device import usable_cpus
 from service.inference.engine import Engine
 from service.inference.repository import Repository
@@ -70,13 +70,13 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     problems.install(app)
-    app.add_middleware(CountRequests, telemetry=telemetry)
+    app.add_middleware(AccountForRequests, telemetry=telemetry)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "X-API-Key", "Content-Type"],
-            expose_headers=[CLASSES_HEADER, "Retry-After"],
+            expose_headers=[CLASSES_HEADER, "Retry-After", "X-Request-ID"],
         )
     return app

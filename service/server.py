@@ -6,7 +6,8 @@ import socket
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.connections import BoundedProtocol
 
 DRAIN_S = 60  # longest wait for answers that are under way
 SETTLE_S = 2.0  # longest wait for the requests of open connections: on a busy machine they come later than one would think
@@ -23,7 +24,15 @@ class DrainingServer(uvicorn.Server):
 
     def __init__(self, app: FastAPI, host: str, port: int) -> None:
         super().__init__(
-            uvicorn.Config(app, host=host, port=port, http="httptools", log_config=None, timeout_graceful_shutdown=DRAIN_S)
+            uvicorn.Config(
+                app,
+                host=host,
+                port=port,
+                http=BoundedProtocol,
+                log_config=None,
+                access_log=False,  # `service.http.telemetry` writes its own
+                timeout_graceful_shutdown=DRAIN_S,
+            )
         )
         self._app = app
 
@@ -32,7 +41,7 @@ class DrainingServer(uvicorn.Server):
         self._app.state.draining = True
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         for connection in self.server_state.connections:
-            if isinstance(connection, HttpToolsProtocol) and connection.cycle is not None:
+            if isinstance(connection, BoundedProtocol) and connection.cycle is not None:
                 connection.cycle.keep_alive = False  # its request was given the headers of before
         # A duplicate keeps the queue alive while the event loop lets go of the listening socket.
         listeners = [socket.socket(fileno=os.dup(held.fileno())) for server in self.servers for held in server.sockets]
@@ -51,17 +60,15 @@ class DrainingServer(uvicorn.Server):
         """Let the event loop read until no open connection is without a request, at most SETTLE_S."""
         end = asyncio.get_running_loop().time() + SETTLE_S
         await asyncio.sleep(SETTLE_STEP_S)  # what has arrived is read
-        while any(map(_is_silent, self.server_state.connections)) and asyncio.get_running_loop().time() < end:
+        while self._has_silent_connection() and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(SETTLE_STEP_S)
+
+    def _has_silent_connection(self) -> bool:
+        return any(isinstance(one, BoundedProtocol) and one.is_silent() for one in self.server_state.connections)
 
     def _protocol(self) -> asyncio.Protocol:
         """As Uvicorn makes it for a connection that the event loop accepts."""
-        return HttpToolsProtocol(self.config, self.server_state, self.lifespan.state)
-
-
-def _is_silent(connection: object) -> bool:
-    """Whether it has sent no request that is not answered yet."""
-    return isinstance(connection, HttpToolsProtocol) and (connection.cycle is None or connection.cycle.response_complete)
+        return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
 
 
 def _accept_all(listener: socket.socket) -> list[socket.socket]:

@@ -27,6 +27,7 @@ class Settings(BaseSettings):
     deadline_s: float = Field(30, gt=0, description="from the end of the upload to the answer")
     deadline_s_per_megapixel: float = Field(4, ge=0, description="more time per megapixel of working size")
     queue_megapixels: float = Field(64, gt=0, description="working size of all accepted requests together")
+    log_format: Literal["text", "json"] = "text"
     api_keys: CommaSeparated = ()
     cors_origins: CommaSeparated = ()
 

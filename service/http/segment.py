@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import StringConstraints
 
 from service.contract import Precision
+from service.http.disconnect import ClientGone, unless_gone
 from service.http.negotiation import preferred_format
 from service.http.problems import Problem, responses
 from service.http.telemetry import Telemetry
@@ -19,6 +20,8 @@ from service.inference.repository import Repository, UnknownModel
 from service.pipeline import Job, process
 from service.results.renderings import CLASSES_HEADER, Format, SegmentAnswer
 from service.settings import Settings
+
+CLIENT_GONE = 499  # nginx's, for the log and the counters: nobody is there to read it
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _OPENAPI: dict[str, object] = {
@@ -93,7 +96,11 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
                 raise Problem(413, detail, MAX_WHOLE_PIXELS)
             deadline = settings.deadline_s + settings.deadline_s_per_megapixel * job.megapixels
             try:
-                outcome, rendered = await engine.run(lambda ticket: process(job, ticket), job.megapixels, deadline)
+                outcome, rendered = await unless_gone(
+                    request, engine.run(lambda ticket: process(job, ticket), job.megapixels, deadline)
+                )
+            except ClientGone:
+                return Response(status_code=CLIENT_GONE)
             except QueueFull as error:
                 retry = {"Retry-After": str(error.retry_after_s)}
                 raise Problem(429, str(error), settings.queue_megapixels, retry) from error

@@ -1,13 +1,24 @@
 """Counters for Prometheus. They belong to one application: two in one process do not share them."""
 
+import logging
+import re
 import time
+import uuid
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.inference.engine import Engine
 from service.inference.repository import Repository
+from service.logs import event, request_id
 from service.results.renderings import Outcome
+
+REQUEST_ID_HEADER = b"x-request-id"
+QUIET = {"/livez", "/readyz", "/metrics"}  # asked every few seconds by machines: counted, but not logged
+_DECENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+log = logging.getLogger(__name__)
 
 
 class Telemetry:
@@ -34,8 +45,12 @@ class Telemetry:
             self.steps.labels(step, outcome.model.name, outcome.model.device).observe(milliseconds / 1000)
 
 
-class CountRequests:
-    """Middleware: counts each answer by its route's template, so that paths made up by clients add no series."""
+class AccountForRequests:
+    """Middleware: gives each request an id, counts its answer, and logs it.
+
+    Counted is the route's template, so that paths made up by clients add no series. The id is the client's own where it
+    sends a decent one in X-Request-ID, which the answer repeats.
+    """
 
     def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
         self.app, self.telemetry = app, telemetry
@@ -45,16 +60,27 @@ class CountRequests:
             await self.app(scope, receive, send)
             return
         start, status = time.perf_counter(), 500  # what the server makes of an application that fails to answer
+        identity = _request_id(scope["headers"])
+        request_id.set(identity)  # each request is a task, with a context of its own
 
         async def watch(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, identity.encode())]
             await send(message)
 
         try:
             await self.app(scope, receive, watch)
         finally:
+            seconds = time.perf_counter() - start
             route = getattr(scope.get("route"), "path", "none")
             self.telemetry.requests.labels(route, str(status)).inc()
-            self.telemetry.latency.labels(route).observe(time.perf_counter() - start)
+            self.telemetry.latency.labels(route).observe(seconds)
+            if route not in QUIET:
+                event(log, "request", method=scope["method"], route=route, status=status, milliseconds=round(seconds * 1000, 1))
+
+
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    given = next((value for name, value in headers if name == REQUEST_ID_HEADER), b"").decode("latin-1")
+    return given if _DECENT_ID.fullmatch(given) else uuid.uuid4().hex

@@ -1,0 +1,52 @@
+"""The service's log: one line for each request and event, with the request's id, and nothing of an image."""
+
+import json
+import logging
+import time
+from contextvars import ContextVar
+from typing import Literal
+
+LogFormat = Literal["text", "json"]
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")  # of the request that is being worked on
+_FIELDS = "fields"  # attribute of a record: what the line says beside its message
+
+
+def configure(log_format: LogFormat) -> None:
+    """Write the log to standard error, for people or for machines."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Json() if log_format == "json" else _Text())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def event(logger: logging.Logger, message: str, **fields: str | int | float) -> None:
+    """Log a message with named values."""
+    logger.info(message, extra={_FIELDS: fields})
+
+
+def _entries(record: logging.LogRecord) -> dict[str, object]:
+    return {"request_id": request_id.get(), **getattr(record, _FIELDS, {})}
+
+
+class _Text(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        entries = " ".join(f"{name}={value}" for name, value in _entries(record).items() if value != "-")
+        line, *more = super().format(record).split("\n")
+        return "\n".join([f"{line} {entries}".rstrip(), *more])
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        entries = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_entries(record),
+        }
+        if record.exc_info:
+            entries["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entries)

@@ -1,0 +1,211 @@
+"""Slow, stalled and too many clients: each wait has an end, and the others are served meanwhile."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from service import connections
+from service.app import create_app
+from service.http import segment
+from service.inference.engine import Ticket
+from service.pipeline import Job, process
+from service.results.renderings import Rendered
+from service.server import DrainingServer
+from service.settings import Settings
+from tests.service.live import Line, head
+from tests.service.pictures import encoded, flag
+
+SHORT_S, PATIENCE_S = 0.3, 30.0
+IMAGE = encoded(flag())
+GET = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def address(colors_folder: Path) -> Iterator[tuple[str, int]]:
+    """The application behind the server that `python -m service` starts."""
+    app = create_app(Settings(models_dir=colors_folder, default_model="colors", reload_s=0))
+    server = DrainingServer(app, "127.0.0.1", 0)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield listener.getsockname()
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", SHORT_S)
+
+
+def problem(line: Line) -> dict[str, object]:
+    status, headers, body = line.response()
+    assert headers["content-type"] == "application/problem+json" and headers["connection"] == "close"
+    details = json.loads(body)
+    assert details["status"] == status
+    assert line.is_closed()
+    return dict(details)
+
+
+@pytest.mark.parametrize("start", [b"\r\n", b"G", b"GET /livez HTTP/1.1\r\nHost: te"])
+def test_half_a_head_is_cut_off_with_408(start: bytes, address: tuple[str, int]) -> None:
+    line = Line(address)
+    line.send(start)
+    assert problem(line)["limit"] == SHORT_S
+
+
+def test_a_connection_that_asks_nothing_is_closed(address: tuple[str, int]) -> None:
+    assert Line(address).is_closed()
+
+
+def test_a_head_that_comes_byte_by_byte_has_no_more_time(address: tuple[str, int]) -> None:
+    line, start = Line(address), time.monotonic()
+    with pytest.raises(OSError):  # a closed connection shows as one of several
+        while time.monotonic() < start + PATIENCE_S:
+            line.send(b"X")
+            time.sleep(SHORT_S / 10)
+    assert time.monotonic() < start + PATIENCE_S
+
+
+def test_the_head_of_a_second_request_has_its_own_time(address: tuple[str, int]) -> None:
+    line = Line(address)
+    for _ in range(3):
+        time.sleep(SHORT_S / 2)
+        line.send(GET)
+        assert line.response()[0] == 200
+    line.send(GET[:20])
+    assert problem(line)["status"] == 408
+
+
+def test_a_request_whose_work_takes_longer_than_a_head_may_is_answered(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(job: Job, ticket: Ticket) -> tuple[object, Rendered]:
+        time.sleep(2 * SHORT_S)
+        return process(job, ticket)
+
+    monkeypatch.setattr(segment, "process", slowly)
+    line = Line(address)
+    line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
+    assert line.response()[0] == 200
+
+
+def test_a_head_without_end_is_cut_off_with_431(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", PATIENCE_S)
+    line = Line(address)
+    start = b"GET /livez HTTP/1.1\r\nX: "
+    line.send(start + b"x" * (connections.HEAD_BYTES + 1 - len(start)))
+    assert problem(line)["limit"] == connections.HEAD_BYTES
+
+
+@pytest.mark.parametrize("nonsense", [b"\0\0\0\0\r\n\r\n", b"GET http://[/ HTTP/1.1\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
+def test_what_is_no_http_is_a_problem_too(nonsense: bytes, address: tuple[str, int]) -> None:
+    line = Line(address)
+    line.send(nonsense)
+    assert problem(line)["status"] == 400
+
+
+def test_of_too_many_connections_the_one_that_has_waited_longest_goes(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", PATIENCE_S)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 8)
+    stalled = []
+    for _ in range(20):
+        stalled.append(Line(address))
+        stalled[-1].send(b"GET /livez HT")
+        time.sleep(0.005)
+    fresh = Line(address)
+    fresh.send(GET)
+    assert fresh.response()[0] == 200
+    stalled[-1].send(GET[13:])
+    assert stalled[-1].response()[0] == 200
+    assert stalled[0].is_closed()
+    for line in (*stalled, fresh):
+        line.close()
+
+
+class Held:
+    """Work that goes on until it is called off."""
+
+    def __init__(self) -> None:
+        self.started, self.cancelled = threading.Event(), threading.Event()
+
+    def __call__(self, job: Job, ticket: Ticket) -> tuple[object, Rendered]:
+        self.started.set()
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            try:
+                ticket.cancellation.check()
+            except Exception:
+                self.cancelled.set()
+                raise
+            time.sleep(0.01)
+        raise AssertionError("nobody called it off")
+
+
+def test_connections_whose_work_is_under_way_are_not_dropped_for_new_ones(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held()
+    monkeypatch.setattr(segment, "process", held)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
+    working = Line(address)
+    working.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
+    assert held.started.wait(PATIENCE_S)
+    time.sleep(2 * SHORT_S)  # what earlier tests left open has gone
+    assert problem(Line(address))["status"] == 503
+    working.close()
+    assert held.cancelled.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("form", [False, True])
+def test_work_stops_and_frees_its_place_when_the_client_goes(
+    form: bool, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held()
+    monkeypatch.setattr(segment, "process", held)
+    line = Line(address)
+    content, kind = IMAGE, "Content-Type: image/png"
+    if form:
+        content = b"--b\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\n" + IMAGE + b"\r\n--b--\r\n"
+        kind = "Content-Type: multipart/form-data; boundary=b"
+    request = b"POST /segment HTTP/1.1\r\nHost: test\r\n" + f"{kind}\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+    line.send(request + content)
+    assert held.started.wait(PATIENCE_S)
+    line.close()
+    assert held.cancelled.wait(PATIENCE_S)
+    end = time.monotonic() + PATIENCE_S
+    while "segment_admitted_megapixels 0.0" not in (text := metrics(address)) or '"499"' not in text:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def metrics(address: tuple[str, int]) -> str:
+    line = Line(address)
+    line.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
+    return line.response()[2].decode()
+
+
+def test_a_client_that_does_not_take_its_answers_is_cut_off(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "TAKE_S", SHORT_S)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(PATIENCE_S)
+        connection.connect(address)
+        times = 40
+        connection.sendall(times * b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n\r\n")
+        time.sleep(5 * SHORT_S)
+        received = 0
+        with suppress(ConnectionResetError):
+            while chunk := connection.recv(1 << 20):
+                received += len(chunk)
+    assert 0 < received < times * 1_000_000

@@ -1,0 +1,73 @@
+"""The log: a line for each request, with its id, and nothing of what was sent."""
+
+import json
+import logging
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service import logs
+from tests.service.answers import post
+from tests.service.pictures import encoded, flag
+
+
+def formatted(record: logging.LogRecord, formatter: logging.Formatter | None = None) -> dict[str, object]:
+    return dict(json.loads((formatter or logs._Json()).format(record)))
+
+
+def request_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
+    return [formatted(record) for record in caplog.records if record.getMessage() == "request"]
+
+
+def test_a_request_is_one_line_of_json(colors: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert post(colors, encoded(flag()), opacity=0.25).status_code == 200
+    [line] = request_lines(caplog)
+    assert {key: line[key] for key in ("level", "method", "route", "status")} == {
+        "level": "INFO",
+        "method": "POST",
+        "route": "/segment",
+        "status": 200,
+    }
+    assert isinstance(line["milliseconds"], float)
+    assert "0.25" not in json.dumps({key: value for key, value in line.items() if key != "milliseconds"})
+
+
+def test_what_a_client_makes_up_is_not_logged(colors: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    colors.get("/a-secret-path?and=more", headers={"Authorization": "Bearer secret"})
+    [line] = request_lines(caplog)  # the test client, which is httpx, logs too
+    assert line["route"] == "none" and "secret" not in str(line)
+
+
+def test_probes_are_not_logged(colors: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for path in ("/livez", "/readyz", "/metrics"):
+        assert colors.get(path).status_code == 200
+    assert not request_lines(caplog)
+
+
+def test_an_answer_repeats_the_clients_own_id_if_it_is_decent(colors: TestClient) -> None:
+    assert colors.get("/models", headers={"X-Request-ID": "job-7.a_B"}).headers["x-request-id"] == "job-7.a_B"
+    others = [colors.get("/models", headers={"X-Request-ID": bad}).headers["x-request-id"] for bad in ("", "a b", "x" * 65)]
+    assert all(len(identity) == 32 for identity in others) and len(set(others)) == 3
+
+
+def test_other_lines_of_a_request_carry_its_id_too() -> None:
+    record = logging.LogRecord("service", logging.ERROR, "", 0, "out of %s", ("memory",), None)
+    token = logs.request_id.set("abc")
+    try:
+        assert formatted(record) == formatted(record) | {"message": "out of memory", "request_id": "abc", "level": "ERROR"}
+        assert logs._Text().format(record).endswith("service: out of memory request_id=abc")
+    finally:
+        logs.request_id.reset(token)
+    assert logs._Text().format(record).endswith("out of memory")
+
+
+def test_a_traceback_is_part_of_its_line() -> None:
+    try:
+        raise ValueError("bad")
+    except ValueError as error:
+        record = logging.LogRecord("service", logging.ERROR, "", 0, "failed", (), (type(error), error, error.__traceback__))
+    assert "ValueError: bad" in str(formatted(record)["traceback"])
+    assert logs._Text().format(record).splitlines()[-1] == "ValueError: bad"
