@@ -17,10 +17,11 @@ from service.http.catalogue import catalogue_router
 from service.http.health import health_router
 from service.http.segment import segment_router
 from service.http.telemetry import AccountForRequests, Telemetry
-from service.inference.device import usable_cpus
+from service.inference.device import require_one_runtime, usable_cpus
 from service.inference.engine import Engine
 from service.inference.repository import Repository
 from service.inference.watch import Watch
+from service.inference.watchdog import Watchdog
 from service.results.renderings import CLASSES_HEADER
 from service.settings import Settings
 
@@ -33,22 +34,26 @@ CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' data: blob:; frame
 def create_app(settings: Settings) -> FastAPI:
     """A ready application: the models are loaded when it returns.
 
-    Raises DeviceUnavailable if `settings.device` is "cuda" and CUDA is not really in use.
+    Raises DeviceUnavailable if `settings.device` is "cuda" and CUDA is not really in use, or both wheels are installed.
     """
+    require_one_runtime()
     repository = Repository(settings.models_dir, settings.device)
     if settings.default_model not in repository.models:
         log.warning("the default model %r is not in %s", settings.default_model, settings.models_dir.resolve())
     engine = Engine(usable_cpus(), settings.queue_megapixels)
     telemetry = Telemetry(engine, repository)
+    watchdog = Watchdog(repository, engine)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watch = Watch(repository, settings.reload_s) if settings.reload_s else None
-        if watch:
-            watch.start()
+        threads: list[Watch | Watchdog] = [watchdog]
+        if settings.reload_s:
+            threads.append(Watch(repository, settings.reload_s))
+        for thread in threads:
+            thread.start()
         yield
-        if watch:
-            watch.stop()
+        for thread in threads:
+            thread.stop()
         engine.close()
 
     app = FastAPIOffline(  # Swagger UI from the package's own files: the page asks no other host
@@ -62,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     keyed = [Depends(require_key(settings.api_keys))]
     app.include_router(segment_router(settings, repository, engine, telemetry), dependencies=keyed)
     app.include_router(catalogue_router(repository, settings.default_model), dependencies=keyed)
-    app.include_router(health_router(repository, telemetry))
+    app.include_router(health_router(repository, telemetry, watchdog))
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:

@@ -55,7 +55,7 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
     working = working_size(*image.size, job.long_side)
     shrunk = resized(image, working)
     decoded = time.perf_counter()
-    scores = model.scores(shrunk, ticket.cancellation)
+    scores = model.scores(shrunk, ticket.cancellation, ticket.alone)
     segmentation = segment(scores, len(card.classes), working, image.size)
     inferred = time.perf_counter()
     ticket.cancellation.check()
@@ -66,6 +66,7 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
         orientation=orientation,
         segmentation=segmentation,
         opacity=job.opacity,
+        alone=ticket.alone,
         decode_ms=(decoded - start) * 1000,
         queue_ms=ticket.queued_ms,
         infer_ms=(inferred - decoded) * 1000,

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from service.http.problems import Problem, responses
 from service.http.telemetry import Telemetry
 from service.inference.repository import Repository
+from service.inference.watchdog import Watchdog
 
 
 class Status(BaseModel):
@@ -17,12 +18,14 @@ class Status(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-def health_router(repository: Repository, telemetry: Telemetry) -> APIRouter:
+def health_router(repository: Repository, telemetry: Telemetry, watchdog: Watchdog) -> APIRouter:
     """The routes, bound to what they report on."""
     router = APIRouter()
 
-    @router.get("/livez", summary="Is the process alive?")
+    @router.get("/livez", summary="Is the process alive? If not, restart it", responses=responses(503))
     async def livez() -> Status:
+        if not watchdog.alive:
+            raise Problem(503, "trial images are no longer segmented")
         return Status()
 
     @router.get("/readyz", summary="Can it answer?", responses=responses(503))

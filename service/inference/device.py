@@ -1,7 +1,10 @@
 """Which execution provider runs a model. What is reported is what the session says, never what was asked for."""
 
+import ctypes
 import logging
 import os
+from collections.abc import Iterable
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Literal
 
@@ -38,14 +41,14 @@ def may_use_cuda(device: Device) -> bool:
     return device != "cpu" and CUDA in ort.get_available_providers()
 
 
-def create_session(model: bytes, device: Device) -> ort.InferenceSession:
-    """A session for the bytes of an ONNX file.
+def create_session(model: bytes, device: Device, threads: int | None = None) -> ort.InferenceSession:
+    """A session for the bytes of an ONNX file, on so many threads of the CPU; by default as many as there are cores.
 
     Raises DeviceUnavailable if `device` is "cuda" and the session is not on CUDA, and what ONNX Runtime
     raises for a file that it cannot run.
     """
     options = ort.SessionOptions()
-    options.intra_op_num_threads = usable_cpus()
+    options.intra_op_num_threads = threads or usable_cpus()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle costs 85 % less, latency the same
     options.enable_mem_pattern = False  # it would remember a plan for every size of image ever seen
     if not may_use_cuda(device):
@@ -56,10 +59,29 @@ def create_session(model: bytes, device: Device) -> ort.InferenceSession:
     ort.preload_dlls()  # CUDA and cuDNN from their wheels; without it the provider falls back to the CPU silently
     session = ort.InferenceSession(model, options, providers=[(CUDA, CUDA_OPTIONS), CPU])
     if reported_device(session) != "cuda":
+        reason = why_no_cuda()
         if device == "cuda":
-            raise DeviceUnavailable("SEGMENT_DEVICE=cuda, but ONNX Runtime could not start CUDA: see its message above")
-        log.warning("ONNX Runtime could not start CUDA, see its message above: this model runs on the CPU")
+            raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but ONNX Runtime could not start CUDA: {reason}")
+        log.warning("ONNX Runtime could not start CUDA, this model runs on the CPU: %s", reason)
     return session
+
+
+def why_no_cuda() -> str:
+    """What keeps the CUDA provider from loading, such as the name of a missing library; ONNX Runtime only logs it."""
+    provider = Path(ort.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
+    try:
+        ctypes.CDLL(str(provider))
+    except OSError as error:
+        return str(error)
+    return "its libraries load, so it may be the driver or the device: see its message above"
+
+
+def require_one_runtime(installed: Iterable[str] | None = None) -> None:
+    """Raises DeviceUnavailable if both wheels of ONNX Runtime are installed: they overwrite each other's files."""
+    names = installed if installed is not None else (entry.metadata["Name"] or "" for entry in distributions())
+    wheels = sorted({name.lower().replace("_", "-") for name in names} & {"onnxruntime", "onnxruntime-gpu"})
+    if len(wheels) > 1:
+        raise DeviceUnavailable(f"{' and '.join(wheels)} are both installed: uninstall both, then install one")
 
 
 def reported_device(session: ort.InferenceSession) -> ReportedDevice:

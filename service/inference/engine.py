@@ -32,6 +32,7 @@ class Ticket:
     cancellation: Cancellation
     accepted: float  # time.perf_counter() of admission
     started: float = 0.0  # ... and of its first step on a worker
+    alone: bool = True  # no other work was accepted when it started
 
     @property
     def queued_ms(self) -> float:
@@ -47,7 +48,9 @@ class Engine:
         self._capacity = queue_megapixels
         self._workers = workers
         self._megapixels_per_s = 5.0  # of one worker: a first guess, measured from then on
+        self._admitted = 0
         self.admitted_megapixels = 0.0
+        self.last_success = time.monotonic()  # or the start
 
     async def run(self, work: Callable[[Ticket], T], megapixels: float, deadline_s: float) -> T:
         """Run `work` on a worker thread and return its result.
@@ -58,6 +61,7 @@ class Engine:
         if self.admitted_megapixels > 0 and self.admitted_megapixels + megapixels > self._capacity:
             raise QueueFull(max(1, math.ceil(self.admitted_megapixels / (self._megapixels_per_s * self._workers))))
         ticket = Ticket(Cancellation(), time.perf_counter())
+        self._admitted += 1
         self.admitted_megapixels += megapixels
         future = self._pool.submit(self._start, work, ticket)
         loop = asyncio.get_running_loop()
@@ -75,16 +79,18 @@ class Engine:
         """Wait for running work and stop the workers."""
         self._pool.shutdown(cancel_futures=True)
 
-    @staticmethod
-    def _start(work: Callable[[Ticket], T], ticket: Ticket) -> T:
+    def _start(self, work: Callable[[Ticket], T], ticket: Ticket) -> T:
         ticket.started = time.perf_counter()
+        ticket.alone = self._admitted == 1
         ticket.cancellation.check()
         return work(ticket)
 
     def _release(self, done: Future[T], ticket: Ticket, megapixels: float) -> None:
+        self._admitted -= 1
         self.admitted_megapixels -= megapixels
         if self.admitted_megapixels < 1e-9:  # rounding of many additions and subtractions
             self.admitted_megapixels = 0.0
         if not done.cancelled() and done.exception() is None:
             rate = megapixels / max(1e-3, time.perf_counter() - ticket.started)
             self._megapixels_per_s += 0.1 * (rate - self._megapixels_per_s)
+            self.last_success = time.monotonic()

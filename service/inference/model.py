@@ -12,7 +12,7 @@ from PIL import Image
 from service.contract import ModelCard
 from service.geometry import network_input, padded_size
 from service.inference.cancellation import Cancellation
-from service.inference.device import DeviceUnavailable, ReportedDevice, create_session, reported_device
+from service.inference.device import DeviceUnavailable, ReportedDevice, create_session, reported_device, usable_cpus
 from service.inference.foreign import Interface
 from service.inference.model_file import InvalidModel, ModelFile
 from service.inference.tiling import Box, Tiling
@@ -37,7 +37,8 @@ class Model:
 
     card: ModelCard
     device: ReportedDevice
-    session: ort.InferenceSession
+    session: ort.InferenceSession  # on all cores
+    beside: ort.InferenceSession  # on one, to run side by side with others; on a GPU, and with a single core, the same
     interface: Interface
     tiling: Tiling
 
@@ -51,18 +52,21 @@ class Model:
         content = file.content()
         try:
             session = create_session(content, device)
+            shares = reported_device(session) == "cuda" or usable_cpus() == 1
+            beside = session if shares else create_session(content, device, threads=1)
         except DeviceUnavailable:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
             raise InvalidModel(f"it cannot be run: {_first_line(error)}") from error
         tiling = Tiling(content, file.card, partial(create_session, device=device))
-        model = cls(file.card, reported_device(session), session, file.interface, tiling)
+        model = cls(file.card, reported_device(session), session, beside, file.interface, tiling)
         model._try_out()
         return model
 
-    def scores(self, image: Image.Image, cancellation: Cancellation) -> Scores:
+    def scores(self, image: Image.Image, cancellation: Cancellation, alone: bool = True) -> Scores:
         """The scores of an RGB image at its working size: of one run, or tile by tile where that would take too much memory.
 
+        `alone`: on all cores; else on one, for what runs side by side. tests/benchmarks/bench_scheduling.py shows why.
         Only for a size that its card `takes`. Raises Cancelled, now or as the scores are computed.
         """
         card = self.card
@@ -70,7 +74,7 @@ class Model:
         rows = height // card.output_stride
         if card.halo is None or self.tiling.runs_whole(width, height):
             pixels = network_input(image, image.size, card.stride, card.pad_value)
-            return Scores([self.run(pixels, cancellation)], rows, card.output_stride)
+            return Scores([self.run(pixels, cancellation, alone)], rows, card.output_stride)
 
         def crop(box: Box) -> NDArray[np.uint8]:
             left, top, right, bottom = box
@@ -80,14 +84,14 @@ class Model:
         network = self.tiling.network(width, height)
         return Scores(network.scores(crop, width, height, cancellation), rows, card.output_stride)
 
-    def run(self, image: NDArray[np.uint8], cancellation: Cancellation) -> NDArray[np.float32]:
+    def run(self, image: NDArray[np.uint8], cancellation: Cancellation, alone: bool = True) -> NDArray[np.float32]:
         """(1, H, W, 3) uint8, H and W multiples of the stride -> (C, H / output_stride, W / output_stride) float32.
 
         Raises Cancelled if the work was called off before or during the run.
         """
-        given = self.interface.prepare(image)
+        given, session = self.interface.prepare(image), self.session if alone else self.beside
         with cancellation.run_options() as options:
-            [scores] = self.session.run([self.interface.output_name], {self.interface.input_name: given}, options)
+            [scores] = session.run([self.interface.output_name], {self.interface.input_name: given}, options)
         result: NDArray[np.float32] = self.interface.restore(scores)[0]
         return result
 
@@ -95,8 +99,10 @@ class Model:
         # At the largest ordinary size, so that the session has taken the memory it needs before it takes traffic.
         side = min(self.card.long_side or 1, TRIAL_SIDE)
         width, height = padded_size(side, side, self.card.stride)
+        blank = np.full((1, height, width, 3), self.card.pad_value, np.uint8)
         try:
-            scores = self.run(np.full((1, height, width, 3), self.card.pad_value, np.uint8), Cancellation())
+            for alone in {True, self.beside is self.session}:
+                scores = self.run(blank, Cancellation(), alone)
         except Exception as error:  # as above
             raise InvalidModel(f"a test image of {width}x{height} does not run: {_first_line(error)}") from error
         expected = (len(self.card.classes), height // self.card.output_stride, width // self.card.output_stride)

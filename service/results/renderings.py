@@ -78,6 +78,7 @@ class Outcome:
     decode_ms: float
     queue_ms: float
     infer_ms: float
+    alone: bool = True  # the run had all cores
 
     @property
     def areas(self) -> list[ClassArea]:

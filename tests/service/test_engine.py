@@ -200,3 +200,27 @@ def test_a_failure_after_calling_off_is_the_calling_off() -> None:
 def test_a_failure_of_its_own_stays_what_it_is() -> None:
     with pytest.raises(RuntimeError, match="out of memory"), Cancellation().run_options():
         raise RuntimeError("out of memory")
+
+
+@asynchronous
+async def test_work_that_starts_beside_other_work_is_told_so() -> None:
+    with engine_of(workers=2) as engine:
+        first, second = Held(), Held()
+        alone: list[bool] = []
+
+        def noting(work: Held) -> Callable[[Ticket], str]:
+            def run(ticket: Ticket) -> str:
+                alone.append(ticket.alone)
+                return work(ticket)
+
+            return run
+
+        running = asyncio.ensure_future(engine.run(noting(first), 1, PATIENCE_S))
+        await until(first.started.is_set)
+        beside = asyncio.ensure_future(engine.run(noting(second), 1, PATIENCE_S))
+        await until(second.started.is_set)
+        first.go.set()
+        second.go.set()
+        await asyncio.gather(running, beside)
+        await engine.run(noting(first), 1, PATIENCE_S)
+    assert alone == [True, False, True]

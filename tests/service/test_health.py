@@ -49,6 +49,13 @@ def test_requests_are_counted_by_route_and_status(make_client: MakeClient) -> No
     assert counted["segment_http_requests_total", "/models/{name}", "404"] == 1
 
 
+def test_runs_are_counted_by_how_they_were_scheduled(make_client: MakeClient) -> None:
+    client = make_client()
+    for _ in range(3):
+        post(client, IMAGE)
+    assert samples(client)["segment_runs_total", "alone"] == 3
+
+
 def test_paths_that_clients_make_up_add_no_series(make_client: MakeClient) -> None:
     client = make_client()
     for number in range(20):

@@ -1,0 +1,79 @@
+"""Sees a service that is up and can no longer compute, such as one whose CUDA context is lost."""
+
+import logging
+import threading
+import time
+
+import numpy as np
+
+from service.geometry import padded_size
+from service.inference.cancellation import Cancellation
+from service.inference.engine import Engine
+from service.inference.repository import Repository
+
+QUIET_S = 60.0  # without a success, until a trial is made
+INTERVAL_S = 5.0  # between looks
+TRIAL_S = 30.0  # longest wait for a trial
+FAILURES = 2  # in a row, until the service is declared dead
+
+log = logging.getLogger(__name__)
+
+
+class Watchdog:
+    """A thread that runs a tiny image when nothing has succeeded for a while, and nothing is waiting.
+
+    A service with too much to do is not tried: it is not dead, and to restart it would make it worse.
+    """
+
+    def __init__(self, repository: Repository, engine: Engine) -> None:
+        self._repository, self._engine = repository, engine
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._failures = 0
+        self._last_trial = time.monotonic()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the last trials did not all fail. Only reads: nothing is computed here."""
+        return self._failures < FAILURES
+
+    def start(self) -> None:
+        """Look from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+        self._thread.join(TRIAL_S)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(INTERVAL_S):
+            if self._engine.last_success > self._last_trial:
+                self._failures = 0
+            quiet = time.monotonic() - max(self._engine.last_success, self._last_trial)
+            if quiet >= QUIET_S and self._engine.admitted_megapixels == 0:
+                self._try()
+                self._last_trial = time.monotonic()
+
+    def _try(self) -> None:
+        """One run of the smallest image; one that does not end is called off, and counts as failed."""
+        cancellation, done = Cancellation(), threading.Event()
+
+        def run() -> None:
+            try:
+                for served in self._repository.models.values():
+                    model = served.variants[served.automatic].model()
+                    side, _ = padded_size(1, 1, model.card.stride)
+                    model.run(np.full((1, side, side, 3), model.card.pad_value, np.uint8), cancellation)
+            except Exception:  # whatever it is, it keeps images from being segmented
+                log.exception("a trial image was not segmented")
+            else:
+                done.set()
+
+        trial = threading.Thread(target=run, name="trial", daemon=True)
+        trial.start()
+        trial.join(TRIAL_S)
+        cancellation.cancel()
+        self._failures = 0 if done.is_set() else self._failures + 1
+        if not self.alive:
+            log.error("%d trial images in a row were not segmented: /livez says so from now on", self._failures)

@@ -1,0 +1,66 @@
+"""The device that is used is the device that is told."""
+
+import json
+from pathlib import Path
+
+import onnxruntime as ort
+import pytest
+
+from service.inference import device
+from service.inference.device import DeviceUnavailable, create_session, require_one_runtime
+from service.inference.repository import Repository
+from tests.service.answers import post
+from tests.service.conftest import MakeClient
+from tests.service.test_health import IMAGE
+from tests.service.tiny_models import card, network, write_model
+
+
+class CudaFallsBack:
+    """ONNX Runtime as it is with the GPU's wheel where a library is missing: CUDA is listed, and silently not used."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked: list[object] = []
+        original = ort.InferenceSession
+
+        def session(content: bytes, options: ort.SessionOptions, providers: list[object]) -> ort.InferenceSession:
+            self.asked.append(providers[0])
+            return original(content, options, providers=[device.CPU])
+
+        monkeypatch.setattr(ort, "get_available_providers", lambda: [device.CUDA, device.CPU])
+        monkeypatch.setattr(ort, "preload_dlls", lambda: None)
+        monkeypatch.setattr(ort, "InferenceSession", session)
+
+
+def test_cuda_that_falls_back_to_the_cpu_is_an_error_that_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    CudaFallsBack(monkeypatch)
+    with pytest.raises(DeviceUnavailable, match=r"could not start CUDA: .*libonnxruntime_providers_cuda"):
+        create_session(network(json.dumps(card())), "cuda")
+
+
+def test_with_auto_the_cpu_it_fell_back_to_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, make_client: MakeClient
+) -> None:
+    cuda = CudaFallsBack(monkeypatch)
+    write_model(tmp_path)
+    client = make_client(models_dir=tmp_path, device="auto")
+    assert cuda.asked[0] == (device.CUDA, device.CUDA_OPTIONS)
+    assert "this model runs on the CPU: " in caplog.text
+    assert client.get("/models/colors").json()["device"] == "cpu"
+    assert post(client, IMAGE).json()["model"]["device"] == "cpu"
+
+
+def test_on_the_cpu_nothing_else_is_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cuda = CudaFallsBack(monkeypatch)
+    write_model(tmp_path)
+    assert Repository(tmp_path, "cpu").served("colors").device == "cpu"
+    assert set(cuda.asked) == {device.CPU}
+
+
+@pytest.mark.parametrize("names", [["onnxruntime", "numpy"], ["onnxruntime-gpu"], []])
+def test_one_wheel_of_onnx_runtime_is_enough(names: list[str]) -> None:
+    require_one_runtime(names)
+
+
+def test_both_wheels_at_once_are_refused() -> None:
+    with pytest.raises(DeviceUnavailable, match="onnxruntime and onnxruntime-gpu are both installed"):
+        require_one_runtime(["numpy", "onnxruntime_gpu", "OnnxRuntime"])

@@ -1,0 +1,130 @@
+"""A service that can no longer compute says so, and one that is only busy does not."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from numpy.typing import NDArray
+
+from service.app import create_app
+from service.http import segment
+from service.inference import watchdog
+from service.inference.cancellation import Cancellation
+from service.inference.engine import Ticket
+from service.inference.model import Model
+from service.pipeline import Job, process
+from service.results.renderings import Rendered
+from service.settings import Settings
+from tests.service.answers import assert_problem, post
+from tests.service.pictures import encoded, flag
+from tests.service.tiny_models import write_model
+
+PATIENCE_S = 30.0
+WATCHED = "watched"  # dataset on the card of these tests' model: other tests' applications are alive too
+Own = Callable[[], TestClient]
+IMAGE = encoded(flag())
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "INTERVAL_S", 0.01)
+    monkeypatch.setattr(watchdog, "QUIET_S", 0.05)
+    monkeypatch.setattr(watchdog, "TRIAL_S", 0.2)
+
+
+class Runs:
+    """Counts the runs of models, and can make them fail or hang."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.fault: Callable[[Cancellation], None] | None = None
+        original = Model.run
+
+        def run(model: Model, image: NDArray[np.uint8], cancellation: Cancellation, alone: bool = True) -> NDArray[np.float32]:
+            if model.card.dataset == WATCHED:
+                self.count += 1
+                if self.fault is not None:
+                    self.fault(cancellation)
+            return original(model, image, cancellation, alone)
+
+        monkeypatch.setattr(Model, "run", run)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Own]:
+    """Makes an application that is stopped after the test: its watchdog runs as long as it does."""
+    write_model(tmp_path, dataset=WATCHED)
+    with ExitStack() as stack:
+        settings = Settings(models_dir=tmp_path, default_model="colors", reload_s=0)
+        yield lambda: stack.enter_context(TestClient(create_app(settings)))
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
+    return Runs(monkeypatch)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def lost_context(_: Cancellation) -> None:
+    raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
+
+
+def hangs(cancellation: Cancellation) -> None:
+    wait_until(lambda: cancellation._cancelled)
+
+
+@pytest.mark.parametrize("fault", [lost_context, hangs])
+def test_a_service_whose_runs_fail_or_hang_is_dead_until_one_succeeds(
+    fault: Callable[[Cancellation], None], own: Own, runs: Runs
+) -> None:
+    client = own()
+    wait_until(lambda: runs.count > 2)
+    assert client.get("/livez").status_code == 200
+    runs.fault = fault
+    wait_until(lambda: client.get("/livez").status_code == 503)
+    assert_problem(client.get("/livez"), 503, "no longer segmented")
+    runs.fault = None
+    wait_until(lambda: client.get("/livez").status_code == 200)
+
+
+def test_a_service_that_is_busy_is_not_tried(own: Own, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, waiting = threading.Event(), threading.Event()
+
+    def held(job: Job, ticket: Ticket) -> tuple[object, Rendered]:
+        waiting.set()
+        assert gate.wait(PATIENCE_S)
+        return process(job, ticket)
+
+    monkeypatch.setattr(segment, "process", held)
+    client = own()
+    working = threading.Thread(target=post, args=(client, IMAGE))
+    working.start()
+    assert waiting.wait(PATIENCE_S)
+    time.sleep(0.1)  # a trial that was under way
+    before = runs.count
+    time.sleep(0.3)
+    assert runs.count == before
+    assert client.get("/livez").status_code == 200
+    gate.set()
+    working.join()
+
+
+def test_while_requests_succeed_nothing_is_tried(own: Own, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "QUIET_S", PATIENCE_S)
+    client = own()
+    loaded = runs.count
+    for _ in range(5):
+        assert post(client, IMAGE).status_code == 200
+        time.sleep(0.02)
+    assert runs.count == loaded + 5
