@@ -7,7 +7,7 @@ import socket
 import uvicorn
 from fastapi import FastAPI
 
-from service.connections import BoundedProtocol
+from service.http.connections import BoundedProtocol
 
 DRAIN_S = 60  # longest wait for answers that are under way
 SETTLE_S = 2.0  # longest wait for the requests of open connections: on a busy machine they come later than one would think

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from service import connections
 from service.app import create_app
-from service.http import segment
+from service.http import connections, segment
 from service.inference.engine import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
