@@ -6,6 +6,7 @@ from typing import Literal
 
 from service.geometry import padded_size, resized, working_size
 from service.imaging.decode import Upload, decode
+from service.inference.cancellation import OutOfDeviceMemory
 from service.inference.engine import Ticket
 from service.inference.repository import Variant
 from service.results.areas import segment
@@ -47,16 +48,22 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
     """Decode, run, label and render.
 
     Raises BrokenImage or UnsupportedImage for what the header did not show, InvalidModel for a variant that turns out not
-    to run, Cancelled when the work was called off.
+    to run, OutOfDeviceMemory, and Cancelled when the work was called off.
     """
-    card, model = job.variant.card, job.variant.model()
+    card = job.variant.card
     start = time.perf_counter()
     image, orientation = decode(job.upload)
     working = working_size(*image.size, job.long_side)
     shrunk = resized(image, working)
     decoded = time.perf_counter()
-    scores = model.scores(shrunk, ticket.cancellation, ticket.alone)
-    segmentation = segment(scores, len(card.classes), working, image.size)
+    try:
+        model = job.variant.model()
+        scores = model.scores(shrunk, ticket.cancellation, ticket.alone)
+        segmentation = segment(scores, len(card.classes), working, image.size)
+    except OutOfDeviceMemory:
+        job.variant.ran_out_of_memory()
+        raise
+    job.variant.succeeded()
     inferred = time.perf_counter()
     ticket.cancellation.check()
     outcome = Outcome(

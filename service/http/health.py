@@ -34,6 +34,8 @@ def health_router(repository: Repository, telemetry: Telemetry, watchdog: Watchd
             raise Problem(503, "the service is stopping")
         if not repository.models:
             raise Problem(503, "no model is loaded")
+        if repository.failing:
+            raise Problem(503, f"not enough memory for {', '.join(repository.failing)}")
         return Status()
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)

@@ -1,14 +1,21 @@
 """Calling off work that runs in another thread."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import onnxruntime as ort
 
+_OUT_OF_MEMORY = re.compile(r"Failed to allocate memory|out of memory|OUT_OF_MEMORY|_ALLOC_FAILED|bad_alloc")
+
 
 class Cancelled(Exception):
     """The work was called off."""
+
+
+class OutOfDeviceMemory(MemoryError):
+    """A run needed more memory than the device had left."""
 
 
 class Cancellation:
@@ -32,16 +39,23 @@ class Cancellation:
             raise Cancelled
 
     @contextmanager
-    def run_options(self) -> Iterator[ort.RunOptions]:
-        """Options for one run of a session; a run that is cut short raises Cancelled."""
+    def run_options(self, shrunk_arenas: str = "") -> Iterator[ort.RunOptions]:
+        """Options for one run of a session, after which the arenas that are named give back what they do not need.
+
+        A run that is cut short raises Cancelled, one that the device has no memory for OutOfDeviceMemory.
+        """
         options = ort.RunOptions()
+        if shrunk_arenas:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", shrunk_arenas)
         with self._lock:
             self.check()
             self._running = options
         try:
             yield options
-        except Exception:
-            self.check()  # ONNX Runtime reports termination as a general failure
+        except Exception as error:  # ONNX Runtime reports all as general failures, which only their texts tell apart
+            self.check()
+            if _OUT_OF_MEMORY.search(str(error)):
+                raise OutOfDeviceMemory(str(error).splitlines()[0]) from error
             raise
         finally:
             with self._lock:

@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 ReportedDevice = Literal["cpu", "cuda"]
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+ARENAS: dict[ReportedDevice, str] = {"cpu": "cpu:0", "cuda": "cpu:0;gpu:0"}  # that a session allocates from
 CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm for every new shape
     "arena_extend_strategy": "kSameAsRequested",  # the default doubles, and never gives back

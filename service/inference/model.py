@@ -1,5 +1,6 @@
 """A loaded model: its card, and a session that runs it."""
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -11,14 +12,17 @@ from PIL import Image
 
 from service.contract import ModelCard
 from service.geometry import network_input, padded_size
-from service.inference.cancellation import Cancellation
-from service.inference.device import DeviceUnavailable, ReportedDevice, create_session, reported_device, usable_cpus
+from service.inference.cancellation import Cancellation, OutOfDeviceMemory
+from service.inference.device import ARENAS, DeviceUnavailable, ReportedDevice, create_session, reported_device, usable_cpus
 from service.inference.foreign import Interface
 from service.inference.model_file import InvalidModel, ModelFile
-from service.inference.tiling import Box, Tiling
+from service.inference.tiling import RUN_BYTES, Box, Tiling
 from service.settings import Device
 
+log = logging.getLogger(__name__)
+
 MAX_WHOLE_PIXELS = 4_000_000  # of an image for a model that cannot be tiled: a run takes about 200 bytes a pixel
+SMALLER = 4  # times less memory for a run, once one has found too little
 TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
 
 
@@ -47,7 +51,7 @@ class Model:
         """Open and try out a model file.
 
         Raises InvalidModel if it cannot be run, or if the scores of a test image are not as its card says,
-        DeviceUnavailable as `create_session` does.
+        OutOfDeviceMemory, and DeviceUnavailable as `create_session` does.
         """
         content = file.content()
         try:
@@ -72,16 +76,24 @@ class Model:
         card = self.card
         width, height = padded_size(*image.size, card.stride)
         rows = height // card.output_stride
+        run_bytes = RUN_BYTES
         if card.halo is None or self.tiling.runs_whole(width, height):
             pixels = network_input(image, image.size, card.stride, card.pad_value)
-            return Scores([self.run(pixels, cancellation, alone)], rows, card.output_stride)
+            try:
+                return Scores([self.run(pixels, cancellation, alone)], rows, card.output_stride)
+            except OutOfDeviceMemory:
+                if card.halo is None:
+                    raise
+                log.warning("out of memory on %s at %dx%d: once more, in small tiles", self.device, width, height)
+                self._give_back()
+                run_bytes //= SMALLER
 
         def crop(box: Box) -> NDArray[np.uint8]:
             left, top, right, bottom = box
             part = image.crop((left, top, min(right, image.width), min(bottom, image.height)))
             return network_input(part, part.size, card.stride, card.pad_value)
 
-        network = self.tiling.network(width, height)
+        network = self.tiling.network(width, height, run_bytes)
         return Scores(network.scores(crop, width, height, cancellation), rows, card.output_stride)
 
     def run(self, image: NDArray[np.uint8], cancellation: Cancellation, alone: bool = True) -> NDArray[np.float32]:
@@ -90,10 +102,18 @@ class Model:
         Raises Cancelled if the work was called off before or during the run.
         """
         given, session = self.interface.prepare(image), self.session if alone else self.beside
-        with cancellation.run_options() as options:
+        is_large = image.size > 3 * TRIAL_SIDE**2  # memory that no ordinary image needs is given back
+        with cancellation.run_options(ARENAS[self.device] if is_large else "") as options:
             [scores] = session.run([self.interface.output_name], {self.interface.input_name: given}, options)
         result: NDArray[np.float32] = self.interface.restore(scores)[0]
         return result
+
+    def _give_back(self) -> None:
+        """Let the session's arenas keep no more than the smallest image needs."""
+        side, _ = padded_size(1, 1, self.card.stride)
+        smallest = self.interface.prepare(np.full((1, side, side, 3), self.card.pad_value, np.uint8))
+        with Cancellation().run_options(ARENAS[self.device]) as options:
+            self.session.run([self.interface.output_name], {self.interface.input_name: smallest}, options)
 
     def _try_out(self) -> None:
         # At the largest ordinary size, so that the session has taken the memory it needs before it takes traffic.
@@ -103,6 +123,8 @@ class Model:
         try:
             for alone in {True, self.beside is self.session}:
                 scores = self.run(blank, Cancellation(), alone)
+        except OutOfDeviceMemory:
+            raise
         except Exception as error:  # as above
             raise InvalidModel(f"a test image of {width}x{height} does not run: {_first_line(error)}") from error
         expected = (len(self.card.classes), height // self.card.output_stride, width // self.card.output_stride)

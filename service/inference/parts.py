@@ -14,7 +14,6 @@ from math import isqrt
 from service.contract import Halo
 from service.inference.layers import Layer, Layers, Tensor
 
-RUN_BYTES = 192 << 20  # activations of one run, as they are estimated; ONNX Runtime takes up to half more
 KEPT_BYTES = 288 << 20  # what is kept between parts, for the whole image
 MOST_CUTS = 2
 
@@ -36,8 +35,8 @@ class Part:
         return self.operations * ((self.core + self.halo.before + self.halo.after) / self.core) ** 2
 
 
-def cut(layers: Layers, stride: int, pixels: int) -> tuple[Part, ...]:
-    """The parts that cost least on an image of that many pixels, first to last.
+def cut(layers: Layers, stride: int, pixels: int, run_bytes: int) -> tuple[Part, ...]:
+    """The parts that cost least on an image of that many pixels, first to last, where a run may take `run_bytes`.
 
     Tiles begin and end at multiples of `stride` pixels.
     """
@@ -49,7 +48,7 @@ def cut(layers: Layers, stride: int, pixels: int) -> tuple[Part, ...]:
 
     @cache
     def part(start: int, end: int) -> Part:
-        return _part(layers.layers[start:end], live[start], live[end], stride)
+        return _part(layers.layers[start:end], live[start], live[end], stride, run_bytes)
 
     def choices() -> Iterator[tuple[int, ...]]:
         for number in range(MOST_CUTS + 1):
@@ -79,19 +78,14 @@ def bytes_per_pixel(layers: Sequence[Layer]) -> float:
     return _peak(layers, frozenset({layers[-1].output}))
 
 
-def fits_one_run(activation_bytes: float, pixels: int) -> bool:
-    """Whether so many pixels can be run at once by a network that takes so many bytes for each."""
-    return activation_bytes * pixels <= RUN_BYTES
-
-
-def core_side(activation_bytes: float, halo: Halo, stride: int) -> int:
+def core_side(activation_bytes: float, halo: Halo, stride: int, run_bytes: int) -> int:
     """Side of a tile without its halo, in pixels, for a network that takes so many bytes for each pixel of a tile."""
     field = halo.before + halo.after
-    side = max(isqrt(int(RUN_BYTES / activation_bytes)) - field, field // 2)  # more memory rather than ten times the work
+    side = max(isqrt(int(run_bytes / activation_bytes)) - field, field // 2)  # more memory rather than ten times the work
     return max(stride, side // stride * stride)
 
 
-def _part(layers: tuple[Layer, ...], given: frozenset[Tensor], left: frozenset[Tensor], stride: int) -> Part:
+def _part(layers: tuple[Layer, ...], given: frozenset[Tensor], left: frozenset[Tensor], stride: int, run_bytes: int) -> Part:
     inputs, outputs = given & {tensor for layer in layers for tensor in layer.inputs}, left - given
     before, after = _reach(layers, inputs, outputs)
     halo = Halo(before=-(-before // stride) * stride, after=-(-after // stride) * stride)
@@ -100,7 +94,7 @@ def _part(layers: tuple[Layer, ...], given: frozenset[Tensor], left: frozenset[T
         tuple(sorted(inputs, key=lambda tensor: tensor.name)),
         tuple(sorted(outputs, key=lambda tensor: tensor.name)),
         halo,
-        core_side(_peak(layers, outputs), halo, stride),
+        core_side(_peak(layers, outputs), halo, stride, run_bytes),
         sum(layer.operations for layer in layers),
     )
 

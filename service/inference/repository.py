@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.contract import ModelCard, Precision
+from service.inference.cancellation import OutOfDeviceMemory
 from service.inference.device import DeviceUnavailable, ReportedDevice, may_use_cuda
 from service.inference.model import Model
 from service.inference.model_file import InvalidModel, ModelFile, Stamp, stamp
 from service.inference.variants import by_preference
 from service.settings import Device
+
+FAILURES = 3  # for want of memory, one after the other, until the service is not ready
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +30,12 @@ class Variant:
         self.file, self.stamp, self._device = file, stamp, device
         self._lock = threading.Lock()
         self._loaded: Model | InvalidModel | None = None
+        self._failures = 0
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether its last requests all ran out of the device's memory, though its session was opened anew each time."""
+        return self._failures >= FAILURES
 
     @property
     def card(self) -> ModelCard:
@@ -34,7 +43,7 @@ class Variant:
         return self.file.card
 
     def model(self) -> Model:
-        """Load it, once. Raises InvalidModel or DeviceUnavailable as `Model.load` does."""
+        """Load it, once. Raises what `Model.load` does."""
         with self._lock:
             if self._loaded is None:
                 try:
@@ -44,6 +53,16 @@ class Variant:
             if isinstance(self._loaded, InvalidModel):
                 raise self._loaded
             return self._loaded
+
+    def succeeded(self) -> None:
+        """A request was answered."""
+        self._failures = 0
+
+    def ran_out_of_memory(self) -> None:
+        """A request was not, for want of memory: the next one opens a session anew, whose arenas are empty."""
+        with self._lock:
+            self._failures += 1
+            self._loaded = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +96,11 @@ class Repository:
         if wanted not in served.variants:
             raise UnknownModel(f"model {name!r} has no variant {precision!r}; it has {', '.join(served.variants)}")
         return served.variants[wanted]
+
+    @property
+    def failing(self) -> list[str]:
+        """Models that are loaded and cannot be run just now."""
+        return [name for name, served in self.models.items() if served.variants[served.automatic].is_failing]
 
     def served(self, name: str) -> Served:
         """A model. Raises UnknownModel."""
@@ -123,7 +147,7 @@ class Repository:
             fresh = Variant(ModelFile.read(path), now, self._device)
             if not start:
                 fresh.model()
-        except InvalidModel as error:
+        except (InvalidModel, OutOfDeviceMemory) as error:
             self._rejected[path] = now, str(error)
             return known
         return fresh
@@ -138,7 +162,7 @@ class Repository:
                 best, *_ = by_preference({precision: variant.card for precision, variant in variants.items()}, device)
                 try:
                     runs_on = variants[best].model().device
-                except InvalidModel as error:
+                except (InvalidModel, OutOfDeviceMemory) as error:
                     self._rejected[variants[best].file.path] = variants[best].stamp, str(error)
                     left.remove(variants[best])
                     break

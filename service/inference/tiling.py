@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from service.contract import INPUT_NAME, OUTPUT_NAME, ModelCard
 from service.inference.cancellation import Cancellation
+from service.inference.device import ARENAS, reported_device
 from service.inference.layers import Layers, Tensor, UnknownLayer
-from service.inference.parts import Part, bytes_per_pixel, core_side, cut, fits_one_run
+from service.inference.parts import Part, bytes_per_pixel, core_side, cut
 
+RUN_BYTES = 192 << 20  # activations of one run, as they are estimated; ONNX Runtime takes up to half more
 SURELY_WHOLE_PIXELS = 1 << 19
 UNKNOWN_BYTES_PER_PIXEL = 250.0  # of activations, where the graph's layers are not known: more than most networks take
 
@@ -108,8 +110,7 @@ def _run(
         else:
             left, top, right, bottom = (edge // tensor.stride for edge in tile.region)
             inputs[tensor.name] = np.ascontiguousarray(kept[tensor.name][None, :, top:bottom, left:right])
-    with cancellation.run_options() as options:
-        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    with cancellation.run_options(ARENAS[reported_device(session)]) as options:
         results: list[NDArray[Any]] = session.run([tensor.name for tensor in part.outputs], inputs, options)
     return results
 
@@ -136,22 +137,26 @@ class Tiling:
         self._layers: Layers | None = None
         self._read = False
         self._sessions: dict[Part, ort.InferenceSession] = {}
-        self._networks: dict[int, TiledNetwork] = {}
+        self._networks: dict[tuple[int, int], TiledNetwork] = {}
 
     def runs_whole(self, width: int, height: int) -> bool:
         """Whether a padded image of that size fits one run."""
         if width * height <= SURELY_WHOLE_PIXELS:
             return True
         layers = self._known_layers()
-        return fits_one_run(bytes_per_pixel(layers.layers) if layers else UNKNOWN_BYTES_PER_PIXEL, width * height)
+        return width * height * (bytes_per_pixel(layers.layers) if layers else UNKNOWN_BYTES_PER_PIXEL) <= RUN_BYTES
 
-    def network(self, width: int, height: int) -> TiledNetwork:
-        """The parts that suit a padded image of that size. Only for a model whose card has a halo."""
-        level = (width * height - 1).bit_length()  # parts are chosen once for each power of two
+    def network(self, width: int, height: int, run_bytes: int | None = None) -> TiledNetwork:
+        """The parts that suit a padded image of that size, where a run may take `run_bytes`: RUN_BYTES by default.
+
+        Only for a model whose card has a halo.
+        """
+        most = run_bytes or RUN_BYTES
+        level = (width * height - 1).bit_length(), most  # parts are chosen once for each power of two
         layers = self._known_layers()
         with self._lock:
             if level not in self._networks:
-                parts = cut(layers, self._card.stride, 1 << level) if layers else (self._whole(),)
+                parts = cut(layers, self._card.stride, 1 << level[0], most) if layers else (self._whole(most),)
                 for part in parts:
                     if part not in self._sessions:
                         self._sessions[part] = self._open(self._file(layers, part))
@@ -166,13 +171,13 @@ class Tiling:
                     self._layers = Layers.of(self._content, OUTPUT_NAME)
             return self._layers
 
-    def _whole(self) -> Part:
+    def _whole(self, run_bytes: int) -> Part:
         """A network whose layers are not known, with the halo that its card tells."""
         card, halo = self._card, self._card.halo
         assert halo is not None
         image = Tensor(INPUT_NAME, 1, 3, np.dtype(np.uint8))
         scores = Tensor(OUTPUT_NAME, card.output_stride, len(card.classes), np.dtype(np.float32))
-        return Part((), (image,), (scores,), halo, core_side(UNKNOWN_BYTES_PER_PIXEL, halo, card.stride), 1.0)
+        return Part((), (image,), (scores,), halo, core_side(UNKNOWN_BYTES_PER_PIXEL, halo, card.stride, run_bytes), 1.0)
 
     def _file(self, layers: Layers | None, part: Part) -> bytes:
         if layers is None:

@@ -62,9 +62,10 @@ class Watchdog:
         def run() -> None:
             try:
                 for served in self._repository.models.values():
-                    model = served.variants[served.automatic].model()
-                    side, _ = padded_size(1, 1, model.card.stride)
-                    model.run(np.full((1, side, side, 3), model.card.pad_value, np.uint8), cancellation)
+                    variant = served.variants[served.automatic]
+                    side, _ = padded_size(1, 1, variant.card.stride)
+                    variant.model().run(np.full((1, side, side, 3), variant.card.pad_value, np.uint8), cancellation)
+                    variant.succeeded()
             except Exception:  # whatever it is, it keeps images from being segmented
                 log.exception("a trial image was not segmented")
             else:

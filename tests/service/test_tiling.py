@@ -12,7 +12,7 @@ from PIL import Image
 
 from service.contract import INPUT_NAME, Halo
 from service.geometry import label_map, network_input
-from service.inference import parts, tiling
+from service.inference import model, parts, tiling
 from service.inference.cancellation import Cancellation, Cancelled
 from service.inference.layers import Layers, UnknownLayer
 from service.inference.model import Model
@@ -41,7 +41,8 @@ def large_photo(width: int, height: int) -> Image.Image:
 @pytest.fixture
 def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs so small that photos of a megapixel are cut into tiles."""
-    monkeypatch.setattr(parts, "RUN_BYTES", 24 << 20)
+    monkeypatch.setattr(tiling, "RUN_BYTES", 24 << 20)
+    monkeypatch.setattr(model, "RUN_BYTES", 24 << 20)
     monkeypatch.setattr(tiling, "SURELY_WHOLE_PIXELS", 0)
 
 
@@ -124,7 +125,7 @@ def test_a_changed_pixel_outside_the_halo_changes_nothing_and_one_inside_does(af
 def test_the_default_models_cost_a_50_megapixel_photo_less_than_twice_its_own_work() -> None:
     for name in ("animals-fcn8s-lite0", "animals-fcn8s-lite0.int8", "animals-fcn8s-lite2"):
         layers = Layers.of((MODELS / f"{name}.onnx").read_bytes(), "scores")
-        cut = parts.cut(layers, 32, 50 * MEGAPIXEL)
+        cut = parts.cut(layers, 32, 50 * MEGAPIXEL, tiling.RUN_BYTES)
         assert operations(cut, 8192, 6112, 32) < 2
 
 
@@ -132,7 +133,10 @@ def test_what_is_kept_between_parts_does_not_grow_with_the_image() -> None:
     layers = Layers.of((MODELS / "nuclei-unet.onnx").read_bytes(), "scores")
     for megapixels in (2, 8, 50):
         pixels = megapixels * MEGAPIXEL
-        kept = [sum(t.bytes_per_pixel for t in part.outputs) * pixels for part in parts.cut(layers, 32, pixels)[:-1]]
+        kept = [
+            sum(t.bytes_per_pixel for t in part.outputs) * pixels
+            for part in parts.cut(layers, 32, pixels, tiling.RUN_BYTES)[:-1]
+        ]
         assert sum(kept) <= 2 * parts.KEPT_BYTES and max(kept, default=0) <= parts.KEPT_BYTES
 
 
@@ -171,7 +175,8 @@ def test_a_network_of_unknown_layers_is_tiled_with_the_halo_of_its_card(
     model = loaded(tmp_path / "colors.onnx")
     image = large_photo(330, 250)
     whole = np.concatenate(list(model.scores(image, Cancellation()).bands), axis=1)
-    monkeypatch.setattr(parts, "RUN_BYTES", 1 << 20)
+    monkeypatch.setattr(model, "RUN_BYTES", 1 << 20)
+    monkeypatch.setattr(tiling, "RUN_BYTES", 1 << 20)
     monkeypatch.setattr(tiling, "SURELY_WHOLE_PIXELS", 0)
 
     def unknown(content: bytes, output_name: str) -> Layers:

@@ -1,0 +1,88 @@
+"""A device without memory for a run: smaller tiles, then a new session, then not ready; and back."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from service.inference import tiling
+from service.inference.cancellation import Cancellation, OutOfDeviceMemory
+from service.inference.repository import FAILURES
+from tests.service.answers import assert_problem, mask_of, post, strongest_color
+from tests.service.conftest import MakeClient
+from tests.service.pictures import encoded, flag
+from tests.service.tiny_models import write_model
+
+MESSAGE = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : BFCArena::AllocateRawInternal Failed to allocate memory for 3211264"
+
+
+class Short:
+    """Sessions on a device with room for so many pixels."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.room, self.opened, self.refused = 1 << 40, 0, 0
+        original = ort.InferenceSession
+        short = self
+
+        class Session(original):  # type: ignore[misc, valid-type]  # the package has no types
+            def __init__(self, *given: object, **named: object) -> None:
+                short.opened += 1
+                super().__init__(*given, **named)
+
+            def run(self, names: list[str], inputs: dict[str, np.ndarray], options: object = None) -> object:
+                if any(array.size > 3 * short.room for array in inputs.values()):
+                    short.refused += 1
+                    raise RuntimeError(MESSAGE)
+                return super().run(names, inputs, options)
+
+        monkeypatch.setattr(ort, "InferenceSession", Session)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> Short:
+    return Short(monkeypatch)
+
+
+def test_an_image_that_does_not_fit_is_run_in_tiles(
+    short: Short, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiling, "UNKNOWN_BYTES_PER_PIXEL", 2000.0)
+    write_model(tmp_path, halo={"before": 16, "after": 16})
+    client = make_client(models_dir=tmp_path)
+    image = flag(640, 448)
+    short.room = 250 * 250
+    assert np.array_equal(mask_of(client, encoded(image), resolution="native"), strongest_color(image))
+    assert short.refused == 1
+    assert client.get("/readyz").status_code == 200
+
+
+def test_without_a_halo_it_is_503_and_the_session_is_opened_anew_for_the_next(short: Short, make_client: MakeClient) -> None:
+    client = make_client()
+    short.room, opened = 100, short.opened
+    answer = post(client, encoded(flag()))
+    assert_problem(answer, 503, "not enough memory")
+    assert int(answer.headers["retry-after"]) > 0
+    short.room = 1 << 40
+    assert post(client, encoded(flag())).status_code == 200
+    assert short.opened > opened
+
+
+def test_when_it_repeats_the_service_is_not_ready_until_a_run_succeeds(short: Short, make_client: MakeClient) -> None:
+    client = make_client()
+    short.room = 100
+    for number in range(FAILURES):
+        assert client.get("/readyz").status_code == 200, number
+        assert_problem(post(client, encoded(flag())), 503, "not enough memory")
+    assert_problem(client.get("/readyz"), 503, "not enough memory for colors")
+    short.room = 1 << 40
+    assert post(client, encoded(flag())).status_code == 200
+    assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "message", [MESSAGE, "CUDA error cudaErrorMemoryAllocation:out of memory", "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED"]
+)
+def test_want_of_memory_is_known_by_its_text(message: str) -> None:
+    with pytest.raises(OutOfDeviceMemory), Cancellation().run_options():
+        raise RuntimeError(message)
