@@ -4,26 +4,19 @@ python -m tests.benchmarks.bench_hostile
 """
 
 import collections
-import io
 import statistics
 
 import httpx
 import numpy as np
 import psutil
 
-from tests.benchmarks.bench_latency import milliseconds, photo
+from tests.benchmarks.bench_latency import milliseconds
+from tests.benchmarks.load import jpeg
 from tests.service.pictures import huge_png
 from tests.service_process import start_server, stop_server
 
 BODIES, GOOD, SEED = 200, 50, 20261122
 MAX_UPLOAD_BYTES = 1_000_000  # a setting of this run, so that oversized bodies need not be 32 MB
-
-
-def jpeg() -> bytes:
-    """A sound photo."""
-    buffer = io.BytesIO()
-    photo().save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
 
 
 def hostile_bodies(sound: bytes) -> list[bytes]:

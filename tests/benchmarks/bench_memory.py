@@ -1,36 +1,34 @@
-"""Memory of the service over 500 requests: long side 64 to 2,000 px, four formats, seeded.
+"""Memory of the service over 2,000 requests: long side 32 to 3,000 px, four formats, seeded.
 
 python -m tests.benchmarks.bench_memory
 """
 
 import io
-from pathlib import Path
+from collections.abc import Iterator
 
 import httpx
 import numpy as np
 import psutil
 
+from tests.benchmarks.load import MEGABYTE, peak_rss
 from tests.photos import photo
 from tests.service_process import start_server, stop_server
 
-REQUESTS, SEED = 500, 20261122
+REQUESTS, SEED, BLOCK = 2000, 20261122, 200
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
-MEGABYTE = 1e6
 
 
-def requests() -> list[bytes]:
+def requests() -> Iterator[bytes]:
     """A seeded mixture of sizes, shapes and formats, cut from one photo."""
     random = np.random.default_rng(SEED)
     astronaut = photo("astronaut.png")
-    files = []
     for _ in range(REQUESTS):
-        long_side = round(np.exp(random.uniform(np.log(64), np.log(2000))))
+        long_side = round(np.exp(random.uniform(np.log(32), np.log(3000))))
         size = [long_side, max(1, round(long_side * random.uniform(0.3, 1)))]
         random.shuffle(size)
         buffer = io.BytesIO()
         astronaut.resize((size[0], size[1])).save(buffer, FORMATS[random.integers(len(FORMATS))])
-        files.append(buffer.getvalue())
-    return files
+        yield buffer.getvalue()
 
 
 def main() -> None:
@@ -45,22 +43,27 @@ def main() -> None:
                 path = ("/segment", "/segment?format=mask", "/segment?format=overlay")[number % 3]
                 client.post(path, content=file, headers={"Content-Type": "image/*"}).raise_for_status()
                 levels.append(process.memory_info().rss / MEGABYTE)
-        peak = _peak_rss(server.process.pid)
+        peak = peak_rss(server.process.pid)
     finally:
         stop_server(server)
+    half = levels[REQUESTS // 2 :]
+    slope, error = slope_of(half)
     print(f"{REQUESTS} requests, one client, resident memory of the service:")
     print(f"  after start      {start:7.1f} MB")
-    print(f"  peak             {peak:7.1f} MB  (bar: 400)")
-    for first in range(0, REQUESTS, 100):
-        block = levels[first : first + 100]
-        print(f"  requests {first + 1:3}-{first + 100:3} median {np.median(block):7.1f} MB, highest {max(block):7.1f} MB")
-    print("  bar: the last hundred no higher than the second")
+    print(f"  peak             {peak:7.1f} MB")
+    for first in range(0, REQUESTS, BLOCK):
+        block = levels[first : first + BLOCK]
+        print(f"  requests {first + 1:4}-{first + BLOCK:4} median {np.median(block):7.1f} MB, highest {max(block):7.1f} MB")
+    print(f"  slope of the second half: {1000 * slope:+.2f} MB per 1,000 requests, standard error {1000 * error:.2f}")
+    print(f"  bar: indistinguishable from 0 (within two standard errors): {abs(slope) <= 2 * error}")
 
 
-def _peak_rss(pid: int) -> float:
-    """Highest resident memory since the start, by the kernel's own account (VmHWM), in megabytes."""
-    with Path(f"/proc/{pid}/status").open() as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 / MEGABYTE
+def slope_of(levels: list[float]) -> tuple[float, float]:
+    """MB a request and its standard error, by least squares over means of blocks: neighbours are not independent."""
+    means = np.array(levels).reshape(-1, BLOCK // 4).mean(1)
+    places = (np.arange(len(means)) + 0.5) * (BLOCK // 4)
+    (slope, _), covariance = np.polyfit(places, means, 1, cov=True)
+    return float(slope), float(np.sqrt(covariance[0, 0]))
 
 
 if __name__ == "__main__":

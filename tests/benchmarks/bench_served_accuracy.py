@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from service.metrics import DEFINITION, ConfusionMatrix
-from tests.benchmarks.bench_latency import DEFAULT_MODEL
+from tests.benchmarks.load import DEFAULT_MODEL
 from tests.service_process import start_server, stop_server
 from training.data.datasets import DATASETS
 from training.evaluate import evaluate

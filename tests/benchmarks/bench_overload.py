@@ -1,0 +1,65 @@
+"""Three and ten times as much as the service can do, for a minute each: who is served, how late, and what it costs.
+
+python -m tests.benchmarks.bench_overload
+"""
+
+import threading
+
+import numpy as np
+import psutil
+
+from tests.benchmarks.load import MEGABYTE, Answers, crowd, jpeg, on_cores
+from tests.service_process import Server, start_server, stop_server
+
+SERVER_CORE, CLIENT_CORE = 0, 1
+SECONDS, CAPACITY_S = 60.0, 15.0
+DEADLINE_S, QUEUE_MEGAPIXELS = 2.0, 4.0  # small, so that a client's patience and the queue are reached within the minute
+CLIENTS = 100  # the queue holds 24 images of 480x352; the others are refused, and are free again at once
+
+
+def overload(server: Server, content: bytes, requests_per_s: float) -> tuple[Answers, list[float]]:
+    """What the crowd got, and the service's memory in megabytes, every half second."""
+    process, done = psutil.Process(server.process.pid), threading.Event()
+    memory: list[float] = []
+
+    def watch() -> None:
+        while not done.wait(0.5):
+            memory.append(process.memory_info().rss / MEGABYTE)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    answers = crowd(server, content, CLIENTS, SECONDS, requests_per_s=requests_per_s)
+    done.set()
+    watcher.join()
+    return answers, memory
+
+
+def main() -> None:
+    """Print capacity, then what is left of it under load."""
+    content = jpeg()
+    with on_cores(SERVER_CORE):
+        server = start_server(
+            quiet=True, DEADLINE_S=str(DEADLINE_S), DEADLINE_S_PER_MEGAPIXEL="0", QUEUE_MEGAPIXELS=str(QUEUE_MEGAPIXELS)
+        )
+    try:
+        with on_cores(CLIENT_CORE):
+            crowd(server, content, 4, 3)
+            capacity = crowd(server, content, 8, CAPACITY_S).rate
+            print(f"capacity, 8 clients, {CAPACITY_S:g} s: {capacity:.1f} images/s; deadline {DEADLINE_S:g} s")
+            for times in (3, 10):
+                answers, memory = overload(server, content, times * capacity)
+                half = memory[len(memory) // 2 :]
+                slope = float(np.polyfit(np.arange(len(half)) / 2, half, 1)[0])
+                print(f"{times} times the capacity, {answers.sent / SECONDS:.0f} requests/s sent, for {SECONDS:g} s:")
+                print(f"  goodput                {answers.rate / capacity:7.2f} of capacity  (bar for 3x: at least 0.8)")
+                print(
+                    f"  latency of the served  p50 {answers.percentile(50):.0f}, p99 {answers.percentile(99):.0f} ms  (bar: deadline)"
+                )
+                print(f"  answers by status      {dict(sorted(answers.statuses.items()))}  (bar: 200 and 429 alone)")
+                print(f"  memory                 {memory[0]:7.0f} MB, {max(memory):.0f} at most, {slope:+.2f} MB/s at the end")
+    finally:
+        stop_server(server)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""What the load tests share: pinned processes, the bare pipeline, clients, and percentiles."""
+
+import http.client
+import io
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from service.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelCard
+from service.geometry import label_map, network_input, upright_rgb, working_size
+from service.imaging.encode import mask_png
+from service.inference.device import create_session
+from tests import photos
+from tests.service_process import MODELS, Server
+
+DEFAULT_MODEL = MODELS / "animals-fcn8s-lite0.onnx"
+MEGABYTE = 1e6
+
+
+def jpeg(width: int = 480, height: int = 360) -> bytes:
+    """The cat of scikit-image, cropped to 4:3, at that size."""
+    buffer = io.BytesIO()
+    cat = photos.photo("chelsea.png").crop((25, 0, 425, 300))
+    cat.resize((width, height), Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+@contextmanager
+def on_cores(*cores: int) -> Iterator[None]:
+    """This process, and those it starts meanwhile, on these cores only; all of them again afterwards."""
+    process = psutil.Process()
+    before = process.cpu_affinity()
+    process.cpu_affinity(list(cores))
+    try:
+        yield
+    finally:
+        process.cpu_affinity(before)
+
+
+class BarePipeline:
+    """Decode, run, label and encode, with nothing around: what a service can at best reach."""
+
+    def __init__(self, path: Path = DEFAULT_MODEL, threads: int | None = None) -> None:
+        self.session = create_session(path.read_bytes(), "cpu", threads)
+        self.card = ModelCard.model_validate_json(self.session.get_modelmeta().custom_metadata_map[METADATA_KEY])
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """The network's input."""
+        size = working_size(*image.size, self.card.long_side)
+        return network_input(image, size, self.card.stride, self.card.pad_value)
+
+    def run(self, pixels: np.ndarray) -> np.ndarray:
+        """The scores."""
+        scores: np.ndarray = self.session.run([OUTPUT_NAME], {INPUT_NAME: pixels})[0][0]
+        return scores
+
+    def __call__(self, content: bytes) -> bytes:
+        """JPEG to mask."""
+        image, _ = upright_rgb(Image.open(io.BytesIO(content)))
+        scores = self.run(self.pixels(image))
+        size = working_size(*image.size, self.card.long_side)
+        return mask_png(label_map(scores, size, image.size, self.card.output_stride), self.card.classes, "")
+
+
+def rate(work: Callable[[], object], seconds: float) -> float:
+    """Calls a second."""
+    start, calls = time.perf_counter(), 0
+    while (now := time.perf_counter()) < start + seconds:
+        work()
+        calls += 1
+    return calls / (now - start)
+
+
+@dataclass
+class Answers:
+    """What a crowd of clients got."""
+
+    seconds: float
+    statuses: Counter[int] = field(default_factory=Counter)
+    latencies: list[float] = field(default_factory=list)  # seconds, of answers 200
+
+    @property
+    def sent(self) -> int:
+        """Requests that were answered in time, one way or another."""
+        return sum(self.statuses.values())
+
+    @property
+    def rate(self) -> float:
+        """Answers 200 a second."""
+        return self.statuses[200] / self.seconds
+
+    def percentile(self, percent: float) -> float:
+        """Latency in milliseconds."""
+        return float(np.percentile(self.latencies, percent)) * 1000 if self.latencies else float("nan")
+
+
+def crowd(
+    server: Server,
+    content: bytes,
+    clients: int,
+    seconds: float,
+    path: str = "/segment?format=mask&precision=fp32",
+    requests_per_s: float | None = None,
+) -> Answers:
+    """So many clients, each sending its next request when it has its answer; or all together at a steady rate."""
+    answers, lock = Answers(seconds), threading.Lock()
+    begin = time.perf_counter()
+    end, turns = begin + seconds, itertools.count()
+
+    def client() -> None:
+        connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=120)
+        while time.perf_counter() < end:
+            if requests_per_s is not None:
+                time.sleep(max(0.0, begin + next(turns) / requests_per_s - time.perf_counter()))
+            start = time.perf_counter()
+            try:
+                connection.request("POST", path, content, {"Content-Type": "image/jpeg"})
+                answer = connection.getresponse()
+                answer.read()
+                status = answer.status
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                status = 0
+            now = time.perf_counter()
+            with lock:
+                if now <= end:
+                    answers.statuses[status] += 1
+                    if status == 200:
+                        answers.latencies.append(now - start)
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return answers
+
+
+def peak_rss(pid: int) -> float:
+    """Highest resident memory since the start, by the kernel's own account (VmHWM), in megabytes."""
+    with Path(f"/proc/{pid}/status").open() as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 / MEGABYTE
+
+
+def row(name: str, values: Sequence[float], unit: str, bar: str = "") -> str:
+    """A line of a table: the median of several rounds, and their range."""
+    spread = f"({min(values):.3g} to {max(values):.3g})"
+    return f"  {name:<44} {np.median(values):9.3g} {unit:<9} {spread:<20} {bar}"
