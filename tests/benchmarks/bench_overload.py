@@ -52,9 +52,8 @@ def main() -> None:
                 slope = float(np.polyfit(np.arange(len(half)) / 2, half, 1)[0])
                 print(f"{times} times the capacity, {answers.sent / SECONDS:.0f} requests/s sent, for {SECONDS:g} s:")
                 print(f"  goodput                {answers.rate / capacity:7.2f} of capacity  (bar for 3x: at least 0.8)")
-                print(
-                    f"  latency of the served  p50 {answers.percentile(50):.0f}, p99 {answers.percentile(99):.0f} ms  (bar: deadline)"
-                )
+                late = ", ".join(f"p{percent} {answers.percentile(percent):.0f} ms" for percent in (50, 99))
+                print(f"  latency of the served  {late}  (bar for p99: the deadline)")
                 print(f"  answers by status      {dict(sorted(answers.statuses.items()))}  (bar: 200 and 429 alone)")
                 print(f"  memory                 {memory[0]:7.0f} MB, {max(memory):.0f} at most, {slope:+.2f} MB/s at the end")
     finally:
