@@ -16,7 +16,13 @@ test: .venv/cpu,train,test.installed ## lint, types, and the whole suite
 train: .venv/$(strip $(RUNTIME)),train.installed ## set up `.venv/bin/python -m training`
 
 benchmark: .venv/cpu,train,test.installed ## every figure of speed and memory
-	for file in tests/benchmarks/bench_*.py; do .venv/bin/python -m tests.benchmarks.$$(basename $$file .py) || exit 1; done
+	for file in $(filter-out %bench_others.py,$(wildcard tests/benchmarks/bench_*.py)); do .venv/bin/python -m tests.benchmarks.$$(basename $$file .py) || exit 1; done
+
+.venv-bench/installed: pyproject.toml constraints.txt tests/benchmarks/competitors/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check \
+		--editable ".[cpu,train,test]" --requirement tests/benchmarks/competitors/requirements.txt
+	touch $@
 
 .venv/%.installed: pyproject.toml constraints.txt | .venv/bin/python
 	.venv/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[$*]"
@@ -26,4 +32,4 @@ benchmark: .venv/cpu,train,test.installed ## every figure of speed and memory
 	$(PYTHON) -m venv .venv
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-bench build *.egg-info

@@ -37,7 +37,9 @@ def main() -> int:
         with httpx.Client(base_url=server.url, timeout=60) as client:
             for stem in reader.stems():
                 content = (root / "JPEGImages" / f"{stem}.jpg").read_bytes()
-                answer = client.post("/segment", params={"format": "mask", "precision": "fp32"}, files={"file": content}).raise_for_status()
+                answer = client.post(
+                    "/segment", params={"format": "mask", "precision": "fp32"}, files={"file": content}
+                ).raise_for_status()
                 with Image.open(io.BytesIO(answer.content)) as mask:
                     served.update(reader.labels(stem), np.asarray(mask))
     finally:

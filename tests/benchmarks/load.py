@@ -109,6 +109,7 @@ def crowd(
     clients: int,
     seconds: float,
     path: str = "/segment?format=mask&precision=fp32",
+    content_type: str = "image/jpeg",
     requests_per_s: float | None = None,
 ) -> Answers:
     """So many clients, each sending its next request when it has its answer; or all together at a steady rate."""
@@ -123,7 +124,7 @@ def crowd(
                 time.sleep(max(0.0, begin + next(turns) / requests_per_s - time.perf_counter()))
             start = time.perf_counter()
             try:
-                connection.request("POST", path, content, {"Content-Type": "image/jpeg"})
+                connection.request("POST", path, content, {"Content-Type": content_type})
                 answer = connection.getresponse()
                 answer.read()
                 status = answer.status
