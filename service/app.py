@@ -17,6 +17,7 @@ from service.http.catalogue import catalogue_router
 from service.http.health import health_router
 from service.http.segment import segment_router
 from service.http.telemetry import AccountForRequests, Telemetry
+from service.inference.batching import LARGEST
 from service.inference.device import require_one_runtime, usable_cpus
 from service.inference.engine import Engine
 from service.inference.repository import Repository
@@ -40,7 +41,9 @@ def create_app(settings: Settings) -> FastAPI:
     repository = Repository(settings.models_dir, settings.device)
     if settings.default_model not in repository.models:
         log.warning("the default model %r is not in %s", settings.default_model, settings.models_dir.resolve())
-    engine = Engine(usable_cpus(), settings.queue_megapixels)
+    on_gpu = any(served.device == "cuda" for served in repository.models.values())
+    workers = max(usable_cpus(), LARGEST) if on_gpu else usable_cpus()  # as many as a batch can hold wait for a GPU at once
+    engine = Engine(workers, settings.queue_megapixels)
     telemetry = Telemetry(engine, repository)
     watchdog = Watchdog(repository, engine)
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from service.contract import ModelCard
 from service.geometry import network_input, padded_size
+from service.inference.batching import LARGEST, Batches
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory
 from service.inference.device import ARENAS, DeviceUnavailable, ReportedDevice, create_session, reported_device, usable_cpus
 from service.inference.foreign import Interface
@@ -45,6 +46,7 @@ class Model:
     beside: ort.InferenceSession  # on one, to run side by side with others; on a GPU, and with a single core, the same
     interface: Interface
     tiling: Tiling
+    batches: Batches | None  # on a GPU
 
     @classmethod
     def load(cls, file: ModelFile, device: Device) -> "Model":
@@ -63,7 +65,9 @@ class Model:
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
             raise InvalidModel(f"it cannot be run: {_first_line(error)}") from error
         tiling = Tiling(content, file.card, partial(create_session, device=device))
-        model = cls(file.card, reported_device(session), session, beside, file.interface, tiling)
+        on_gpu = reported_device(session) == "cuda"
+        batches = Batches(partial(_scores, session, file.interface)) if on_gpu else None
+        model = cls(file.card, reported_device(session), session, beside, file.interface, tiling, batches)
         model._try_out()
         return model
 
@@ -101,11 +105,11 @@ class Model:
 
         Raises Cancelled if the work was called off before or during the run.
         """
-        given, session = self.interface.prepare(image), self.session if alone else self.beside
-        is_large = image.size > 3 * TRIAL_SIDE**2  # memory that no ordinary image needs is given back
-        with cancellation.run_options(ARENAS[self.device] if is_large else "") as options:
-            [scores] = session.run([self.interface.output_name], {self.interface.input_name: given}, options)
-        result: NDArray[np.float32] = self.interface.restore(scores)[0]
+        if self.batches is not None:
+            scores = self.batches.run(image, cancellation)
+        else:
+            scores = _scores(self.session if alone else self.beside, self.interface, image, cancellation)
+        result: NDArray[np.float32] = scores[0]
         return result
 
     def _give_back(self) -> None:
@@ -115,14 +119,22 @@ class Model:
         with Cancellation().run_options(ARENAS[self.device]) as options:
             self.session.run([self.interface.output_name], {self.interface.input_name: smallest}, options)
 
+    def _warm_up(self, long_side: int) -> None:
+        """Every padded shape that images have at the model's resolution, alone and in the largest batch."""
+        for short_side in range(self.card.stride, long_side + 1, self.card.stride):
+            for height, width in {(long_side, short_side), (short_side, long_side)}:
+                for number in (1, LARGEST):
+                    _scores(self.session, self.interface, np.zeros((number, height, width, 3), np.uint8), Cancellation())
+
     def _try_out(self) -> None:
-        # At the largest ordinary size, so that the session has taken the memory it needs before it takes traffic.
+        """Run the shapes that will be asked for most: the sessions then have the memory, and CUDA the plans, they need."""
         side = min(self.card.long_side or 1, TRIAL_SIDE)
         width, height = padded_size(side, side, self.card.stride)
-        blank = np.full((1, height, width, 3), self.card.pad_value, np.uint8)
         try:
             for alone in {True, self.beside is self.session}:
-                scores = self.run(blank, Cancellation(), alone)
+                scores = self.run(np.full((1, height, width, 3), self.card.pad_value, np.uint8), Cancellation(), alone)
+            if self.batches is not None:
+                self._warm_up(width)
         except OutOfDeviceMemory:
             raise
         except Exception as error:  # as above
@@ -130,6 +142,16 @@ class Model:
         expected = (len(self.card.classes), height // self.card.output_stride, width // self.card.output_stride)
         if scores.shape != expected or scores.dtype != np.float32 or not np.isfinite(scores).all():
             raise InvalidModel(f"its scores are {scores.dtype} {scores.shape}, its card says float32 {expected}, finite")
+
+
+def _scores(
+    session: ort.InferenceSession, interface: Interface, images: NDArray[np.uint8], cancellation: Cancellation
+) -> NDArray[np.float32]:
+    """(N, H, W, 3) uint8 -> (N, C, h, w) float32."""
+    is_large = images[0].size > 3 * TRIAL_SIDE**2  # memory that no ordinary image needs is given back
+    with cancellation.run_options(ARENAS[reported_device(session)] if is_large else "") as options:
+        [scores] = session.run([interface.output_name], {interface.input_name: interface.prepare(images)}, options)
+    return interface.restore(scores)
 
 
 def takes(card: ModelCard, size: tuple[int, int]) -> bool:

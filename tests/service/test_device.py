@@ -3,14 +3,18 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 import pytest
+from numpy.typing import NDArray
 
-from service.inference import device
+from service.inference import device, model
+from service.inference.cancellation import Cancellation
 from service.inference.device import DeviceUnavailable, create_session, require_one_runtime
 from service.inference.repository import Repository
-from tests.service.answers import post
+from tests.service.answers import mask_of, post, strongest_color
 from tests.service.conftest import MakeClient
+from tests.service.pictures import flag
 from tests.service.test_health import IMAGE
 from tests.service.tiny_models import card, network, write_model
 
@@ -64,3 +68,23 @@ def test_one_wheel_of_onnx_runtime_is_enough(names: list[str]) -> None:
 def test_both_wheels_at_once_are_refused() -> None:
     with pytest.raises(DeviceUnavailable, match="onnxruntime and onnxruntime-gpu are both installed"):
         require_one_runtime(["numpy", "onnxruntime_gpu", "OnnxRuntime"])
+
+
+def test_on_a_gpu_images_are_run_in_batches_whose_shapes_are_warmed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_client: MakeClient
+) -> None:
+    monkeypatch.setattr(model, "reported_device", lambda session: "cuda")  # a session of the CPU that says it is on a GPU
+    shapes: list[tuple[int, ...]] = []
+    original = model._scores
+
+    def noting(session: object, interface: object, images: NDArray[np.uint8], cancellation: Cancellation) -> object:
+        shapes.append(images.shape[:3])
+        return original(session, interface, images, cancellation)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model, "_scores", noting)
+    write_model(tmp_path)
+    client = make_client(models_dir=tmp_path)
+    assert {(1, 128, 16), (8, 128, 16), (1, 16, 128), (8, 16, 128), (8, 128, 128)} <= set(shapes)
+    warmed = len(shapes)
+    assert np.array_equal(mask_of(client, IMAGE), strongest_color(flag()))
+    assert shapes[warmed:] == [(1, 64, 96)]

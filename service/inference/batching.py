@@ -1,0 +1,81 @@
+"""Images of one shape in one run: on a GPU, several cost little more than one."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.inference.cancellation import Cancellation, Cancelled
+
+LARGEST = 8  # images in a run
+
+
+class Batches:
+    """Whoever comes while the device is busy waits, and shares the next run with all that wait with images of its shape.
+
+    No one waits for others to come: an image that is alone is run at once. Safe from several threads.
+    """
+
+    def __init__(self, run: Callable[[NDArray[np.uint8], Cancellation], NDArray[np.float32]]) -> None:
+        """`run`: (N, H, W, 3) uint8 -> (N, C, h, w) float32."""
+        self._run = run
+        self._device = threading.Lock()  # one run at a time
+        self._lock = threading.Lock()  # of the list
+        self._waiting: list[_Place] = []
+
+    def run(self, image: NDArray[np.uint8], cancellation: Cancellation) -> NDArray[np.float32]:
+        """(1, H, W, 3) uint8 -> (1, C, h, w) float32. Raises Cancelled before a run, and whatever the shared run raises."""
+        place = _Place(image, cancellation)
+        with self._lock:
+            self._waiting.append(place)
+        with self._device:
+            if place.result is None:
+                self._run_with_others(place)
+        if isinstance(place.result, Exception):
+            raise place.result
+        assert place.result is not None
+        return place.result
+
+    def _run_with_others(self, first: "_Place") -> None:
+        with self._lock:
+            alike = [one for one in self._waiting if one.image.shape == first.image.shape and one is not first]
+            batch = [first, *alike[: LARGEST - 1]]
+            self._waiting = [one for one in self._waiting if one not in batch]
+        live = [one for one in batch if not one.is_cancelled()]
+        if not live:
+            return
+        try:
+            # Alone, a run can be called off; a shared one is others' too.
+            cancellation = live[0].cancellation if len(live) == 1 else Cancellation()
+            scores = self._run(_padded([one.image for one in live]), cancellation)
+        except Exception as error:
+            for one in live:
+                one.result = error
+        else:
+            for number, one in enumerate(live):
+                one.result = scores[number : number + 1]
+
+
+class _Place:
+    """An image in the queue, and then what came of it."""
+
+    def __init__(self, image: NDArray[np.uint8], cancellation: Cancellation) -> None:
+        self.image, self.cancellation = image, cancellation
+        self.result: NDArray[np.float32] | Exception | None = None
+
+    def is_cancelled(self) -> bool:
+        """Whether nobody wants it any more; that is then its result."""
+        try:
+            self.cancellation.check()
+        except Cancelled as error:
+            self.result = error
+        return self.result is not None
+
+
+def _padded(images: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """All in one array of 1, 2, 4 or 8: each size of a batch is a shape that CUDA prepares for anew."""
+    size = 1 << (len(images) - 1).bit_length()
+    batch = np.zeros((size, *images[0].shape[1:]), np.uint8)
+    np.concatenate(images, out=batch[: len(images)])
+    return batch

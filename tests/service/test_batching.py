@@ -1,0 +1,100 @@
+"""Images that wait for the device at the same time share a run, and each gets its own scores."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.inference.batching import LARGEST, Batches
+from service.inference.cancellation import Cancellation, Cancelled
+
+PATIENCE_S = 30.0
+
+
+def image(value: int, height: int = 4) -> NDArray[np.uint8]:
+    return np.full((1, height, 4, 3), value, np.uint8)
+
+
+class Device:
+    """Its scores are the image's first value; it can be held."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        self.gate, self.entered = threading.Event(), threading.Event()
+        self.gate.set()
+        self.broken_height = 0
+
+    def __call__(self, batch: NDArray[np.uint8], cancellation: Cancellation) -> NDArray[np.float32]:
+        self.shapes.append(batch.shape)
+        self.entered.set()
+        assert self.gate.wait(PATIENCE_S)
+        if batch.shape[1] == self.broken_height:
+            raise RuntimeError("broken")
+        with cancellation.run_options():
+            return batch[:, :1, :1, :1].astype(np.float32)
+
+
+class Crowd:
+    """Threads that come while the device is held by a first one."""
+
+    def __init__(self) -> None:
+        self.device = Device()
+        self.batches = Batches(self.device)
+        self.pool = ThreadPoolExecutor(32)
+        self.device.gate.clear()
+        self.first = self.pool.submit(self.batches.run, image(99, height=8), Cancellation())
+        assert self.device.entered.wait(PATIENCE_S)
+
+    def come(self, *images: NDArray[np.uint8], cancellation: Cancellation | None = None) -> list[float | Exception]:
+        futures = [self.pool.submit(self.batches.run, one, cancellation or Cancellation()) for one in images]
+        while len(self.batches._waiting) < len(images):
+            assert not any(future.done() for future in futures)
+        self.device.gate.set()
+        results: list[float | Exception] = []
+        for future in futures:
+            error = future.exception(PATIENCE_S)
+            assert error is None or isinstance(error, Exception)
+            results.append(error or float(future.result()[0, 0, 0, 0]))
+        assert float(self.first.result(PATIENCE_S)[0, 0, 0, 0]) == 99
+        self.pool.shutdown()
+        return results
+
+
+def test_an_image_that_is_alone_is_run_at_once_and_alone() -> None:
+    device = Device()
+    assert Batches(device).run(image(7), Cancellation())[0, 0, 0, 0] == 7
+    assert device.shapes == [(1, 4, 4, 3)]
+
+
+def test_images_of_a_shape_that_wait_are_run_together_and_each_gets_its_own_scores() -> None:
+    crowd = Crowd()
+    assert crowd.come(*map(image, range(5))) == [0, 1, 2, 3, 4]
+    assert crowd.device.shapes == [(1, 8, 4, 3), (8, 4, 4, 3)]  # five are padded to eight
+
+
+def test_images_of_other_shapes_are_run_apart() -> None:
+    crowd = Crowd()
+    assert crowd.come(image(1), image(2, height=16), image(3), image(4, height=16)) == [1, 2, 3, 4]
+    assert sorted(crowd.device.shapes[1:]) == [(2, 4, 4, 3), (2, 16, 4, 3)]
+
+
+def test_a_run_holds_so_many_images_and_no_more() -> None:
+    crowd = Crowd()
+    assert crowd.come(*map(image, range(LARGEST + 2))) == list(range(LARGEST + 2))
+    assert sorted(shape[0] for shape in crowd.device.shapes[1:]) == [2, LARGEST]
+
+
+def test_what_fails_fails_for_all_that_share_the_run_and_for_no_others() -> None:
+    crowd = Crowd()
+    crowd.device.broken_height = 4
+    assert [type(result) for result in crowd.come(image(1), image(2))] == [RuntimeError] * 2
+    assert crowd.batches.run(image(3, height=8), Cancellation())[0, 0, 0, 0] == 3
+
+
+def test_who_is_called_off_while_waiting_is_not_run() -> None:
+    crowd, cancelled = Crowd(), Cancellation()
+    cancelled.cancel()
+    [result] = crowd.come(image(1), cancellation=cancelled)
+    assert isinstance(result, Cancelled)
+    assert crowd.device.shapes == [(1, 8, 4, 3)]
