@@ -20,6 +20,7 @@ ARENAS: dict[ReportedDevice, str] = {"cpu": "cpu:0", "cuda": "cpu:0;gpu:0"}  # t
 CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm for every new shape
     "arena_extend_strategy": "kSameAsRequested",  # the default doubles, and never gives back
+    "use_tf32": "0",  # fp32 is fp32: who wants speed has the fp16 file
 }
 
 
