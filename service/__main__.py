@@ -27,6 +27,8 @@ def main() -> int:
         return 2
     with suppress(KeyboardInterrupt):  # which Uvicorn raises again after it has stopped
         DrainingServer(app, settings.host, settings.port).run()
+    if app.state.abandoned:
+        os._exit(1)  # Python would wait for the thread that hangs
     return 0
 
 

@@ -1,5 +1,6 @@
 """The application. This is the one place where its parts are wired."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -48,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
     watchdog = Watchdog(repository, engine)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         threads: list[Watch | Watchdog] = [watchdog]
         if settings.reload_s:
             threads.append(Watch(repository, settings.reload_s))
@@ -57,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         for thread in threads:
             thread.stop()
-        engine.close()
+        app.state.abandoned = not await asyncio.to_thread(engine.close)
 
     app = FastAPIOffline(  # Swagger UI from the package's own files: the page asks no other host
         title="Segmentation service",
@@ -67,6 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.draining = False  # DrainingServer raises it
+    app.state.abandoned = False  # whether work has hung, and its thread with it
     keyed = [Depends(require_key(settings.api_keys))]
     app.include_router(segment_router(settings, repository, engine, telemetry), dependencies=keyed)
     app.include_router(catalogue_router(repository, settings.default_model), dependencies=keyed)

@@ -4,10 +4,13 @@ import time
 from dataclasses import dataclass
 from typing import Literal
 
+from PIL import Image
+
 from service.geometry import padded_size, resized, working_size
 from service.imaging.decode import Upload, decode
 from service.inference.cancellation import OutOfDeviceMemory
 from service.inference.engine import Ticket
+from service.inference.model import Model
 from service.inference.repository import Variant
 from service.results.areas import segment
 from service.results.renderings import RENDERINGS, Format, ModelInfo, Outcome, Rendered
@@ -50,20 +53,24 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
     Raises BrokenImage or UnsupportedImage for what the header did not show, InvalidModel for a variant that turns out not
     to run, OutOfDeviceMemory, and Cancelled when the work was called off.
     """
-    card = job.variant.card
     start = time.perf_counter()
+    card = job.variant.card
     image, orientation = decode(job.upload)
-    working = working_size(*image.size, job.long_side)
+    user, working = image.size, working_size(*image.size, job.long_side)
     shrunk = resized(image, working)
+    if shrunk is not image:
+        _let_go(image, job.format)
     decoded = time.perf_counter()
+    model: Model | None = None
     try:
         model = job.variant.model()
         scores = model.scores(shrunk, ticket.cancellation, ticket.alone)
-        segmentation = segment(scores, len(card.classes), working, image.size)
+        segmentation = segment(scores, len(card.classes), working, user, ticket.cancellation)
     except OutOfDeviceMemory:
-        job.variant.ran_out_of_memory()
+        job.variant.ran_out_of_memory(model)
         raise
     job.variant.succeeded()
+    _let_go(image, job.format)
     inferred = time.perf_counter()
     ticket.cancellation.check()
     outcome = Outcome(
@@ -79,3 +86,9 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
         infer_ms=(inferred - decoded) * 1000,
     )
     return outcome, RENDERINGS[job.format](outcome)
+
+
+def _let_go(image: Image.Image, form: Format) -> None:
+    """Free the pixels, four bytes each, as soon as nothing but an overlay needs them."""
+    if form != "overlay":
+        image.close()

@@ -38,9 +38,8 @@ def catalogue_router(repository: Repository, default_model: str) -> APIRouter:
 
     def entry(served: Served) -> CatalogueEntry:
         file = served.variants[served.automatic].file
-        return CatalogueEntry(
-            **file.card.model_dump(), sha256=file.sha256, device=served.device, variants=list(served.variants)
-        )
+        variants = [precision for precision, variant in served.variants.items() if variant.fault is None]
+        return CatalogueEntry(**file.card.model_dump(), sha256=file.sha256, device=served.device, variants=variants)
 
     @router.get("", summary="All models", responses=responses(401))
     async def models() -> Catalogue:

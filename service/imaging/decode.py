@@ -95,15 +95,21 @@ def _check(image: Image.Image, max_pixels: int) -> None:
 
 
 def decode(upload: Upload) -> tuple[Image.Image, int]:
-    """The upright RGB image and the EXIF orientation it was stored in. Raises BrokenImage or UnsupportedImage."""
+    """The upright RGB image and the EXIF orientation it was stored in; the upload's own pixels are let go of.
+
+    Raises BrokenImage or UnsupportedImage.
+    """
     try:
-        return upright_rgb(upload.image)
+        image, orientation = upright_rgb(upload.image)
     except UnsupportedPixels as error:
         raise UnsupportedImage(str(error)) from error
     except MemoryError:
         raise
     except Exception as error:  # as above: whatever a damaged file makes Pillow raise, it is the file's fault
         raise BrokenImage(f"the image cannot be decoded: {error}") from error
+    if image is not upload.image:
+        upload.image.close()
+    return image, orientation
 
 
 def _unidentified(file: BinaryIO, start: bytes) -> BrokenImage | UnsupportedImage:

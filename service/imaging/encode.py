@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from service.contract import ClassInfo
+from service.geometry import STRIP_PIXELS
 
 LEGEND_KEY = "segmentation"  # of the PNG's iTXt chunk
 # Label maps are long runs of few values: level 1 is within a few per cent of level 6 and several times faster.
@@ -16,7 +17,7 @@ JPEG_QUALITY = 90
 
 def mask_png(labels: NDArray[np.uint8], classes: tuple[ClassInfo, ...], legend: str) -> bytes:
     """(H, W) uint8 class ids -> an indexed PNG: pixel value = class id, palette = the classes' colours."""
-    image = Image.frombytes("P", labels.shape[::-1], labels.tobytes())
+    image = Image.frombuffer("P", labels.shape[::-1], labels, "raw", "P", 0, 1)  # no copy: a photo has 50 megapixels
     image.putpalette([channel for entry in classes for channel in entry.rgb])
     text = PngImagePlugin.PngInfo()
     text.add_itxt(LEGEND_KEY, legend)
@@ -26,9 +27,16 @@ def mask_png(labels: NDArray[np.uint8], classes: tuple[ClassInfo, ...], legend: 
 
 
 def overlay_jpeg(image: Image.Image, labels: NDArray[np.uint8], classes: tuple[ClassInfo, ...], opacity: float) -> bytes:
-    """Blend the classes' colours over an RGB image of the labels' size; opacity 0 is the image, 1 the colours."""
+    """Blend the classes' colours over an RGB image of the labels' size; opacity 0 is the image, 1 the colours.
+
+    The image itself becomes the overlay, a few rows at a time: it may be large.
+    """
     palette = np.array([entry.rgb for entry in classes], np.uint8)
-    colors = Image.fromarray(palette[labels])
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        colors = Image.fromarray(palette[labels[top : top + rows]])
+        image.paste(Image.blend(image.crop(box), colors, opacity), box)
     buffer = io.BytesIO()
-    Image.blend(image, colors, opacity).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()

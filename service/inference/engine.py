@@ -5,6 +5,8 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -25,12 +27,13 @@ class DeadlineExceeded(TimeoutError):
     """The work was called off because its time was over."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Ticket:
     """A piece of accepted work, as its worker sees it."""
 
     cancellation: Cancellation
     accepted: float  # time.perf_counter() of admission
+    due: float  # ... of its deadline
     started: float = 0.0  # ... and of its first step on a worker
     alone: bool = True  # no other work was accepted when it started
 
@@ -48,7 +51,7 @@ class Engine:
         self._capacity = queue_megapixels
         self._workers = workers
         self._megapixels_per_s = 5.0  # of one worker: a first guess, measured from then on
-        self._admitted = 0
+        self._tickets: set[Ticket] = set()  # accepted, and still in memory
         self.admitted_megapixels = 0.0
         self.last_success = time.monotonic()  # or the start
 
@@ -60,13 +63,14 @@ class Engine:
         """
         if self.admitted_megapixels > 0 and self.admitted_megapixels + megapixels > self._capacity:
             raise QueueFull(max(1, math.ceil(self.admitted_megapixels / (self._megapixels_per_s * self._workers))))
-        ticket = Ticket(Cancellation(), time.perf_counter())
-        self._admitted += 1
+        now = time.perf_counter()
+        ticket = Ticket(Cancellation(), now, now + deadline_s)
+        self._tickets.add(ticket)
         self.admitted_megapixels += megapixels
-        future = self._pool.submit(self._start, work, ticket)
+        future = self._pool.submit(copy_context().run, self._start, work, ticket)  # with the request's id, for the log
         loop = asyncio.get_running_loop()
         # The place is given back when the worker lets go of the memory, not when the client stops waiting.
-        future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._release, done, ticket, megapixels))
+        future.add_done_callback(lambda done: self._ended(done, ticket, megapixels, loop))
         try:
             async with asyncio.timeout(deadline_s):
                 return await asyncio.wrap_future(future)
@@ -75,18 +79,30 @@ class Engine:
         finally:
             ticket.cancellation.cancel()  # nothing to do when it has finished
 
-    def close(self) -> None:
-        """Wait for running work and stop the workers."""
-        self._pool.shutdown(cancel_futures=True)
+    def has_hung(self, seconds: float) -> bool:
+        """Whether work has not ended so many seconds after its deadline, when it was called off."""
+        return any(time.perf_counter() > ticket.due + seconds for ticket in tuple(self._tickets))
+
+    def close(self, patience_s: float = 10.0) -> bool:
+        """Stop the workers; whether running work has ended within `patience_s` seconds."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        end = time.monotonic() + patience_s
+        while any(ticket.started for ticket in tuple(self._tickets)) and time.monotonic() < end:
+            time.sleep(0.01)
+        return not any(ticket.started for ticket in tuple(self._tickets))
 
     def _start(self, work: Callable[[Ticket], T], ticket: Ticket) -> T:
         ticket.started = time.perf_counter()
-        ticket.alone = self._admitted == 1
+        ticket.alone = len(self._tickets) == 1
         ticket.cancellation.check()
         return work(ticket)
 
+    def _ended(self, done: Future[T], ticket: Ticket, megapixels: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._tickets.discard(ticket)
+        with suppress(RuntimeError):  # the loop is closed: work that had hung ends after the service
+            loop.call_soon_threadsafe(self._release, done, ticket, megapixels)
+
     def _release(self, done: Future[T], ticket: Ticket, megapixels: float) -> None:
-        self._admitted -= 1
         self.admitted_megapixels -= megapixels
         if self.admitted_megapixels < 1e-9:  # rounding of many additions and subtractions
             self.admitted_megapixels = 0.0

@@ -49,13 +49,12 @@ class Model:
     batches: Batches | None  # on a GPU
 
     @classmethod
-    def load(cls, file: ModelFile, device: Device) -> "Model":
-        """Open and try out a model file.
+    def load(cls, file: ModelFile, content: bytes, device: Device) -> "Model":
+        """Open and try out a model file, whose bytes are `content`.
 
         Raises InvalidModel if it cannot be run, or if the scores of a test image are not as its card says,
         OutOfDeviceMemory, and DeviceUnavailable as `create_session` does.
         """
-        content = file.content()
         try:
             session = create_session(content, device)
             shares = reported_device(session) == "cuda" or usable_cpus() == 1

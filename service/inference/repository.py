@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from service.contract import ModelCard, Precision
@@ -15,6 +15,8 @@ from service.inference.variants import by_preference
 from service.settings import Device
 
 FAILURES = 3  # for want of memory, one after the other, until the service is not ready
+
+NO_MEMORY = "not enough memory to load it; that is tried again"
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +31,15 @@ class Variant:
     def __init__(self, file: ModelFile, stamp: Stamp, device: Device) -> None:
         self.file, self.stamp, self._device = file, stamp, device
         self._lock = threading.Lock()
-        self._loaded: Model | InvalidModel | None = None
+        self._model: Model | None = None
+        self._content: bytes | None = None  # once it is loaded: the file may be another by the time it is loaded again
         self._failures = 0
+        self.runs_on: ReportedDevice | None = None  # once it is loaded
+        self.fault: str | None = None  # why it does not run, once that is known
 
     @property
     def is_failing(self) -> bool:
-        """Whether its last requests all ran out of the device's memory, though its session was opened anew each time."""
+        """Whether its last runs all found too little memory, though its session was opened anew each time."""
         return self._failures >= FAILURES
 
     @property
@@ -43,26 +48,35 @@ class Variant:
         return self.file.card
 
     def model(self) -> Model:
-        """Load it, once. Raises what `Model.load` does."""
+        """Load it, once. Raises what `Model.load` does; an InvalidModel again each time."""
         with self._lock:
-            if self._loaded is None:
+            if self.fault is not None:
+                raise InvalidModel(self.fault)
+            if self._model is None:
                 try:
-                    self._loaded = Model.load(self.file, self._device)
+                    self._content = self._content or self.file.content()
+                    self._model = Model.load(self.file, self._content, self._device)
                 except InvalidModel as error:
-                    self._loaded = error
-            if isinstance(self._loaded, InvalidModel):
-                raise self._loaded
-            return self._loaded
+                    self.fault = str(error)
+                    raise
+                self.runs_on = self._model.device
+            return self._model
+
+    def unload(self) -> None:
+        """Let go of the model: it is loaded again when it is needed."""
+        with self._lock:
+            self._model = None
 
     def succeeded(self) -> None:
-        """A request was answered."""
+        """A run gave scores."""
         self._failures = 0
 
-    def ran_out_of_memory(self) -> None:
-        """A request was not, for want of memory: the next one opens a session anew, whose arenas are empty."""
+    def ran_out_of_memory(self, model: Model | None) -> None:
+        """A run of `model`, or its loading, did not, for want of memory: the next opens a session anew, its arenas empty."""
         with self._lock:
-            self._failures += 1
-            self._loaded = None
+            if model is self._model:  # of several that share a session the first one speaks for all
+                self._failures += 1
+                self._model = None
 
 
 @dataclass(frozen=True)
@@ -81,10 +95,11 @@ class Repository:
         """Load what is there. Raises DeviceUnavailable if `device` cannot be had."""
         self._folder, self._device = folder, device
         self._seen: dict[Path, Stamp] = {}  # at the last look
-        self._files: dict[Path, Variant] = {}  # that are served
+        self._known: dict[Path, Variant] = {}  # all valid files
         self._rejected: dict[Path, tuple[Stamp, str]] = {}
+        self._waiting: dict[Path, str] = {}  # why a file is not served yet
+        self._doubles: dict[Path, str] = {}
         self.models: Mapping[str, Served] = {}  # replaced as a whole, never changed
-        self.broken: Mapping[str, str] = {}  # path below the folder -> why it is not served
         self.refresh(start=True)
         if device == "cuda" and not self.models:
             raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but {folder} has no model that could show CUDA in use")
@@ -99,8 +114,16 @@ class Repository:
 
     @property
     def failing(self) -> list[str]:
-        """Models that are loaded and cannot be run just now."""
+        """Models that are loaded and cannot be run just now, for want of memory."""
         return [name for name, served in self.models.items() if served.variants[served.automatic].is_failing]
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Files below the folder that are not served, and why."""
+        rejected = {path: reason for path, (_, reason) in self._rejected.items()}
+        found_later = {path: variant.fault for path, variant in self._known.items() if variant.fault is not None}
+        reasons = rejected | found_later | self._waiting | self._doubles
+        return {_printable(path.relative_to(self._folder).as_posix()): _printable(reason) for path, reason in reasons.items()}
 
     def served(self, name: str) -> Served:
         """A model. Raises UnknownModel."""
@@ -117,63 +140,80 @@ class Repository:
         stays in service. Raises DeviceUnavailable as `Model.load` does.
         """
         found = {path: now for path in sorted(self._folder.rglob("*.onnx")) if (now := stamp(path)) is not None}
-        by_name: dict[str, list[Variant]] = {}
-        for path, now in found.items():
-            if (variant := self._variant(path, now, start)) is not None:
-                by_name.setdefault(variant.card.name, []).append(variant)
-        models = {name: served for name, variants in by_name.items() if (served := self._serve(variants)) is not None}
-        self._seen = found
-        self._files = {variant.file.path: variant for served in models.values() for variant in served.variants.values()}
-        self._rejected = {path: entry for path, entry in self._rejected.items() if path in found}
-        doubles = {
-            self._name(variant.file.path): f"there is already a {variant.card.precision} of {variant.card.name}"
-            for variants in by_name.values()
-            for variant in variants
-            if variant.file.path not in self._files and variant.file.path not in self._rejected
+        moved = {variant.stamp: variant for path, variant in self._known.items() if path not in found}
+        told = self.broken
+        self._waiting = {}
+        known = {
+            path: variant
+            for path, now in found.items()
+            if (variant := self._variant(path, now, moved.get(now), start)) is not None
         }
-        broken = {self._name(path): reason for path, (_, reason) in self._rejected.items()} | doubles
-        self._tell(models, broken)
-        self.models, self.broken = models, broken
+        by_name: dict[str, list[Variant]] = {}
+        for variant in known.values():
+            by_name.setdefault(variant.card.name, []).append(variant)
+        models = {name: served for name, variants in by_name.items() if (served := self._serve(variants)) is not None}
+        in_service = {id(variant) for served in models.values() for variant in served.variants.values()}
+        others = {path: variant for path, variant in known.items() if id(variant) not in in_service and not variant.fault}
+        for variant in others.values():
+            variant.unload()
+        self._doubles = {
+            path: f"there is already a {variant.card.precision} of {variant.card.name}"
+            for path, variant in others.items()
+            if path not in self._waiting
+        }
+        self._rejected = {path: entry for path, entry in self._rejected.items() if path in found}
+        self._seen, self._known = found, known
+        self._tell(models, told)
+        self.models = models
 
-    def _variant(self, path: Path, now: Stamp, start: bool) -> Variant | None:
+    def _variant(self, path: Path, now: Stamp, moved: Variant | None, start: bool) -> Variant | None:
         """What to serve of a file: what it is now, if it is whole and runs, else what it was."""
-        known = self._files.get(path)
-        is_judged = (known and known.stamp == now) or (path in self._rejected and self._rejected[path][0] == now)
+        known = self._known.get(path)
+        if known is None and moved is not None:  # a file that was renamed is the same file
+            moved.file = replace(moved.file, path=path)
+            return moved
+        before = known if known is not None and known.runs_on is not None and known.fault is None else None
         is_being_written = self._seen.get(path) != now and not start
-        if is_judged or is_being_written:
+        if is_being_written or (known is not None and known.stamp == now):
             return known
+        if path in self._rejected and self._rejected[path][0] == now:
+            return before
         self._rejected.pop(path, None)
         try:
             fresh = Variant(ModelFile.read(path), now, self._device)
             if not start:
                 fresh.model()
         except (InvalidModel, OutOfDeviceMemory) as error:
-            self._rejected[path] = now, str(error)
-            return known
+            if isinstance(error, InvalidModel):
+                self._rejected[path] = now, str(error)
+            else:
+                self._waiting[path] = NO_MEMORY
+            return before
         return fresh
 
     def _serve(self, candidates: Sequence[Variant]) -> Served | None:
-        """Those of a model that are left when the best of them runs, of two of a precision the first; None if none does."""
-        left = list(candidates)
+        """Those of a model that run, of two of a precision the first, and the best of them; None if none can be loaded."""
+        left = [variant for variant in candidates if variant.fault is None]
         devices: tuple[ReportedDevice, ...] = ("cuda", "cpu") if may_use_cuda(self._device) else ("cpu",)
         while left:
             variants = {variant.card.precision: variant for variant in reversed(left)}
             for device in devices:
                 best, *_ = by_preference({precision: variant.card for precision, variant in variants.items()}, device)
                 try:
-                    runs_on = variants[best].model().device
+                    runs_on = variants[best].runs_on or variants[best].model().device
                 except (InvalidModel, OutOfDeviceMemory) as error:
-                    self._rejected[variants[best].file.path] = variants[best].stamp, str(error)
+                    if isinstance(error, OutOfDeviceMemory):  # no fault of the file's: it is tried again at the next look
+                        self._waiting[variants[best].file.path] = NO_MEMORY
                     left.remove(variants[best])
                     break
                 if runs_on == device or device == devices[-1]:
                     return Served(variants, best, runs_on)
         return None
 
-    def _tell(self, models: Mapping[str, Served], broken: Mapping[str, str]) -> None:
-        """Log what is served now and was not, and the other way round."""
-        for file, reason in broken.items():
-            if self.broken.get(file) != reason:
+    def _tell(self, models: Mapping[str, Served], told: Mapping[str, str]) -> None:
+        """Log what is served now and was not, and the other way round; `told`: what was broken before."""
+        for file, reason in self.broken.items():
+            if told.get(file) != reason:
                 log.error("left out: %s: %s", file, reason)
         for name, served in models.items():
             before = self.models.get(name)
@@ -183,5 +223,7 @@ class Repository:
         for name in self.models.keys() - models.keys():
             log.info("no longer serving %s", name)
 
-    def _name(self, path: Path) -> str:
-        return path.relative_to(self._folder).as_posix()
+
+def _printable(text: str) -> str:
+    """Names of files need not be Unicode."""
+    return text.encode("utf-8", "replace").decode()

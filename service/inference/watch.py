@@ -5,6 +5,8 @@ import threading
 
 from service.inference.repository import Repository
 
+STOP_S = 5.0
+
 log = logging.getLogger(__name__)
 
 
@@ -21,9 +23,9 @@ class Watch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Wait for a look that is under way, and take no other."""
+        """Take no other look; wait a little for one that is under way."""
         self._stop.set()
-        self._thread.join()
+        self._thread.join(STOP_S)
 
     def _look(self) -> None:
         while not self._stop.wait(self._interval_s):

@@ -7,13 +7,15 @@ import time
 import numpy as np
 
 from service.geometry import padded_size
-from service.inference.cancellation import Cancellation
+from service.inference.cancellation import Cancellation, OutOfDeviceMemory
 from service.inference.engine import Engine
+from service.inference.model import Model
 from service.inference.repository import Repository
 
 QUIET_S = 60.0  # without a success, until a trial is made
 INTERVAL_S = 5.0  # between looks
 TRIAL_S = 30.0  # longest wait for a trial
+STOP_S = 5.0
 FAILURES = 2  # in a row, until the service is declared dead
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,8 @@ log = logging.getLogger(__name__)
 class Watchdog:
     """A thread that runs a tiny image when nothing has succeeded for a while, and nothing is waiting.
 
-    A service with too much to do is not tried: it is not dead, and to restart it would make it worse.
+    A service with too much to do is not tried: it is not dead, and to restart it would make it worse. Work that goes on
+    long after it was called off is death, though.
     """
 
     def __init__(self, repository: Repository, engine: Engine) -> None:
@@ -44,12 +47,16 @@ class Watchdog:
     def stop(self) -> None:
         """Look no more."""
         self._stop.set()
-        self._thread.join(TRIAL_S)
+        self._thread.join(STOP_S)
 
     def _watch(self) -> None:
         while not self._stop.wait(INTERVAL_S):
             if self._engine.last_success > self._last_trial:
                 self._failures = 0
+            if self._engine.has_hung(TRIAL_S):
+                self._failures = FAILURES
+                log.error("work does not end, though it was called off: /livez says so from now on")
+                continue
             quiet = time.monotonic() - max(self._engine.last_success, self._last_trial)
             if quiet >= QUIET_S and self._engine.admitted_megapixels == 0:
                 self._try()
@@ -64,8 +71,13 @@ class Watchdog:
                 for served in self._repository.models.values():
                     variant = served.variants[served.automatic]
                     side, _ = padded_size(1, 1, variant.card.stride)
-                    variant.model().run(np.full((1, side, side, 3), variant.card.pad_value, np.uint8), cancellation)
-                    variant.succeeded()
+                    model: Model | None = None
+                    try:
+                        model = variant.model()
+                        model.run(np.full((1, side, side, 3), variant.card.pad_value, np.uint8), cancellation)
+                        variant.succeeded()
+                    except OutOfDeviceMemory:  # others may hold it: no reason to be restarted, but not to be ready
+                        variant.ran_out_of_memory(model)
             except Exception:  # whatever it is, it keeps images from being segmented
                 log.exception("a trial image was not segmented")
             else:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.geometry import enlarge_bands, label_strip
+from service.inference.cancellation import Cancellation
 from service.inference.model import Scores
 
 
@@ -23,12 +24,18 @@ class Segmentation:
         return tuple(count / self.labels.size for count in self.pixels)
 
 
-def segment(scores: Scores, classes: int, working: tuple[int, int], user: tuple[int, int]) -> Segmentation:
-    """Scores of `classes` classes for an image at its working size -> its segmentation at the user's (width, height)."""
+def segment(
+    scores: Scores, classes: int, working: tuple[int, int], user: tuple[int, int], cancellation: Cancellation
+) -> Segmentation:
+    """Scores of `classes` classes for an image at its working size -> its segmentation at the user's (width, height).
+
+    Raises Cancelled if the work was called off.
+    """
     labels = np.empty((user[1], user[0]), np.uint8)
     pixels = np.zeros(classes, np.int64)
     certainty = np.zeros(classes, np.float64)  # sum of winning probabilities
     for top, strip in enlarge_bands(scores.bands, scores.rows, working, user, scores.stride):
+        cancellation.check()
         won, best = label_strip(strip)
         labels[top : top + len(won)] = won
         probability = _winning_probability(strip, best).ravel()

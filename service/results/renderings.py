@@ -71,7 +71,7 @@ class Outcome:
 
     card: ModelCard
     model: ModelInfo
-    image: Image.Image  # upright RGB
+    image: Image.Image  # upright RGB; its pixels are there for an overlay alone
     orientation: int
     segmentation: Segmentation
     opacity: float
@@ -105,7 +105,7 @@ def render_json(outcome: Outcome) -> Rendered:
     """The whole answer, with the mask as a data URL."""
     start = time.perf_counter()
     mask = "data:image/png;base64," + base64.b64encode(_mask(outcome)).decode("ascii")
-    width, height = outcome.image.size
+    height, width = outcome.segmentation.labels.shape
     answer = SegmentAnswer(
         model=outcome.model,
         image=ImageInfo(width=width, height=height, orientation=outcome.orientation),

@@ -37,7 +37,8 @@ def gpu_memory() -> float:
 
 def model(device: str, suffix: str = "") -> Model:
     """The default model, or a variant of it."""
-    return Model.load(ModelFile.read(MODELS / f"{NAME}{suffix}.onnx"), device)  # type: ignore[arg-type]
+    file = ModelFile.read(MODELS / f"{NAME}{suffix}.onnx")
+    return Model.load(file, file.content(), device)  # type: ignore[arg-type]
 
 
 def check_device() -> str:

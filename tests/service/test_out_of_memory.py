@@ -8,7 +8,7 @@ import pytest
 
 from service.inference import tiling
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory
-from service.inference.repository import FAILURES
+from service.inference.repository import FAILURES, Repository
 from tests.service.answers import assert_problem, mask_of, post, strongest_color
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
@@ -86,3 +86,30 @@ def test_when_it_repeats_the_service_is_not_ready_until_a_run_succeeds(short: Sh
 def test_want_of_memory_is_known_by_its_text(message: str) -> None:
     with pytest.raises(OutOfDeviceMemory), Cancellation().run_options():
         raise RuntimeError(message)
+
+
+def test_want_of_memory_is_no_verdict_on_a_file(short: Short, tmp_path: Path) -> None:
+    write_model(tmp_path)
+    repository = Repository(tmp_path, "cpu")
+    short.room = 100
+    variant = repository.get("colors")
+    variant.ran_out_of_memory(variant.model())
+    repository.refresh()
+    assert repository.get("colors") is variant and not repository.broken
+    write_model(tmp_path, "other.onnx", name="other")
+    for _ in range(2):
+        repository.refresh()
+    assert list(repository.models) == ["colors"]
+    assert list(repository.broken) == ["other.onnx"]
+    short.room = 1 << 40
+    repository.refresh()
+    assert set(repository.models) == {"colors", "other"} and not repository.broken
+
+
+def test_requests_that_share_a_session_count_as_one_failure(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    variant = Repository(tmp_path, "cpu").get("colors")
+    model = variant.model()
+    for _ in range(FAILURES):
+        variant.ran_out_of_memory(model)
+    assert not variant.is_failing

@@ -14,6 +14,7 @@ from onnx import TensorProto
 from service.inference import variants
 from service.inference.cancellation import Cancellation
 from service.inference.device import DeviceUnavailable
+from service.inference.model import Model
 from service.inference.model_file import ModelFile
 from service.inference.repository import Repository, UnknownModel
 from tests.service.answers import assert_problem, post
@@ -211,8 +212,12 @@ def test_the_automatic_variant_is_loaded_at_once_and_another_when_it_is_asked_fo
     write_model(tmp_path, "colors.int8.onnx", precision="int8", output_stride=8)  # its card lies: it cannot be run
     client = make_client(models_dir=tmp_path)
     assert post(client, encoded(flag())).json()["model"]["precision"] == "fp32"
-    assert_problem(post(client, encoded(flag()), precision="int8"), 503, "does not run", "scores are")
     assert client.get("/models/colors").json()["variants"] == ["fp32", "int8"]
+    for _ in range(2):
+        assert_problem(post(client, encoded(flag()), precision="int8"), 503, "does not run", "scores are")
+    assert client.get("/models/colors").json()["variants"] == ["fp32"]
+    [broken] = client.get("/models").json()["broken"]
+    assert broken["file"] == "colors.int8.onnx" and "scores are" in broken["reason"]
 
 
 def test_where_the_best_variant_does_not_run_the_next_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,3 +228,43 @@ def test_where_the_best_variant_does_not_run_the_next_answers(tmp_path: Path, mo
     repository = Repository(tmp_path, "cpu")
     assert repository.get("colors").card.precision == "fp32"
     assert list(repository.broken) == ["colors.int8.onnx"]
+
+
+def test_a_variant_that_has_never_run_does_not_stay_in_service_when_its_file_is_broken(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    write_model(tmp_path, "colors.int8.onnx", precision="int8")
+    repository = Repository(tmp_path, "cpu")
+    (tmp_path / "colors.int8.onnx").write_bytes(b"broken")
+    assert list(looked_twice(repository).served("colors").variants) == ["fp32"]
+    assert list(repository.broken) == ["colors.int8.onnx"]
+
+
+def test_a_file_that_is_renamed_is_served_without_a_break(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    repository = Repository(tmp_path, "cpu")
+    before = repository.get("colors")
+    (tmp_path / "colors.onnx").rename(tmp_path / "renamed.onnx")
+    repository.refresh()
+    assert repository.get("colors") is before
+    assert before.file.path.name == "renamed.onnx"
+
+
+def test_two_files_of_a_name_are_not_loaded_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_model(tmp_path, "a.onnx", dataset="first")
+    write_model(tmp_path, "b.onnx", dataset="second")
+    repository = Repository(tmp_path, "cpu")
+
+    def load(*_: object) -> None:
+        raise AssertionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Model, "load", load)
+        assert list(looked_twice(repository).broken) == ["b.onnx"]
+    (tmp_path / "a.onnx").unlink()
+    assert looked_twice(repository).get("colors").card.dataset == "second"
+
+
+def test_names_that_are_not_unicode_can_be_told(make_client: MakeClient, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.onnx")).write_bytes(b"bad")
+    write_model(tmp_path)
+    assert [entry["file"] for entry in make_client(models_dir=tmp_path).get("/models").json()["broken"]] == ["?.onnx"]

@@ -31,7 +31,7 @@ MEGAPIXEL = 10**6
 
 
 def loaded(path: Path) -> Model:
-    return Model.load(ModelFile.read(path), "cpu")
+    return Model.load(ModelFile.read(path), path.read_bytes(), "cpu")
 
 
 def large_photo(width: int, height: int) -> Image.Image:
@@ -172,9 +172,9 @@ def test_a_network_of_unknown_layers_is_tiled_with_the_halo_of_its_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_model(tmp_path, halo={"before": 16, "after": 16})
-    model = loaded(tmp_path / "colors.onnx")
+    one = loaded(tmp_path / "colors.onnx")
     image = large_photo(330, 250)
-    whole = np.concatenate(list(model.scores(image, Cancellation()).bands), axis=1)
+    whole = np.concatenate(list(one.scores(image, Cancellation()).bands), axis=1)
     monkeypatch.setattr(model, "RUN_BYTES", 1 << 20)
     monkeypatch.setattr(tiling, "RUN_BYTES", 1 << 20)
     monkeypatch.setattr(tiling, "SURELY_WHOLE_PIXELS", 0)
