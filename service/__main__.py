@@ -14,10 +14,11 @@ def main() -> int:
     from service.inference.device import DeviceUnavailable
     from service.logs import configure
     from service.memory import return_freed_memory
-    from service.server import DrainingServer
+    from service.server import DrainingServer, raise_file_limit
     from service.settings import Settings
 
     return_freed_memory()
+    raise_file_limit()
     try:
         settings = Settings()
         configure(settings.log_format)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import socket
 
 import uvicorn
@@ -12,6 +13,12 @@ from service.http.connections import BoundedProtocol
 DRAIN_S = 60  # longest wait for answers that are under way
 SETTLE_S = 2.0  # longest wait for the requests of open connections: on a busy machine they come later than one would think
 SETTLE_STEP_S = 0.05
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as it may: each connection is one, and each upload that is spooled another."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class DrainingServer(uvicorn.Server):

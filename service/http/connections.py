@@ -1,107 +1,166 @@
-"""What a connection may cost: time for a request's head, room for it, time to take an answer, and how many there may be.
+"""What a connection may cost: time and room for what it sends beside bodies, time to take answers, and how many there may be.
 
 Uvicorn bounds none of these. Bodies are bounded where they are read: `service.http.uploads`.
 """
 
 import asyncio
-from collections.abc import Mapping
+import logging
+import socket
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.http.problems import MEDIA_TYPE, Problem
+from service.logs import event
 
-HEAD_S = 10.0  # from the connection, or the first byte of a further request, to the end of its head
-HEAD_BYTES = 65_536
-TAKE_S = 30.0  # longest wait for a client that does not read its answer
-MAX_CONNECTIONS = 1000  # then the one goes that has waited longest without a request
+HEAD_S = 10.0  # from the connection, or the last answer, to the end of a request's head; or of a body that nobody wants
+HEAD_BYTES = 65_536  # of a head, or of trailers behind a body
+TAKE_S = 30.0  # between two looks at how much of an answer a client has taken
+SLOWEST_BYTES_PER_S = 16_384  # at which it must take it, on average between two looks
+SEND_BUFFER = 1 << 18  # bytes the kernel holds: were it to hold megabytes, a slow client could not be told from a dead one
+STALLED_S = 1.0  # without a byte of its body, until a request may be dropped for another connection's sake
+MAX_CONNECTIONS = 1000  # then the one goes that has waited longest without a request, or else without a byte of its body
+
+log = logging.getLogger(__name__)
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """HTTP/1.1 on one connection, with an end to every wait; its own errors are problems too."""
 
-    _head_timer: asyncio.TimerHandle | None = None
-    _take_timer: asyncio.TimerHandle | None = None
-    _head_bytes = 0
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]  # Uvicorn narrows it to Transport
+        if (line := transport.get_extra_info("socket")) is not None:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        self._silence: asyncio.TimerHandle | None = None  # ends it
+        self._taking: asyncio.TimerHandle | None = None  # the next look
+        self._in_body = False  # or behind it, before its end
+        self._head_bytes = 0  # of the head that is being read
+        self._loose_bytes = 0  # received since the last progress: neither a body's nor the end of a head
+        self._progress = False
+        self._took_most = False  # since the last look, of what was to be taken
+        self.heard = self.loop.time()  # when it last sent something, or was answered
+        self._await_request()
+        if len(self.connections) > MAX_CONNECTIONS:
+            self._make_room()
 
     def is_silent(self) -> bool:
         """Whether it has sent no request that is not answered yet."""
         return self.cycle is None or self.cycle.response_complete
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type]  # Uvicorn narrows it to Transport
-        self._await_head()
-        if len(self.connections) > MAX_CONNECTIONS:
-            self._make_room()
+    def is_stalled(self) -> bool:
+        """Whether it has sent a request whose body has paused."""
+        return not self.is_silent() and self._in_body and self.loop.time() > self.heard + STALLED_S
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting_for_head()
-        self.resume_writing()
+        self._stop_waiting()
+        if self._taking is not None:
+            self._taking.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._progress = False
+        self._took_most = False  # since the last look, of what was to be taken
+        self.heard = self.loop.time()
         super().data_received(data)
-        if self.is_silent() and not self.transport.is_closing():  # no head yet, or bytes that belong to no request
-            self._head_bytes += len(data)
-            if self._head_timer is None:
-                self._await_head()
-            if self._head_bytes > HEAD_BYTES:
-                self._refuse(Problem(431, f"the head of the request is larger than {HEAD_BYTES} bytes", HEAD_BYTES))
+        if self.transport.is_closing():
+            return
+        self._loose_bytes = 0 if self._progress else self._loose_bytes + len(data)
+        if max(self._loose_bytes, self._head_bytes) > HEAD_BYTES:
+            self._refuse(Problem(431, f"the head of a request is larger than {HEAD_BYTES} bytes", HEAD_BYTES))
+        elif self.is_silent() and self._silence is None:
+            self._await_request()
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._head_bytes += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes <= HEAD_BYTES:  # more are not kept: the connection ends when all that has come is read
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._stop_waiting_for_head()
-        super().on_headers_complete()
+        self._progress = self._in_body = True
+        if self._head_bytes <= HEAD_BYTES:
+            self._stop_waiting()
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._progress = True
+        if self.cycle is not None:  # it is None behind a head that was too large
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._progress, self._in_body = True, False
+        self._stop_waiting()
+        if self.cycle is not None:
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self.heard = self.loop.time()
+        super().on_response_complete()
+        self._watch_taking()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        if self._take_timer is None:
-            self._take_timer = self.loop.call_later(TAKE_S, self.transport.abort)
+        self._watch_taking()
 
     def resume_writing(self) -> None:
-        if self._take_timer is not None:
-            self._take_timer.cancel()
-            self._take_timer = None
+        self._took_most = True
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(Problem(400, msg))
 
-    def _await_head(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_S, self._cut_off)
+    def _await_request(self) -> None:
+        self._silence = self.loop.call_later(HEAD_S, self._cut_off)
 
-    def _stop_waiting_for_head(self) -> None:
-        self._head_bytes = 0
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _stop_waiting(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
 
     def _cut_off(self) -> None:
-        self._head_timer = None
-        if self._head_bytes:
+        self._silence = None
+        if self._loose_bytes:
             self._refuse(Problem(408, f"no whole request head within {HEAD_S:g} s", HEAD_S))
-        else:
+        else:  # nothing was sent; or the rest of a body, whose request is answered
             self.transport.close()
+
+    def _watch_taking(self) -> None:
+        """From now on, until all is taken."""
+        left = self.transport.get_write_buffer_size()
+        if left and self._taking is None:
+            self._took_most = False
+            self._taking = self.loop.call_later(TAKE_S, self._look_at_taking, left)
+
+    def _look_at_taking(self, before: int) -> None:
+        self._taking = None
+        left = self.transport.get_write_buffer_size()
+        took_little = not self._took_most and before - left < SLOWEST_BYTES_PER_S * TAKE_S
+        if left and took_little:
+            self.transport.abort()
+        else:
+            self._watch_taking()
 
     def _make_room(self) -> None:
         others = [one for one in self.connections if isinstance(one, BoundedProtocol) and one is not self]
-        waiting = [one for one in others if one.is_silent() and one._head_timer is not None]
+        waiting = [one for one in others if one.is_silent()] or [one for one in others if one.is_stalled()]
         if waiting:
-            min(waiting, key=BoundedProtocol._head_due).transport.abort()
+            min(waiting, key=lambda one: one.heard).transport.abort()
         else:
             self._refuse(Problem(503, f"{MAX_CONNECTIONS} connections are open", MAX_CONNECTIONS, {"Retry-After": "1"}))
 
-    def _head_due(self) -> float:
-        return self._head_timer.when() if self._head_timer is not None else float("inf")
-
     def _refuse(self, problem: Problem) -> None:
-        """Answer without a request, and hang up."""
-        self._stop_waiting_for_head()
-        body = problem.details.model_dump_json(exclude_none=True).encode()
-        headers: Mapping[str, str] = {
-            "content-type": MEDIA_TYPE,
-            "content-length": str(len(body)),
-            "connection": "close",
-            **(problem.headers or {}),
-        }
-        lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
-        self.transport.write(STATUS_LINE[problem.details.status] + lines + b"\r\n" + body)
+        """Hang up; with an answer, where none is under way."""
+        self._stop_waiting()
+        event(log, "refused", status=problem.details.status)
+        if self.is_silent():
+            body = problem.details.model_dump_json(exclude_none=True).encode()
+            headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close"}
+            lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in (headers | dict(problem.headers or {})).items())
+            self.transport.write(STATUS_LINE[problem.details.status] + lines + b"\r\n" + body)
         self.transport.close()

@@ -10,6 +10,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from service.logs import request_id
+
 MEDIA_TYPE = "application/problem+json"
 
 log = logging.getLogger(__name__)
@@ -73,7 +75,8 @@ def install(app: FastAPI) -> None:
 
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         log.error("unexpected error", exc_info=error)
-        return Problem(500, "an unexpected error; it has been logged").response()
+        headers = {"X-Request-ID": request_id.get()}  # this answer passes no middleware
+        return Problem(500, "an unexpected error; it has been logged", headers=headers).response()
 
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(HTTPException, framework)

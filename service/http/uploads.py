@@ -19,6 +19,7 @@ SPOOL_BYTES = 1 << 20  # kept in memory; what is larger goes to the temporary fo
 PAUSE_S = 10.0  # longest wait for the next piece of a body
 SLOWEST_BYTES_PER_S = 16_384  # after the first PAUSE_S, on average
 FIELD = "file"
+NO_ROOM = {errno.ENOSPC, errno.EMFILE, errno.ENFILE}  # other uploads fill the temporary folder, or the table of open files
 
 
 class BoundedBody:
@@ -83,8 +84,8 @@ async def uploaded_image(request: Request, max_bytes: int) -> AsyncIterator[Bina
             raise Problem(415, f"send multipart/form-data, image/* or application/octet-stream, not {kind}")
     except ClientDisconnect as error:
         raise Problem(400, "the client went away before the whole body had come") from error
-    except OSError as error:  # ENOSPC: other uploads fill the temporary folder
-        if error.errno != errno.ENOSPC:
+    except OSError as error:
+        if error.errno not in NO_ROOM:
             raise
         raise Problem(503, "no room for the upload just now", headers={"Retry-After": "10"}) from error
     except HTTPException as error:  # Starlette's multipart parser

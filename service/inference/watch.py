@@ -16,16 +16,19 @@ class Watch:
     def __init__(self, repository: Repository, interval_s: float) -> None:
         self._repository, self._interval_s = repository, interval_s
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """From now on, every `interval_s` seconds."""
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Take no other look; wait a little for one that is under way."""
         self._stop.set()
-        self._thread.join(STOP_S)
+        if self._thread is not None:
+            self._thread.join(STOP_S)
 
     def _look(self) -> None:
         while not self._stop.wait(self._interval_s):

@@ -31,7 +31,7 @@ class Watchdog:
     def __init__(self, repository: Repository, engine: Engine) -> None:
         self._repository, self._engine = repository, engine
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread: threading.Thread | None = None
         self._failures = 0
         self._last_trial = time.monotonic()
 
@@ -42,12 +42,15 @@ class Watchdog:
 
     def start(self) -> None:
         """Look from now on."""
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Look no more."""
         self._stop.set()
-        self._thread.join(STOP_S)
+        if self._thread is not None:
+            self._thread.join(STOP_S)
 
     def _watch(self) -> None:
         while not self._stop.wait(INTERVAL_S):

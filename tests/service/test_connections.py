@@ -105,6 +105,38 @@ def test_a_head_without_end_is_cut_off_with_431(address: tuple[str, int], monkey
     assert problem(line)["limit"] == connections.HEAD_BYTES
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_trailers_without_end_are_cut_off(whole: bool, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", PATIENCE_S)
+    line = Line(address)
+    line.send(head("Transfer-Encoding: chunked") + b"5\r\nhello\r\n0\r\n")
+    end = time.monotonic() + PATIENCE_S
+    sent = 0
+    with pytest.raises(OSError):  # a closed connection shows as one of several
+        while time.monotonic() < end:
+            line.send(b"X: " + b"y" * 1000 + b"\r\n" if whole else b"y" * 1000)
+            sent += 1000
+            time.sleep(0.001)
+    assert sent < 20 * connections.HEAD_BYTES
+
+
+def test_an_early_answer_to_a_large_body_reaches_a_client_that_sends_all_of_it_first(address: tuple[str, int]) -> None:
+    line = Line(address)
+    size = 20_000_000
+    line.send(b"POST /nothing HTTP/1.1\r\nHost: test\r\n" + f"Content-Length: {size}\r\n\r\n".encode() + b"x" * size)
+    assert line.response()[0] == 404
+    line.send(GET)
+    assert line.response()[0] == 200
+
+
+def test_a_body_that_nobody_wants_and_that_does_not_end_is_cut_off(address: tuple[str, int]) -> None:
+    line = Line(address)
+    line.send(b"POST /nothing HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nstart")
+    assert line.response()[0] == 404
+    line.send(b"more")
+    assert line.is_closed()
+
+
 @pytest.mark.parametrize("nonsense", [b"\0\0\0\0\r\n\r\n", b"GET http://[/ HTTP/1.1\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
 def test_what_is_no_http_is_a_problem_too(nonsense: bytes, address: tuple[str, int]) -> None:
     line = Line(address)
@@ -194,6 +226,29 @@ def metrics(address: tuple[str, int]) -> str:
     return line.response()[2].decode()
 
 
+def test_idle_connections_and_stalled_bodies_make_room_too(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", PATIENCE_S)
+    monkeypatch.setattr(connections, "STALLED_S", 0.05)
+    time.sleep(2 * SHORT_S)  # what earlier tests left open has gone
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 4)
+    idle = [Line(address) for _ in range(4)]
+    for line in idle:
+        line.send(GET)
+        assert line.response()[0] == 200
+    stalled = []
+    for _ in range(4):
+        stalled.append(Line(address))
+        stalled[-1].send(head("Content-Length: 100000") + b"start")
+        time.sleep(0.1)
+    assert all(line.is_closed() for line in idle)
+    fresh = Line(address)
+    fresh.send(GET)
+    assert fresh.response()[0] == 200
+    assert stalled[0].is_closed()
+    for line in (*idle, *stalled, fresh):
+        line.close()
+
+
 def test_a_client_that_does_not_take_its_answers_is_cut_off(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "TAKE_S", SHORT_S)
     with socket.socket() as connection:
@@ -208,3 +263,21 @@ def test_a_client_that_does_not_take_its_answers_is_cut_off(address: tuple[str, 
             while chunk := connection.recv(1 << 20):
                 received += len(chunk)
     assert 0 < received < times * 1_000_000
+
+
+def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "TAKE_S", 1.5)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(PATIENCE_S)
+        connection.connect(address)
+        times, received, start = 8, 0, time.monotonic()
+        request = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n"
+        connection.sendall((times - 1) * (request + b"\r\n") + request + b"Connection: close\r\n\r\n")
+        while chunk := connection.recv(1 << 16):
+            received += len(chunk)
+            if time.monotonic() < start + 4:
+                time.sleep(0.02)
+    assert received > times * 1_000_000
