@@ -99,7 +99,7 @@ class ModelCard(_Frozen):
     name: str = Field(pattern=MODEL_NAME)
     architecture: str
     classes: tuple[ClassInfo, ...] = Field(min_length=1, max_length=255)
-    stride: int = Field(ge=1, description="height and width of the input are multiples of it")
+    stride: int = Field(ge=1, le=1024, description="height and width of the input are multiples of it")
     output_stride: int = Field(ge=1, description="input pixels per score, along each axis")
     halo: Halo | None = Field(None, description="null: the model cannot be tiled")
     long_side: int | None = Field(None, ge=1, description="larger images are shrunk to it; null: native size")

@@ -51,7 +51,7 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
     """Decode, run, label and render.
 
     Raises BrokenImage or UnsupportedImage for what the header did not show, InvalidModel for a variant that turns out not
-    to run, OutOfDeviceMemory, and Cancelled when the work was called off.
+    to run, RunFailed, OutOfDeviceMemory, and Cancelled when the work was called off.
     """
     start = time.perf_counter()
     card = job.variant.card

@@ -1,6 +1,7 @@
 """POST /segment."""
 
 import asyncio
+import logging
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Query, Request, Response
@@ -13,13 +14,15 @@ from service.http.problems import Problem, responses
 from service.http.telemetry import Telemetry
 from service.http.uploads import FIELD, uploaded_image
 from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, Upload, open_image
+from service.inference.cancellation import RunFailed
 from service.inference.engine import DeadlineExceeded, Engine, QueueFull
-from service.inference.model import MAX_WHOLE_PIXELS, takes
-from service.inference.model_file import InvalidModel
+from service.inference.model_file import InvalidModel, ModelFile
 from service.inference.repository import Repository, UnknownModel
 from service.pipeline import Job, process
 from service.results.renderings import CLASSES_HEADER, Format, SegmentAnswer
 from service.settings import Settings
+
+log = logging.getLogger(__name__)
 
 CLIENT_GONE = 499  # nginx's, for the log and the counters: nobody is there to read it
 
@@ -69,7 +72,7 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
             Annotated[str, StringConstraints(pattern=r"^(model|native|[1-9][0-9]{0,5})$")],
             Query(
                 description="`model`, `native`, or pixels of the long side; images are never enlarged. Large ones are run in "
-                f"tiles; a model whose card has no halo takes up to {MAX_WHOLE_PIXELS} pixels"
+                "tiles; a model whose card has no halo takes up to about 4 megapixels"
             ),
         ] = "model",
         format: Annotated[Format | None, Query(description="overrides the Accept header")] = None,
@@ -91,9 +94,8 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
                 format=format or preferred_format(",".join(request.headers.getlist("accept"))),
                 opacity=opacity,
             )
-            if not takes(chosen.card, job.working_size):
-                detail = f"{job.megapixels:.1f} megapixels are too many for a model without a halo; choose a smaller resolution"
-                raise Problem(413, detail, MAX_WHOLE_PIXELS)
+            if not chosen.file.takes(job.working_size):
+                raise Problem(413, _too_large(chosen.file, job.megapixels), chosen.file.most_pixels)
             deadline = settings.deadline_s + settings.deadline_s_per_megapixel * job.megapixels
             try:
                 outcome, rendered = await unless_gone(
@@ -106,7 +108,8 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
                 raise Problem(429, str(error), settings.queue_megapixels, retry) from error
             except DeadlineExceeded as error:
                 raise Problem(504, str(error), deadline) from error
-            except InvalidModel as error:
+            except (InvalidModel, RunFailed) as error:
+                log.error("%s (%s) does not run: %s", chosen.card.name, chosen.card.precision, error)
                 raise Problem(503, f"this variant of {chosen.card.name} does not run: {error}") from error
             except (BrokenImage, UnsupportedImage) as error:
                 raise _as_problem(error) from error
@@ -114,6 +117,12 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
         return Response(rendered.body, 200, rendered.headers, rendered.media_type)
 
     return router
+
+
+def _too_large(file: ModelFile, megapixels: float) -> str:
+    if file.interface.fixed_size is not None:
+        return "the model takes one size alone; leave out the resolution"
+    return f"{megapixels:.1f} megapixels are too many for a model without a halo; choose a smaller resolution"
 
 
 def _open(file: BinaryIO, max_pixels: int) -> Upload:

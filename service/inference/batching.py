@@ -6,9 +6,11 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.cancellation import Cancellation, Cancelled
+from service.inference.cancellation import Cancellation, Cancelled, OutOfDeviceMemory
 
-LARGEST = 8  # images in a run
+SIZES = (1, 2, 4, 8)  # of batches: each is a shape that CUDA prepares for anew
+LARGEST = SIZES[-1]
+BATCH_BYTES = 1 << 30  # activations of a batch, as they are estimated
 
 
 class Batches:
@@ -17,9 +19,11 @@ class Batches:
     No one waits for others to come: an image that is alone is run at once. Safe from several threads.
     """
 
-    def __init__(self, run: Callable[[NDArray[np.uint8], Cancellation], NDArray[np.float32]]) -> None:
-        """`run`: (N, H, W, 3) uint8 -> (N, C, h, w) float32."""
-        self._run = run
+    def __init__(
+        self, run: Callable[[NDArray[np.uint8], Cancellation], NDArray[np.float32]], bytes_per_pixel: Callable[[], float]
+    ) -> None:
+        """`run`: (N, H, W, 3) uint8 -> (N, C, h, w) float32, which takes that many bytes for each pixel of all images."""
+        self._run, self._bytes_per_pixel = run, bytes_per_pixel
         self._device = threading.Lock()  # one run at a time
         self._lock = threading.Lock()  # of the list
         self._waiting: list[_Place] = []
@@ -38,9 +42,10 @@ class Batches:
         return place.result
 
     def _run_with_others(self, first: "_Place") -> None:
+        room = BATCH_BYTES / (self._bytes_per_pixel() * first.image[..., 0].size)
         with self._lock:
             alike = [one for one in self._waiting if one.image.shape == first.image.shape and one is not first]
-            batch = [first, *alike[: LARGEST - 1]]
+            batch = [first, *alike[: largest_batch(room) - 1]]
             self._waiting = [one for one in self._waiting if one not in batch]
         live = [one for one in batch if not one.is_cancelled()]
         if not live:
@@ -49,12 +54,26 @@ class Batches:
             # Alone, a run can be called off; a shared one is others' too.
             cancellation = live[0].cancellation if len(live) == 1 else Cancellation()
             scores = self._run(_padded([one.image for one in live]), cancellation)
+        except OutOfDeviceMemory as error:
+            for one in live:
+                one.result = self._alone(one) if len(live) > 1 else error
         except Exception as error:
             for one in live:
                 one.result = error
         else:
             for number, one in enumerate(live):
                 one.result = scores[number : number + 1]
+
+    def _alone(self, place: "_Place") -> "NDArray[np.float32] | Exception":
+        try:
+            return self._run(place.image, place.cancellation)
+        except Exception as error:
+            return error
+
+
+def largest_batch(room: float) -> int:
+    """The largest size of a batch that is warmed and has room for no more than so many images."""
+    return max([size for size in SIZES if size <= room], default=1)
 
 
 class _Place:
@@ -74,8 +93,8 @@ class _Place:
 
 
 def _padded(images: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """All in one array of 1, 2, 4 or 8: each size of a batch is a shape that CUDA prepares for anew."""
-    size = 1 << (len(images) - 1).bit_length()
+    """All in one array of one of the SIZES."""
+    size = next(size for size in SIZES if size >= len(images))
     batch = np.zeros((size, *images[0].shape[1:]), np.uint8)
     np.concatenate(images, out=batch[: len(images)])
     return batch

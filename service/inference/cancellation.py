@@ -14,6 +14,10 @@ class Cancelled(Exception):
     """The work was called off."""
 
 
+class RunFailed(RuntimeError):
+    """A run that ONNX Runtime broke off: the graph cannot take this image, or the device is broken."""
+
+
 class OutOfDeviceMemory(MemoryError):
     """A run needed more memory than the device had left."""
 
@@ -42,7 +46,8 @@ class Cancellation:
     def run_options(self, shrunk_arenas: str = "") -> Iterator[ort.RunOptions]:
         """Options for one run of a session, after which the arenas that are named give back what they do not need.
 
-        A run that is cut short raises Cancelled, one that the device has no memory for OutOfDeviceMemory.
+        A run that is cut short raises Cancelled, one that the device has no memory for OutOfDeviceMemory, any other that
+        fails RunFailed.
         """
         options = ort.RunOptions()
         if shrunk_arenas:
@@ -55,8 +60,13 @@ class Cancellation:
         except Exception as error:  # ONNX Runtime reports all as general failures, which only their texts tell apart
             self.check()
             if _OUT_OF_MEMORY.search(str(error)):
-                raise OutOfDeviceMemory(str(error).splitlines()[0]) from error
-            raise
+                raise OutOfDeviceMemory(first_line(error)) from error
+            raise RunFailed(first_line(error)) from error
         finally:
             with self._lock:
                 self._running = None
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the stack that ONNX Runtime adds."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -15,6 +15,7 @@ from service.settings import Device
 log = logging.getLogger(__name__)
 
 ReportedDevice = Literal["cpu", "cuda"]
+CGROUPS = Path("/sys/fs/cgroup")
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 ARENAS: dict[ReportedDevice, str] = {"cpu": "cpu:0", "cuda": "cpu:0;gpu:0"}  # that a session allocates from
 CUDA_OPTIONS = {
@@ -29,13 +30,21 @@ class DeviceUnavailable(RuntimeError):
 
 
 def usable_cpus() -> int:
-    """Cores this process may use: its affinity mask, and the container's CPU quota (cgroup v2) where there is one."""
+    """Cores this process may use: its affinity mask, and the container's CPU quota (cgroup v2 or v1) where there is one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+    quota, period = _quota(CGROUPS)
+    return cores if quota <= 0 else max(1, min(cores, quota // period))
+
+
+def _quota(cgroups: Path) -> tuple[int, int]:
+    """Microseconds of processor time in each period; a quota of 0 or less is none."""
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        try:
+            quota, period = " ".join((cgroups / file).read_text() for file in files).split()
+            return (0 if quota == "max" else int(quota)), int(period)
+        except (OSError, ValueError):
+            continue
+    return 0, 1
 
 
 def may_use_cuda(device: Device) -> bool:

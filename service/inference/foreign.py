@@ -42,7 +42,9 @@ class ForeignCard(_Strict):
     input: Input
     output: Output
     classes: tuple[str | ClassInfo, ...] = Field(min_length=1, max_length=255, description="in id order; names get colours")
-    stride: int = Field(32, ge=1, description="height and width of the input are multiples of it; a square graph's own side")
+    stride: int = Field(
+        32, ge=1, le=1024, description="height and width of the input are multiples of it; a square graph's own side"
+    )
     output_stride: int = Field(1, ge=1, description="input pixels per score, along each axis")
     long_side: int | None = Field(None, ge=1, description="larger images are shrunk to it; null: native size")
     pad_value: int = Field(127, ge=0, le=255)
@@ -80,6 +82,7 @@ class Interface:
     """A graph's own way to take pixels and give scores."""
 
     input_name, output_name = INPUT_NAME, OUTPUT_NAME
+    fixed_size: tuple[int, int] | None = None  # (width, height) in pixels, where the graph takes no other
 
     def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
         """(1, H, W, 3) uint8 RGB -> what the graph takes."""
@@ -93,7 +96,18 @@ class Interface:
 class ForeignInterface(Interface):
     """As a foreign card says."""
 
-    def __init__(self, card: ForeignCard) -> None:
+    def __init__(self, card: ForeignCard, graph: OnnxFile) -> None:
+        """Raises ValueError if the graph has no such input, or is of one size to which the card does not keep."""
+        dimensions = graph.input_sizes.get(card.input.name, ())
+        if len(dimensions) != 4:
+            raise ValueError(f"the graph has no input {card.input.name!r} of four dimensions")
+        height, width = dimensions[2:] if card.input.layout == "NCHW" else dimensions[1:3]
+        if height or width:
+            if not height == width == card.stride == card.long_side:
+                raise ValueError(
+                    f"the graph takes {width}x{height} alone: of a square one, give the side as stride and long_side"
+                )
+            self.fixed_size = width, height
         self.input_name, self.output_name = card.input.name, card.output.name
         self._input, self._output = card.input, card.output
         mean, std = (np.array(values, np.float32) for values in (card.input.mean, card.input.std))

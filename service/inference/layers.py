@@ -74,7 +74,8 @@ class Layers:
     """A graph in the order in which it runs."""
 
     file: OnnxFile
-    layers: tuple[Layer, ...]
+    image: Tensor
+    layers: tuple[Layer, ...]  # that the scores need
     scores: Tensor
 
     @classmethod
@@ -94,7 +95,11 @@ class Layers:
                 shapes[node.output[0]] = shapes.get(node.input[0], ())
         if output_name not in tensors:
             raise UnknownLayer(f"{output_name} does not depend on {INPUT_NAME}")
-        return cls(file, tuple(layers), tensors[output_name])
+        needed = {output_name}
+        for layer in reversed(layers):
+            needed |= {tensor.name for tensor in layer.inputs} if layer.output.name in needed else set()
+        kept = tuple(layer for layer in layers if layer.output.name in needed)
+        return cls(file, image, kept, tensors[output_name])
 
 
 def _layer(file: OnnxFile, place: int, node: Message, inputs: tuple[Tensor, ...], shapes: Mapping[str, Sequence[int]]) -> Layer:

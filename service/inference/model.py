@@ -12,8 +12,8 @@ from PIL import Image
 
 from service.contract import ModelCard
 from service.geometry import network_input, padded_size
-from service.inference.batching import LARGEST, Batches
-from service.inference.cancellation import Cancellation, OutOfDeviceMemory
+from service.inference.batching import BATCH_BYTES, SIZES, Batches, largest_batch
+from service.inference.cancellation import Cancellation, OutOfDeviceMemory, first_line
 from service.inference.device import ARENAS, DeviceUnavailable, ReportedDevice, create_session, reported_device, usable_cpus
 from service.inference.foreign import Interface
 from service.inference.model_file import InvalidModel, ModelFile
@@ -22,8 +22,8 @@ from service.settings import Device
 
 log = logging.getLogger(__name__)
 
-MAX_WHOLE_PIXELS = 4_000_000  # of an image for a model that cannot be tiled: a run takes about 200 bytes a pixel
 SMALLER = 4  # times less memory for a run, once one has found too little
+MOST_SHAPES = 32  # short sides of images that CUDA is prepared for; others take a moment when they first come
 TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
 
 
@@ -46,7 +46,7 @@ class Model:
     beside: ort.InferenceSession  # on one, to run side by side with others; on a GPU, and with a single core, the same
     interface: Interface
     tiling: Tiling
-    batches: Batches | None  # on a GPU
+    batches: Batches | None  # on a GPU, if the graph takes more than one image at once
 
     @classmethod
     def load(cls, file: ModelFile, content: bytes, device: Device) -> "Model":
@@ -62,10 +62,11 @@ class Model:
         except DeviceUnavailable:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
-            raise InvalidModel(f"it cannot be run: {_first_line(error)}") from error
+            raise InvalidModel(f"it cannot be run: {first_line(error)}") from error
         tiling = Tiling(content, file.card, partial(create_session, device=device))
-        on_gpu = reported_device(session) == "cuda"
-        batches = Batches(partial(_scores, session, file.interface)) if on_gpu else None
+        batches = None
+        if reported_device(session) == "cuda" and not isinstance(session.get_inputs()[0].shape[0], int):
+            batches = Batches(partial(_scores, session, file.interface), lambda: tiling.bytes_per_pixel)
         model = cls(file.card, reported_device(session), session, beside, file.interface, tiling, batches)
         model._try_out()
         return model
@@ -74,7 +75,7 @@ class Model:
         """The scores of an RGB image at its working size: of one run, or tile by tile where that would take too much memory.
 
         `alone`: on all cores; else on one, for what runs side by side. tests/benchmarks/bench_scheduling.py shows why.
-        Only for a size that its card `takes`. Raises Cancelled, now or as the scores are computed.
+        Only for a size that its file `takes`. Raises Cancelled, now or as the scores are computed.
         """
         card = self.card
         width, height = padded_size(*image.size, card.stride)
@@ -118,26 +119,34 @@ class Model:
         with Cancellation().run_options(ARENAS[self.device]) as options:
             self.session.run([self.interface.output_name], {self.interface.input_name: smallest}, options)
 
-    def _warm_up(self, long_side: int) -> None:
-        """Every padded shape that images have at the model's resolution, alone and in the largest batch."""
-        for short_side in range(self.card.stride, long_side + 1, self.card.stride):
-            for height, width in {(long_side, short_side), (short_side, long_side)}:
-                for number in (1, LARGEST):
-                    _scores(self.session, self.interface, np.zeros((number, height, width, 3), np.uint8), Cancellation())
+    def _warm_up(self) -> None:
+        """Prepare CUDA for the padded shapes that images have at the model's resolution, in batches of each size."""
+        stride, long_side = self.card.stride, self.card.long_side
+        if long_side is None:
+            return
+        long_side, _ = padded_size(long_side, 1, stride)
+        step = max(stride, -(-long_side // MOST_SHAPES // stride) * stride)
+        shapes = {(long_side, short) for short in range(step, long_side + 1, step)}
+        for height, width in shapes | {(width, height) for height, width in shapes}:
+            most = largest_batch(BATCH_BYTES / (self.tiling.bytes_per_pixel * height * width))
+            for number in (size for size in SIZES if size <= most):
+                _scores(self.session, self.interface, np.zeros((number, height, width, 3), np.uint8), Cancellation())
 
     def _try_out(self) -> None:
         """Run the shapes that will be asked for most: the sessions then have the memory, and CUDA the plans, they need."""
         side = min(self.card.long_side or 1, TRIAL_SIDE)
         width, height = padded_size(side, side, self.card.stride)
         try:
+            if self.interface.fixed_size is None:  # another shape than the square below
+                self.run(np.full((1, self.card.stride, width, 3), self.card.pad_value, np.uint8), Cancellation())
             for alone in {True, self.beside is self.session}:
                 scores = self.run(np.full((1, height, width, 3), self.card.pad_value, np.uint8), Cancellation(), alone)
             if self.batches is not None:
-                self._warm_up(width)
+                self._warm_up()
         except OutOfDeviceMemory:
             raise
         except Exception as error:  # as above
-            raise InvalidModel(f"a test image of {width}x{height} does not run: {_first_line(error)}") from error
+            raise InvalidModel(f"a test image of {width}x{height} does not run: {first_line(error)}") from error
         expected = (len(self.card.classes), height // self.card.output_stride, width // self.card.output_stride)
         if scores.shape != expected or scores.dtype != np.float32 or not np.isfinite(scores).all():
             raise InvalidModel(f"its scores are {scores.dtype} {scores.shape}, its card says float32 {expected}, finite")
@@ -151,13 +160,3 @@ def _scores(
     with cancellation.run_options(ARENAS[reported_device(session)] if is_large else "") as options:
         [scores] = session.run([interface.output_name], {interface.input_name: interface.prepare(images)}, options)
     return interface.restore(scores)
-
-
-def takes(card: ModelCard, size: tuple[int, int]) -> bool:
-    """Whether a model can run an image of that working size (width, height), whole or in tiles."""
-    width, height = padded_size(*size, card.stride)
-    return card.halo is not None or width * height <= MAX_WHOLE_PIXELS
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

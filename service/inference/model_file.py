@@ -3,14 +3,20 @@
 import hashlib
 import os
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
 from service.contract import METADATA_KEY, ModelCard
+from service.geometry import padded_size
 from service.inference.foreign import ForeignCard, ForeignInterface, Interface
 from service.inference.onnx_file import OnnxFile, UnsafeFile
+
+WHOLE_BYTES = 800_000_000  # that the run of a model that cannot be tiled may take
+BYTES_PER_PIXEL = 200  # of its activations
+SCORE_COPIES = 3  # of its scores, while they are enlarged
 
 Stamp = tuple[tuple[int, int, int], ...]  # of the file and of a card beside it: inode, bytes, time of the last change
 
@@ -39,6 +45,23 @@ class ModelFile:
             raise InvalidModel(f"it is no ONNX file that is served: {error}") from error
         card, interface = _card(path, graph)
         return cls(path, hashlib.sha256(content).hexdigest(), card, interface)
+
+    @property
+    def most_pixels(self) -> int | None:
+        """Of an image at its working size, with padding, that the model can run; null: any number, in tiles."""
+        if self.interface.fixed_size is not None:
+            return prod(self.interface.fixed_size)
+        if self.card.halo is not None:
+            return None
+        scores = 4 * len(self.card.classes) / self.card.output_stride**2
+        return int(WHOLE_BYTES / (BYTES_PER_PIXEL + SCORE_COPIES * scores))
+
+    def takes(self, size: tuple[int, int]) -> bool:
+        """Whether the model can run an image of that working size (width, height), whole or in tiles."""
+        padded = padded_size(*size, self.card.stride)
+        if self.interface.fixed_size is not None:
+            return padded == self.interface.fixed_size
+        return self.most_pixels is None or padded[0] * padded[1] <= self.most_pixels
 
     def content(self) -> bytes:
         """The file's bytes. Raises InvalidModel if it is no longer the file that was read."""
@@ -81,8 +104,10 @@ def _card(path: Path, graph: OnnxFile) -> tuple[ModelCard, Interface]:
         if beside.exists():
             source = beside.name
             foreign = ForeignCard.model_validate_json(beside.read_bytes())
-            return foreign.card(graph), ForeignInterface(foreign)
-    except (ValidationError, OSError) as error:
-        what = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+            return foreign.card(graph), ForeignInterface(foreign, graph)
+    except ValidationError as error:
+        what = error.errors()[0]
         raise InvalidModel(f"{source} is not valid: {'.'.join(map(str, what['loc']))}: {what['msg']}") from error
+    except (ValueError, OSError) as error:
+        raise InvalidModel(f"{source} is not valid: {error}") from error
     raise InvalidModel(f"it has no card: neither metadata {METADATA_KEY!r} nor {beside.name} beside it")

@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 
 Message = Any  # protobuf's generated classes have no static types here
 
-_KINDS = {"int": 3, "string": 9, "bytes": 12}  # FieldDescriptorProto.Type
+_KINDS = {"long": 3, "int": 5, "string": 9, "bytes": 12}  # FieldDescriptorProto.Type
 _MESSAGE = 11
 _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> number, type, repeated
     "Model": {"graph": (7, "Graph", False), "metadata_props": (14, "Entry", True), "functions": (25, "Function", True)},
     "Entry": {"key": (1, "string", False), "value": (2, "string", False)},
-    "Function": {"node": (7, "Node", True)},
+    "Function": {"node": (7, "Node", True), "domain": (10, "string", False), "attribute_proto": (11, "Attribute", True)},
+    "Sparse": {"values": (1, "Tensor", False), "indices": (2, "Tensor", False)},
     "Graph": {
         "node": (1, "Node", True),
         "initializer": (5, "Tensor", True),
+        "sparse_initializer": (15, "Sparse", True),
         "input": (11, "Value", True),
         "output": (12, "Value", True),
     },
@@ -36,16 +38,18 @@ _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> 
     },
     "Attribute": {
         "name": (1, "string", False),
-        "i": (3, "int", False),
+        "i": (3, "long", False),
         "s": (4, "bytes", False),
         "t": (5, "Tensor", False),
         "g": (6, "Graph", False),
-        "ints": (8, "int", True),
+        "ints": (8, "long", True),
         "tensors": (10, "Tensor", True),
+        "sparse_tensor": (22, "Sparse", False),
+        "sparse_tensors": (23, "Sparse", True),
         "graphs": (11, "Graph", True),
     },
     "Tensor": {
-        "dims": (1, "int", True),
+        "dims": (1, "long", True),
         "data_type": (2, "int", False),
         "name": (8, "string", False),
         "raw_data": (9, "bytes", False),
@@ -55,10 +59,9 @@ _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> 
     "Type": {"tensor_type": (1, "TensorType", False)},
     "TensorType": {"elem_type": (1, "int", False), "shape": (2, "Shape", False)},
     "Shape": {"dim": (1, "Dimension", True)},
-    "Dimension": {"dim_value": (1, "int", False)},
+    "Dimension": {"dim_value": (1, "long", False)},
 }
-DOMAINS = {"", "ai.onnx", "com.microsoft"}  # of operators that ONNX Runtime has itself
-_EXTERNAL = 1  # TensorProto.DataLocation
+DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})  # of operators that ONNX Runtime has itself
 ELEMENT_TYPES: Mapping[int, np.dtype[Any]] = {  # TensorProto.DataType
     1: np.dtype(np.float32),
     2: np.dtype(np.uint8),
@@ -104,23 +107,37 @@ class OnnxFile:
 
     def require_self_contained(self) -> None:
         """Raises UnsafeFile if the file has tensors in other files, wherever those lie, or operators of other libraries."""
-        graphs, nodes = [self._model.graph], [node for function in self._model.functions for node in function.node]
-        while graphs or nodes:
-            tensors: list[Message] = []
+        functions = self._model.functions
+        domains = DOMAINS | {function.domain for function in functions}
+        graphs: list[Message] = [self._model.graph]
+        nodes: list[Message] = [node for function in functions for node in function.node]
+        entries: list[Message] = [entry for function in functions for entry in function.attribute_proto]
+        tensors: list[Message] = []
+        while graphs or nodes or entries:
             if graphs:
                 graph = graphs.pop()
                 nodes += graph.node
                 tensors += graph.initializer
-            else:
+                _refuse_sparse(graph.sparse_initializer)
+            elif nodes:
                 node = nodes.pop()
-                if node.domain not in DOMAINS and not self._model.functions:
+                if node.domain not in domains:
                     raise UnsafeFile(f"operator {node.op_type} is of {node.domain!r}: custom operators are not loaded")
-                for entry in node.attribute:
-                    graphs += [*entry.graphs, *([entry.g] if entry.HasField("g") else [])]
-                    tensors += [*entry.tensors, *([entry.t] if entry.HasField("t") else [])]
-            for tensor in tensors:
-                if tensor.data_location == _EXTERNAL:
-                    raise UnsafeFile(f"tensor {tensor.name!r} lies in another file: a model is one file")
+                entries += node.attribute
+            else:
+                entry = entries.pop()
+                graphs += [*entry.graphs, *([entry.g] if entry.HasField("g") else [])]
+                tensors += [*entry.tensors, *([entry.t] if entry.HasField("t") else [])]
+                _refuse_sparse([*entry.sparse_tensors, *([entry.sparse_tensor] if entry.HasField("sparse_tensor") else [])])
+        for tensor in tensors:
+            if tensor.data_location:
+                raise UnsafeFile(f"tensor {tensor.name!r} lies in another file: a model is one file")
+
+    @property
+    def input_sizes(self) -> Mapping[str, tuple[int, ...]]:
+        """The dimensions of each input by name; 0 where any size will do."""
+        sized = ((value.name, value.type.tensor_type.shape.dim) for value in self._model.graph.input)
+        return {name: tuple(entry.dim_value for entry in dimensions) for name, dimensions in sized}
 
     def cut(self, nodes: Collection[int], inputs: Mapping[str, np.dtype[Any]], outputs: Mapping[str, np.dtype[Any]]) -> bytes:
         """A model of some of the nodes, by their places, and of all that they need but the `inputs`.
@@ -145,6 +162,11 @@ class OnnxFile:
         graph.output.extend(_value(name, kind) for name, kind in outputs.items())
         content: bytes = part.SerializeToString()
         return content
+
+
+def _refuse_sparse(tensors: Sequence[Message]) -> None:
+    if tensors:
+        raise UnsafeFile("sparse tensors are not loaded")
 
 
 def attributes(node: Message) -> dict[str, Any]:

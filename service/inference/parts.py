@@ -42,7 +42,7 @@ def cut(layers: Layers, stride: int, pixels: int, run_bytes: int) -> tuple[Part,
     """
     count = len(layers.layers)
     live = [_live(layers, place) for place in range(count + 1)]
-    kept = list(map(_sum, live))
+    kept = [_sum(tensors - {layers.image}) for tensors in live]  # the image is there anyway
     # Where the next layer needs more than the last one did: within a valley all places cost nearly the same.
     valleys = [place for place in range(1, count) if kept[place - 1] >= kept[place] < kept[place + 1]]
 
@@ -53,7 +53,7 @@ def cut(layers: Layers, stride: int, pixels: int, run_bytes: int) -> tuple[Part,
     def choices() -> Iterator[tuple[int, ...]]:
         for number in range(MOST_CUTS + 1):
             for cuts in combinations(valleys, number):
-                both = [_sum(live[a] | live[b]) for a, b in pairwise(cuts)]  # a part's inputs and outputs
+                both = [_sum((live[a] | live[b]) - {layers.image}) for a, b in pairwise(cuts)]  # a part's inputs and outputs
                 if max([*(kept[place] for place in cuts), *both], default=0) * pixels <= KEPT_BYTES:
                     yield (0, *cuts, count)
 
@@ -64,7 +64,7 @@ def cut(layers: Layers, stride: int, pixels: int, run_bytes: int) -> tuple[Part,
 def _live(layers: Layers, place: int) -> frozenset[Tensor]:
     """What the layers from `place` on need of those before, or leave behind."""
     before, after = layers.layers[:place], layers.layers[place:]
-    made = {layer.output for layer in before} if before else set(after[0].inputs)
+    made = {layers.image, *(layer.output for layer in before)}
     return frozenset(made & {layers.scores, *(tensor for layer in after for tensor in layer.inputs)})
 
 

@@ -5,11 +5,13 @@ those of the whole image, within the rounding of floating-point sums. Between th
 are kept; of the scores no more than one row of tiles.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from math import ceil, log2
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,10 @@ from service.inference.device import ARENAS, reported_device
 from service.inference.layers import Layers, Tensor, UnknownLayer
 from service.inference.parts import Part, bytes_per_pixel, core_side, cut
 
+log = logging.getLogger(__name__)
+
 RUN_BYTES = 192 << 20  # activations of one run, as they are estimated; ONNX Runtime takes up to half more
+LEVELS = 8  # sizes of images for each doubling of their pixels: parts are chosen once for each
 SURELY_WHOLE_PIXELS = 1 << 19
 UNKNOWN_BYTES_PER_PIXEL = 250.0  # of activations, where the graph's layers are not known: more than most networks take
 
@@ -139,12 +144,17 @@ class Tiling:
         self._sessions: dict[Part, ort.InferenceSession] = {}
         self._networks: dict[tuple[int, int], TiledNetwork] = {}
 
+    @property
+    def bytes_per_pixel(self) -> float:
+        """Of activations, for each pixel of an image that is run whole; an estimate."""
+        layers = self._known_layers()
+        return bytes_per_pixel(layers.layers) if layers else UNKNOWN_BYTES_PER_PIXEL
+
     def runs_whole(self, width: int, height: int) -> bool:
         """Whether a padded image of that size fits one run."""
         if width * height <= SURELY_WHOLE_PIXELS:
             return True
-        layers = self._known_layers()
-        return width * height * (bytes_per_pixel(layers.layers) if layers else UNKNOWN_BYTES_PER_PIXEL) <= RUN_BYTES
+        return width * height * self.bytes_per_pixel <= RUN_BYTES
 
     def network(self, width: int, height: int, run_bytes: int | None = None) -> TiledNetwork:
         """The parts that suit a padded image of that size, where a run may take `run_bytes`: RUN_BYTES by default.
@@ -152,16 +162,26 @@ class Tiling:
         Only for a model whose card has a halo.
         """
         most = run_bytes or RUN_BYTES
-        level = (width * height - 1).bit_length(), most  # parts are chosen once for each power of two
+        level = ceil(LEVELS * log2(width * height))
         layers = self._known_layers()
         with self._lock:
-            if level not in self._networks:
-                parts = cut(layers, self._card.stride, 1 << level[0], most) if layers else (self._whole(most),)
-                for part in parts:
-                    if part not in self._sessions:
-                        self._sessions[part] = self._open(self._file(layers, part))
-                self._networks[level] = TiledNetwork([(part, self._sessions[part]) for part in parts], self._card.stride)
-            return self._networks[level]
+            if (level, most) not in self._networks:
+                self._networks[level, most] = self._network(layers, ceil(2 ** (level / LEVELS)), most)
+            return self._networks[level, most]
+
+    def _network(self, layers: Layers | None, pixels: int, run_bytes: int) -> TiledNetwork:
+        if layers is not None:
+            try:
+                return self._opened(layers, cut(layers, self._card.stride, pixels, run_bytes))
+            except Exception:  # of a graph like no other: its layers are known one by one, but not how to cut it
+                log.exception("%s cannot be cut; it is tiled as a whole", self._card.name)
+        return self._opened(None, (self._whole(run_bytes),))
+
+    def _opened(self, layers: Layers | None, parts: Sequence[Part]) -> TiledNetwork:
+        for part in parts:
+            if part not in self._sessions:
+                self._sessions[part] = self._open(self._file(layers, part))
+        return TiledNetwork([(part, self._sessions[part]) for part in parts], self._card.stride)
 
     def _known_layers(self) -> Layers | None:
         with self._lock:

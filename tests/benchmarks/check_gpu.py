@@ -13,9 +13,10 @@ from collections.abc import Callable
 import httpx
 import numpy as np
 import onnxruntime as ort
+import pytest
 
 from service.geometry import label_map
-from service.inference.cancellation import Cancellation
+from service.inference.cancellation import Cancellation, OutOfDeviceMemory
 from service.inference.device import CUDA, CUDA_OPTIONS, create_session, reported_device
 from service.inference.model import Model
 from service.inference.model_file import ModelFile
@@ -56,8 +57,9 @@ def check_missing_library() -> str:
     )
     environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
     ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
-    last = ended.stderr.strip().splitlines()[-1] if ended.returncode else "it started: its libraries are in the system's path"
-    assert not ended.returncode or ".so" in last
+    assert ended.returncode, "it started: its libraries are in the system's path, where this cannot be checked"
+    last = ended.stderr.strip().splitlines()[-1]
+    assert ".so" in last, last
     return last
 
 
@@ -68,7 +70,7 @@ def check_parity() -> str:
         scores[label] = np.concatenate(list(one.scores(image, Cancellation()).bands), axis=1)
     labels = {label: label_map(found, image.size, image.size, 8) for label, found in scores.items()}
     same = (labels["cuda"] == labels["cpu"]).mean()
-    assert same >= 0.9999
+    assert same >= 0.99999
     half = (labels["cuda fp16"] == labels["cpu"]).mean()
     difference = np.abs(scores["cuda"] - scores["cpu"]).max()
     return f"labels as on the CPU: fp32 {same:.4%}, fp16 {half:.4%}; scores differ by {difference:.2g}"
@@ -97,6 +99,8 @@ def check_out_of_memory() -> str:
     small = Model(one.card, one.device, session, session, one.interface, one.tiling, None)
     image = photos.photo("coffee.png").resize((1600, 1200))
     expected = np.concatenate(list(one.scores(image, Cancellation()).bands), axis=1)
+    with pytest.raises(OutOfDeviceMemory):
+        small.run(np.zeros((1, 1216, 1600, 3), np.uint8), Cancellation())
     found = np.concatenate(list(small.scores(image, Cancellation()).bands), axis=1)
     assert (found.argmax(0) == expected.argmax(0)).mean() > 0.9999
     return "1600x1200 within 300 MiB: the same labels"

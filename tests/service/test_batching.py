@@ -4,10 +4,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
-from service.inference.batching import LARGEST, Batches
-from service.inference.cancellation import Cancellation, Cancelled
+from service.inference.batching import LARGEST, Batches, largest_batch
+from service.inference.cancellation import Cancellation, Cancelled, OutOfDeviceMemory
 
 PATIENCE_S = 30.0
 
@@ -23,7 +24,7 @@ class Device:
         self.shapes: list[tuple[int, ...]] = []
         self.gate, self.entered = threading.Event(), threading.Event()
         self.gate.set()
-        self.broken_height = 0
+        self.broken_height, self.room = 0, LARGEST
 
     def __call__(self, batch: NDArray[np.uint8], cancellation: Cancellation) -> NDArray[np.float32]:
         self.shapes.append(batch.shape)
@@ -31,6 +32,8 @@ class Device:
         assert self.gate.wait(PATIENCE_S)
         if batch.shape[1] == self.broken_height:
             raise RuntimeError("broken")
+        if len(batch) > self.room:
+            raise OutOfDeviceMemory
         with cancellation.run_options():
             return batch[:, :1, :1, :1].astype(np.float32)
 
@@ -40,7 +43,7 @@ class Crowd:
 
     def __init__(self) -> None:
         self.device = Device()
-        self.batches = Batches(self.device)
+        self.batches = Batches(self.device, lambda: 1.0)
         self.pool = ThreadPoolExecutor(32)
         self.device.gate.clear()
         self.first = self.pool.submit(self.batches.run, image(99, height=8), Cancellation())
@@ -63,7 +66,7 @@ class Crowd:
 
 def test_an_image_that_is_alone_is_run_at_once_and_alone() -> None:
     device = Device()
-    assert Batches(device).run(image(7), Cancellation())[0, 0, 0, 0] == 7
+    assert Batches(device, lambda: 1.0).run(image(7), Cancellation())[0, 0, 0, 0] == 7
     assert device.shapes == [(1, 4, 4, 3)]
 
 
@@ -90,6 +93,18 @@ def test_what_fails_fails_for_all_that_share_the_run_and_for_no_others() -> None
     crowd.device.broken_height = 4
     assert [type(result) for result in crowd.come(image(1), image(2))] == [RuntimeError] * 2
     assert crowd.batches.run(image(3, height=8), Cancellation())[0, 0, 0, 0] == 3
+
+
+def test_a_batch_that_finds_too_little_memory_is_run_one_by_one() -> None:
+    crowd = Crowd()
+    crowd.device.room = 1
+    assert crowd.come(image(1), image(2), image(3)) == [1, 2, 3]
+    assert [shape[0] for shape in crowd.device.shapes] == [1, 4, 1, 1, 1]
+
+
+@pytest.mark.parametrize(("room", "size"), [(0.5, 1), (1, 1), (3.9, 2), (4, 4), (100, LARGEST)])
+def test_a_batch_has_no_more_images_than_there_is_room_for(room: float, size: int) -> None:
+    assert largest_batch(room) == size
 
 
 def test_who_is_called_off_while_waiting_is_not_run() -> None:

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from service.inference.repository import Repository
-from tests.service.answers import mask_in, post, strongest_color
+from tests.service.answers import assert_problem, mask_in, post, strongest_color
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
 
@@ -80,6 +80,29 @@ def test_a_graph_of_one_size_takes_images_of_any(make_client: MakeClient, tmp_pa
     assert (mask_in(answer) == strongest_color(flag(384, 256))).mean() > 0.98
 
 
+def test_a_graph_of_one_size_answers_413_to_a_resolution_that_is_not_its_own(make_client: MakeClient, tmp_path: Path) -> None:
+    write_foreign(tmp_path, foreign_model(side=128), stride=128, long_side=128)
+    client = make_client(models_dir=tmp_path, default_model="foreign")
+    for resolution in ("native", 200):
+        assert_problem(post(client, encoded(flag(384, 256)), resolution=resolution), 413, "one size alone", limit=128 * 128)
+    assert post(client, encoded(flag(384, 256)), resolution=100).status_code == 200
+
+
+def test_a_graph_of_one_size_needs_a_card_that_keeps_to_it(tmp_path: Path) -> None:
+    write_foreign(tmp_path, foreign_model(side=128), stride=32, long_side=128)
+    assert "takes 128x128 alone" in broken(tmp_path)
+
+
+def test_an_input_that_the_graph_does_not_have_is_told(tmp_path: Path) -> None:
+    write_foreign(tmp_path, foreign_model(), input={"name": "image"})
+    assert "no input 'image' of four dimensions" in broken(tmp_path)
+
+
+def test_a_stride_that_would_make_the_smallest_image_huge_is_refused(tmp_path: Path) -> None:
+    write_foreign(tmp_path, foreign_model(), stride=4096)
+    assert "stride" in broken(tmp_path)
+
+
 def broken(folder: Path) -> str:
     repository = Repository(folder, "cpu")
     assert not repository.models
@@ -147,6 +170,39 @@ def test_tensors_in_other_files_are_found_in_inner_graphs_too(tmp_path: Path) ->
     model.graph.node.append(condition)
     write_foreign(tmp_path, model)
     assert "lies in another file" in broken(tmp_path)
+
+
+@pytest.mark.parametrize("location", [TensorProto.EXTERNAL, 1 << 32 | TensorProto.EXTERNAL])
+def test_the_place_of_a_tensor_is_read_as_onnx_runtime_reads_it(location: int, tmp_path: Path) -> None:
+    content = foreign_model()
+    content.graph.initializer[0].ClearField("float_data")
+    tensor = content.graph.initializer[0].SerializeToString() + b"\x70" + varint(location)  # field 14
+    del content.graph.initializer[:]
+    raw = content.SerializeToString()
+    graph = content.graph.SerializeToString() + b"\x2a" + varint(len(tensor)) + tensor  # field 5
+    content.ClearField("graph")
+    raw = content.SerializeToString() + b"\x3a" + varint(len(graph)) + graph  # field 7
+    write_foreign(tmp_path, foreign_model())
+    (tmp_path / "foreign.onnx").write_bytes(raw)
+    assert "lies in another file" in broken(tmp_path)
+
+
+def varint(value: int) -> bytes:
+    """As protobuf writes integers."""
+    parts = []
+    while value > 127:
+        parts.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*parts, value])
+
+
+def test_sparse_tensors_are_not_loaded(tmp_path: Path) -> None:
+    model = foreign_model()
+    values = helper.make_tensor("values", TensorProto.FLOAT, [1], [1.0])
+    indices = helper.make_tensor("indices", TensorProto.INT64, [1], [0])
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4]))
+    write_foreign(tmp_path, model)
+    assert "sparse" in broken(tmp_path)
 
 
 def test_operators_of_other_libraries_are_not_loaded(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Images too large to run whole: tile by tile, the scores are those of the whole image."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,11 +124,10 @@ def test_a_changed_pixel_outside_the_halo_changes_nothing_and_one_inside_does(af
     assert not np.allclose(watched(changed(inside)), watched(image), atol=1e-3)
 
 
-def test_the_default_models_cost_a_50_megapixel_photo_less_than_twice_its_own_work() -> None:
-    for name in ("animals-fcn8s-lite0", "animals-fcn8s-lite0.int8", "animals-fcn8s-lite2"):
-        layers = Layers.of((MODELS / f"{name}.onnx").read_bytes(), "scores")
-        cut = parts.cut(layers, 32, 50 * MEGAPIXEL, tiling.RUN_BYTES)
-        assert operations(cut, 8192, 6112, 32) < 2
+@pytest.mark.parametrize("name", ["animals-fcn8s-lite0", "animals-fcn8s-lite0.int8", "animals-fcn8s-lite2"])
+def test_a_50_megapixel_photo_costs_the_default_models_less_than_twice_its_own_work(name: str) -> None:
+    network = loaded(MODELS / f"{name}.onnx").tiling.network(8192, 6112)
+    assert operations([part for part, _ in network.parts], 8192, 6112, 32) < 2
 
 
 def test_what_is_kept_between_parts_does_not_grow_with_the_image() -> None:
@@ -148,6 +149,57 @@ def test_work_that_is_called_off_stops_at_the_next_tile() -> None:
     cancellation.cancel()
     with pytest.raises(Cancelled):
         next(bands)
+
+
+def test_more_classes_at_a_finer_stride_leave_room_for_fewer_pixels(tmp_path: Path) -> None:
+    write_model(tmp_path, output_stride=1, classes=[{"id": n, "name": str(n), "color": "#000000"} for n in range(150)])
+    most = ModelFile.read(tmp_path / "colors.onnx").most_pixels
+    assert most is not None and most < 0.5 * MEGAPIXEL
+
+
+def forked(path: Path) -> bytes:
+    """A shipped model whose image is looked at once more, beside the network, and whose scores are used once more."""
+    graph = onnx.load(path)
+    nodes = graph.graph.node
+    last = nodes[-1]
+    last.output[0] = "before"
+    nodes.append(helper.make_node("Cast", ["image"], ["again"], to=TensorProto.FLOAT))
+    nodes.append(helper.make_node("ReduceMean", ["again"], ["brightness"], keepdims=0))
+    nodes.append(helper.make_node("Mul", ["brightness", "nothing"], ["shift"]))
+    nodes.append(helper.make_node("Add", ["before", "shift"], ["scores"]))
+    nodes.append(helper.make_node("Relu", ["scores"], ["unused"]))
+    graph.graph.initializer.append(helper.make_tensor("nothing", TensorProto.FLOAT, [], [0.0]))
+    content: bytes = graph.SerializeToString()
+    return content
+
+
+def skipping(path: Path) -> bytes:
+    """A shipped model that adds its image, averaged to the scores' stride, to the scores: its first and last layer read it."""
+    graph = onnx.load(path)
+    nodes = graph.graph.node
+    nodes[-1].output[0] = "before"
+    nodes.append(helper.make_node("Transpose", ["image"], ["planes again"], perm=[0, 3, 1, 2]))
+    nodes.append(helper.make_node("Cast", ["planes again"], ["floats again"], to=TensorProto.FLOAT))
+    nodes.append(helper.make_node("AveragePool", ["floats again"], ["small"], kernel_shape=[8, 8], strides=[8, 8]))
+    nodes.append(helper.make_node("Conv", ["small", "to classes"], ["of image"]))
+    nodes.append(helper.make_node("Add", ["before", "of image"], ["scores"]))
+    nodes.append(helper.make_node("Relu", ["scores"], ["unused"]))
+    graph.graph.initializer.append(helper.make_tensor("to classes", TensorProto.FLOAT, [7, 3, 1, 1], [0.01] * 21))
+    content: bytes = graph.SerializeToString()
+    return content
+
+
+@pytest.mark.usefixtures("small_runs")
+@pytest.mark.parametrize("change", [forked, skipping])
+def test_graphs_that_use_the_image_twice_or_go_on_behind_the_scores_are_tiled_too(
+    change: Callable[[Path], bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "other.onnx").write_bytes(change(MODELS / "animals-fcn8s-lite0.onnx"))
+    one = loaded(tmp_path / "other.onnx")
+    image = large_photo(1190, 870)
+    whole = one.run(network_input(image, image.size, 32, one.card.pad_value), Cancellation())
+    tiled = np.concatenate(list(one.scores(image, Cancellation()).bands), axis=1)
+    assert np.abs(tiled - whole).max() < 1e-3
 
 
 def graph_with(operator: str) -> bytes:
@@ -188,10 +240,12 @@ def test_a_network_of_unknown_layers_is_tiled_with_the_halo_of_its_card(
     assert np.allclose(np.concatenate(bands, axis=1), whole)
 
 
-def test_a_model_without_a_halo_takes_no_image_that_it_cannot_run_whole(make_client: MakeClient) -> None:
+def test_a_model_without_a_halo_takes_no_image_that_it_cannot_run_whole(make_client: MakeClient, colors_folder: Path) -> None:
     client = make_client()
     large = encoded(flag(2100, 2100))
-    assert_problem(post(client, large, resolution="native"), 413, "choose a smaller resolution", limit=4 * MEGAPIXEL)
+    most = ModelFile.read(colors_folder / "colors.onnx").most_pixels
+    assert most is not None and 3.9 * MEGAPIXEL < most < 4 * MEGAPIXEL
+    assert_problem(post(client, large, resolution="native"), 413, "choose a smaller resolution", limit=most)
     assert post(client, large, resolution=500).status_code == 200
 
 

@@ -26,7 +26,7 @@ from tests.service.tiny_models import write_model
 
 PATIENCE_S = 30.0
 WATCHED = "watched"  # dataset on the card of these tests' model: other tests' applications are alive too
-Own = Callable[[], TestClient]
+Own = Callable[..., TestClient]
 IMAGE = encoded(flag())
 
 
@@ -60,8 +60,8 @@ def own(tmp_path: Path) -> Iterator[Own]:
     """Makes an application that is stopped after the test: its watchdog runs as long as it does."""
     write_model(tmp_path, dataset=WATCHED)
     with ExitStack() as stack:
-        settings = Settings(models_dir=tmp_path, default_model="colors", reload_s=0)
-        yield lambda: stack.enter_context(TestClient(create_app(settings)))
+        settings = {"models_dir": tmp_path, "default_model": "colors", "reload_s": 0}
+        yield lambda **changes: stack.enter_context(TestClient(create_app(Settings.model_validate(settings | changes))))
 
 
 @pytest.fixture
@@ -121,10 +121,28 @@ def test_a_service_that_is_busy_is_not_tried(own: Own, runs: Runs, monkeypatch: 
 
 
 def test_while_requests_succeed_nothing_is_tried(own: Own, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "QUIET_S", PATIENCE_S)
+    monkeypatch.setattr(watchdog, "QUIET_S", 0.5)
     client = own()
-    loaded = runs.count
-    for _ in range(5):
+    loaded, asked = runs.count, 0
+    end = time.monotonic() + 2.0  # several times as long as it may be quiet
+    while time.monotonic() < end:
         assert post(client, IMAGE).status_code == 200
+        asked += 1
         time.sleep(0.02)
-    assert runs.count == loaded + 5
+    assert runs.count == loaded + asked
+
+
+def test_work_that_does_not_end_though_it_was_called_off_is_death(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    def hung(job: Job, ticket: Ticket) -> tuple[object, Rendered]:
+        assert gate.wait(PATIENCE_S)
+        return process(job, ticket)
+
+    monkeypatch.setattr(segment, "process", hung)
+    client = own(deadline_s=0.1, deadline_s_per_megapixel=0)
+    assert_problem(post(client, IMAGE), 504, limit=0.1)
+    assert client.get("/livez").status_code == 200
+    wait_until(lambda: client.get("/livez").status_code == 503)
+    gate.set()
+    wait_until(lambda: client.get("/livez").status_code == 200)
