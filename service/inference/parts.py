@@ -1,8 +1,9 @@
-"""How to cut a network for images too large to run whole: into parts that run tile by tile, one part after another.
+"""How to cut a network for images too large to run whole: into parts that run tile by tile.
 
 Tiled as a whole, a network pays for its receptive field: with a halo of 480 px around a core of 1024 px, 3.6 times the
 work. But most of that field comes from its deep layers, and most of its memory goes to its shallow ones. So it is cut where
 little has to be kept between two parts, and each part has a halo of its own reach, and tiles as large as its memory allows.
+Of what lies between, only the rows are kept that are still needed (`tiling`): the lower the tiles, the fewer.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,51 +15,92 @@ from math import isqrt
 from service.contract import Halo
 from service.inference.layers import Layer, Layers, Tensor
 
-KEPT_BYTES = 288 << 20  # what is kept between parts, for the whole image
+KEPT_BYTES = 224 << 20  # what is kept between parts
 MOST_CUTS = 2
+NEAR = 4  # layers
+CORE_ROWS = (1 << 20, 2048, 1024, 512, 256)  # heights of tiles, without halo, that are tried
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a network, and how it is tiled."""
+    """A piece of a network."""
 
     layers: tuple[Layer, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     halo: Halo
-    core: int  # side of a tile without its halo, pixels
-    operations: float  # multiply-accumulates per pixel of a tile
+    bytes_per_pixel: float  # of its activations, at their peak
+    operations: float  # multiply-accumulates per pixel
+
+    @property
+    def field(self) -> int:
+        """Pixels that a tile's halo adds to its width, and to its height."""
+        return self.halo.before + self.halo.after
+
+
+@dataclass(frozen=True)
+class TiledPart:
+    """A part, and the size of its tiles without their halo, in pixels."""
+
+    part: Part
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, part: Part, stride: int, run_bytes: int, most_rows: int) -> "TiledPart":
+        """Tiles, a multiple of `stride`, that take no more than `run_bytes`, and no more rows than that."""
+        area = run_bytes / part.bytes_per_pixel
+        side = max(isqrt(int(area)) - part.field, part.field // 2)  # more memory rather than ten times the work
+        height = _multiple(min(side, most_rows), stride)
+        width = _multiple(max(side, int(area / (height + part.field)) - part.field), stride)
+        return cls(part, width, height)
 
     @property
     def cost(self) -> float:
         """Multiply-accumulates per pixel of a large image, halos included."""
-        return self.operations * ((self.core + self.halo.before + self.halo.after) / self.core) ** 2
+        return self.part.operations * (1 + self.part.field / self.width) * (1 + self.part.field / self.height)
 
 
-def cut(layers: Layers, stride: int, pixels: int, run_bytes: int) -> tuple[Part, ...]:
-    """The parts that cost least on an image of that many pixels, first to last, where a run may take `run_bytes`.
+def cut(layers: Layers, stride: int, size: tuple[int, int], run_bytes: int) -> tuple[TiledPart, ...]:
+    """The parts that cost least on an image of that padded size (width, height), first to last.
 
-    Tiles begin and end at multiples of `stride` pixels.
+    A run takes at most `run_bytes`, and what is kept between runs KEPT_BYTES, as far as these can be estimated.
     """
     count = len(layers.layers)
     live = [_live(layers, place) for place in range(count + 1)]
     kept = [_sum(tensors - {layers.image}) for tensors in live]  # the image is there anyway
-    # Where the next layer needs more than the last one did: within a valley all places cost nearly the same.
-    valleys = [place for place in range(1, count) if kept[place - 1] >= kept[place] < kept[place + 1]]
+    # The cheapest places of each neighbourhood: those beside them are as good, and all pairs would take seconds to try.
+    valleys = [place for place in range(1, count) if kept[place] == min(kept[max(1, place - NEAR) : place + NEAR + 1])]
+    least_rows = min(size[1], CORE_ROWS[-1])
+    places = [place for place in valleys if kept[place] * size[0] * least_rows <= KEPT_BYTES]
 
     @cache
     def part(start: int, end: int) -> Part:
-        return _part(layers.layers[start:end], live[start], live[end], stride, run_bytes)
+        return _part(layers.layers[start:end], live[start], live[end], stride)
 
-    def choices() -> Iterator[tuple[int, ...]]:
+    def choices() -> Iterator[tuple[TiledPart, ...]]:
         for number in range(MOST_CUTS + 1):
-            for cuts in combinations(valleys, number):
-                both = [_sum((live[a] | live[b]) - {layers.image}) for a, b in pairwise(cuts)]  # a part's inputs and outputs
-                if max([*(kept[place] for place in cuts), *both], default=0) * pixels <= KEPT_BYTES:
-                    yield (0, *cuts, count)
+            for cuts in combinations(places, number):
+                pieces = [part(start, end) for start, end in pairwise((0, *cuts, count))]
+                for most_rows in CORE_ROWS:
+                    tiled = tuple(TiledPart.of(piece, stride, run_bytes, most_rows) for piece in pieces)
+                    if _kept_bytes(tiled, size) <= KEPT_BYTES:
+                        yield tiled
+                        break  # lower tiles only cost more
 
-    cheapest = min(choices(), key=lambda ends: sum(part(start, end).cost for start, end in pairwise(ends)))
-    return tuple(part(start, end) for start, end in pairwise(cheapest))
+    return min(choices(), key=lambda tiled: sum(one.cost for one in tiled))
+
+
+def _kept_bytes(tiled: Sequence[TiledPart], size: tuple[int, int]) -> float:
+    """At most, of what parts leave for later ones: rows from the first that a user needs to the last that are made for it."""
+    total = 0.0
+    for place, maker in enumerate(tiled[:-1]):
+        for tensor in maker.part.outputs:
+            users = [number for number, later in enumerate(tiled) if tensor in later.part.inputs]
+            ahead = [sum(one.height + one.part.halo.after for one in tiled[place + 1 : user]) for user in users]
+            rows = [tiled[user].height + tiled[user].part.field + more for user, more in zip(users, ahead, strict=True)]
+            total += tensor.bytes_per_pixel * size[0] * min(size[1], maker.height + max(rows))
+    return total
 
 
 def _live(layers: Layers, place: int) -> frozenset[Tensor]:
@@ -78,23 +120,19 @@ def bytes_per_pixel(layers: Sequence[Layer]) -> float:
     return _peak(layers, frozenset({layers[-1].output}))
 
 
-def core_side(activation_bytes: float, halo: Halo, stride: int, run_bytes: int) -> int:
-    """Side of a tile without its halo, in pixels, for a network that takes so many bytes for each pixel of a tile."""
-    field = halo.before + halo.after
-    side = max(isqrt(int(run_bytes / activation_bytes)) - field, field // 2)  # more memory rather than ten times the work
-    return max(stride, side // stride * stride)
+def _multiple(length: int, stride: int) -> int:
+    return max(stride, length // stride * stride)
 
 
-def _part(layers: tuple[Layer, ...], given: frozenset[Tensor], left: frozenset[Tensor], stride: int, run_bytes: int) -> Part:
+def _part(layers: tuple[Layer, ...], given: frozenset[Tensor], left: frozenset[Tensor], stride: int) -> Part:
     inputs, outputs = given & {tensor for layer in layers for tensor in layer.inputs}, left - given
     before, after = _reach(layers, inputs, outputs)
-    halo = Halo(before=-(-before // stride) * stride, after=-(-after // stride) * stride)
     return Part(
         layers,
         tuple(sorted(inputs, key=lambda tensor: tensor.name)),
         tuple(sorted(outputs, key=lambda tensor: tensor.name)),
-        halo,
-        core_side(_peak(layers, outputs), halo, stride, run_bytes),
+        Halo(before=-(-before // stride) * stride, after=-(-after // stride) * stride),
+        _peak(layers, outputs),
         sum(layer.operations for layer in layers),
     )
 

@@ -1,13 +1,13 @@
 """Running a network on an image too large to run whole: the same scores, tile by tile, in bounded memory.
 
 Every tile comes with its halo, the pixels around it that can change it, and lies on the network's stride: its scores are
-those of the whole image, within the rounding of floating-point sums. Between the parts of a network (`parts`) whole arrays
-are kept; of the scores no more than one row of tiles.
+those of the whole image, within the rounding of floating-point sums. The parts of a network (`parts`) take turns from the
+top of the image to its bottom: what lies between them, and the scores, are never there as a whole.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -18,16 +18,16 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from service.contract import INPUT_NAME, OUTPUT_NAME, ModelCard
+from service.contract import INPUT_NAME, OUTPUT_NAME, Halo, ModelCard
 from service.inference.cancellation import Cancellation
 from service.inference.device import ARENAS, reported_device
 from service.inference.layers import Layers, Tensor, UnknownLayer
-from service.inference.parts import Part, bytes_per_pixel, core_side, cut
+from service.inference.parts import Part, TiledPart, bytes_per_pixel, cut
 
 log = logging.getLogger(__name__)
 
 RUN_BYTES = 192 << 20  # activations of one run, as they are estimated; ONNX Runtime takes up to half more
-LEVELS = 8  # sizes of images for each doubling of their pixels: parts are chosen once for each
+LEVELS = 8  # widths and heights of images, for each doubling: parts are chosen once for each
 SURELY_WHOLE_PIXELS = 1 << 19
 UNKNOWN_BYTES_PER_PIXEL = 250.0  # of activations, where the graph's layers are not known: more than most networks take
 
@@ -50,30 +50,31 @@ class Tile:
         return array[0, :, top:bottom, left:right]
 
 
-def tiles(part: Part, width: int, height: int, stride: int) -> Iterator[list[Tile]]:
+def tiles(tiled: TiledPart, width: int, height: int, stride: int) -> list[list[Tile]]:
     """The tiles of a padded image, by rows from the top; all cores together are the image, each once."""
-    columns = _spans(width, part.core, stride)
-    for top, bottom in _spans(height, part.core, stride):
+    columns = _spans(width, tiled.width, stride)
+    rows = []
+    for top, bottom in _spans(height, tiled.height, stride):
         cores = [(left, top, right, bottom) for left, right in columns]
-        yield [Tile(core, _region(part, core, width, height)) for core in cores]
+        rows.append([Tile(core, _region(tiled.part.halo, core, width, height)) for core in cores])
+    return rows
 
 
-def operations(parts: Sequence[Part], width: int, height: int, stride: int) -> float:
+def operations(parts: Sequence[TiledPart], width: int, height: int, stride: int) -> float:
     """Multiply-accumulates of a tiled run, over those of the same image run whole."""
-    tiled = sum(
-        part.operations * (tile.region[2] - tile.region[0]) * (tile.region[3] - tile.region[1])
-        for part in parts
-        for row in tiles(part, width, height, stride)
-        for tile in row
+    work = sum(
+        tiled.part.operations * (tile.region[2] - tile.region[0]) * (tile.region[3] - tile.region[1])
+        for tiled in parts
+        for tile in chain.from_iterable(tiles(tiled, width, height, stride))
     )
-    return tiled / (sum(part.operations for part in parts) * width * height)
+    return work / (sum(tiled.part.operations for tiled in parts) * width * height)
 
 
 @dataclass(frozen=True)
 class TiledNetwork:
     """A network's parts with a session for each."""
 
-    parts: Sequence[tuple[Part, ort.InferenceSession]]
+    parts: Sequence[tuple[TiledPart, ort.InferenceSession]]
     stride: int
 
     def scores(self, crop: Crop, width: int, height: int, cancellation: Cancellation) -> Iterator[NDArray[np.float32]]:
@@ -81,43 +82,99 @@ class TiledNetwork:
 
         Raises Cancelled if the work was called off.
         """
-        kept: dict[str, NDArray[Any]] = {}
-        for place, (part, session) in enumerate(self.parts[:-1]):
-            made = [np.empty((t.channels, height // t.stride, width // t.stride), t.kind) for t in part.outputs]
-            for tile in chain.from_iterable(tiles(part, width, height, self.stride)):
-                for tensor, array, whole in zip(
-                    part.outputs, _run(part, session, tile, crop, kept, cancellation), made, strict=True
-                ):
-                    left, top, right, bottom = (edge // tensor.stride for edge in tile.core)
-                    whole[:, top:bottom, left:right] = tile.inner(array, tensor.stride)
-            kept |= {tensor.name: whole for tensor, whole in zip(part.outputs, made, strict=True)}
-            needed = {tensor.name for later, _ in self.parts[place + 1 :] for tensor in later.inputs}
-            kept = {name: array for name, array in kept.items() if name in needed}
-        last, session = self.parts[-1]
-        [scores] = last.outputs
-        for row in tiles(last, width, height, self.stride):
-            cores = [tile.inner(_run(last, session, tile, crop, kept, cancellation)[0], scores.stride) for tile in row]
-            yield np.concatenate(cores, axis=2)
+        stages = [_Stage(tiled, session, tiles(tiled, width, height, self.stride)) for tiled, session in self.parts]
+        rows = _Rows(stages, crop, width, cancellation)
+        while (band := rows.make(len(stages) - 1)) is not None:
+            [scores] = band
+            yield scores
 
 
-def _run(
-    part: Part,
-    session: ort.InferenceSession,
-    tile: Tile,
-    crop: Crop,
-    kept: Mapping[str, NDArray[Any]],
-    cancellation: Cancellation,
-) -> list[NDArray[Any]]:
-    inputs: dict[str, NDArray[Any]] = {}
-    for tensor in part.inputs:
-        if tensor.name == INPUT_NAME:
-            inputs[tensor.name] = crop(tile.region)
-        else:
-            left, top, right, bottom = (edge // tensor.stride for edge in tile.region)
-            inputs[tensor.name] = np.ascontiguousarray(kept[tensor.name][None, :, top:bottom, left:right])
-    with cancellation.run_options(ARENAS[reported_device(session)]) as options:
-        results: list[NDArray[Any]] = session.run([tensor.name for tensor in part.outputs], inputs, options)
-    return results
+@dataclass
+class _Stage:
+    """A part at work: its rows of tiles are made one after another."""
+
+    tiled: TiledPart
+    session: ort.InferenceSession
+    rows: list[list[Tile]]
+    made: int = 0  # rows of tiles
+
+    @property
+    def part(self) -> Part:
+        return self.tiled.part
+
+    @property
+    def reached(self) -> int:
+        """Pixels from the top that are made."""
+        return self.rows[self.made - 1][0].core[3] if self.made else 0
+
+    @property
+    def needs_from(self) -> int:
+        """The first row of pixels that it still needs of what others make."""
+        return self.rows[self.made][0].region[1] if self.made < len(self.rows) else self.rows[-1][0].core[3]
+
+
+class _Rows:
+    """What lies between parts: each row is made when it is needed, and let go of when it no longer is."""
+
+    def __init__(self, stages: Sequence[_Stage], crop: Crop, width: int, cancellation: Cancellation) -> None:
+        self._stages, self._crop, self._width, self._cancellation = stages, crop, width, cancellation
+        self._maker = {tensor: number for number, stage in enumerate(stages) for tensor in stage.part.outputs}
+        self._users = {tensor: [stage for stage in stages if tensor in stage.part.inputs] for tensor in self._maker}
+        self._kept: dict[Tensor, list[tuple[int, NDArray[Any]]]] = {tensor: [] for tensor in self._maker}  # (top pixel, rows)
+
+    def make(self, number: int) -> list[NDArray[Any]] | None:
+        """The next row of tiles of a stage: each output as (C, rows, W); None after the last."""
+        stage = self._stages[number]
+        if stage.made == len(stage.rows):
+            return None
+        row = stage.rows[stage.made]
+        made_elsewhere = [tensor for tensor in stage.part.inputs if tensor in self._maker]
+        for tensor in made_elsewhere:
+            maker = self._maker[tensor]
+            while self._stages[maker].reached < row[0].region[3]:
+                self._keep(maker, self.make(maker) or [])
+        _, top, _, bottom = row[0].core
+        bands = [
+            np.empty((tensor.channels, (bottom - top) // tensor.stride, self._width // tensor.stride), tensor.kind)
+            for tensor in stage.part.outputs
+        ]
+        for tile in row:
+            for tensor, array, band in zip(stage.part.outputs, self._run(stage, tile), bands, strict=True):
+                left, _, right, _ = (edge // tensor.stride for edge in tile.core)
+                band[:, :, left:right] = tile.inner(array, tensor.stride)
+        stage.made += 1
+        for tensor in made_elsewhere:
+            needed = min(user.needs_from for user in self._users[tensor])
+            self._kept[tensor] = [
+                (first, rows) for first, rows in self._kept[tensor] if first + rows.shape[1] * tensor.stride > needed
+            ]
+        return bands
+
+    def _keep(self, number: int, bands: Sequence[NDArray[Any]]) -> None:
+        stage = self._stages[number]
+        top = stage.rows[stage.made - 1][0].core[1]
+        for tensor, band in zip(stage.part.outputs, bands, strict=True):
+            self._kept[tensor].append((top, band))
+
+    def _run(self, stage: _Stage, tile: Tile) -> list[NDArray[Any]]:
+        inputs = {
+            tensor.name: self._gathered(tensor, tile.region) if tensor in self._maker else self._crop(tile.region)
+            for tensor in stage.part.inputs
+        }
+        with self._cancellation.run_options(ARENAS[reported_device(stage.session)]) as options:
+            results: list[NDArray[Any]] = stage.session.run([tensor.name for tensor in stage.part.outputs], inputs, options)
+        return results
+
+    def _gathered(self, tensor: Tensor, region: Box) -> NDArray[Any]:
+        """The region of what is kept, (1, C, h, w)."""
+        left, top, right, bottom = (edge // tensor.stride for edge in region)
+        result = np.empty((1, tensor.channels, bottom - top, right - left), tensor.kind)
+        for first_pixel, rows in self._kept[tensor]:
+            first = first_pixel // tensor.stride
+            start, end = max(top, first), min(bottom, first + rows.shape[1])
+            if start < end:
+                result[0, :, start - top : end - top] = rows[:, start - first : end - first, left:right]
+        return result
 
 
 def _spans(length: int, core: int, stride: int) -> list[tuple[int, int]]:
@@ -126,10 +183,14 @@ def _spans(length: int, core: int, stride: int) -> list[tuple[int, int]]:
     return list(pairwise(number * (length // stride) // count * stride for number in range(count + 1)))
 
 
-def _region(part: Part, core: Box, width: int, height: int) -> Box:
+def _region(halo: Halo, core: Box, width: int, height: int) -> Box:
     left, top, right, bottom = core
-    before, after = part.halo.before, part.halo.after
-    return max(0, left - before), max(0, top - before), min(width, right + after), min(height, bottom + after)
+    return (
+        max(0, left - halo.before),
+        max(0, top - halo.before),
+        min(width, right + halo.after),
+        min(height, bottom + halo.after),
+    )
 
 
 class Tiling:
@@ -142,7 +203,7 @@ class Tiling:
         self._layers: Layers | None = None
         self._read = False
         self._sessions: dict[Part, ort.InferenceSession] = {}
-        self._networks: dict[tuple[int, int], TiledNetwork] = {}
+        self._networks: dict[tuple[int, int, int], TiledNetwork] = {}
 
     @property
     def bytes_per_pixel(self) -> float:
@@ -162,26 +223,26 @@ class Tiling:
         Only for a model whose card has a halo.
         """
         most = run_bytes or RUN_BYTES
-        level = ceil(LEVELS * log2(width * height))
+        level = _level(width), _level(height), most
         layers = self._known_layers()
         with self._lock:
-            if (level, most) not in self._networks:
-                self._networks[level, most] = self._network(layers, ceil(2 ** (level / LEVELS)), most)
-            return self._networks[level, most]
+            if level not in self._networks:
+                self._networks[level] = self._network(layers, (_length(level[0]), _length(level[1])), most)
+            return self._networks[level]
 
-    def _network(self, layers: Layers | None, pixels: int, run_bytes: int) -> TiledNetwork:
+    def _network(self, layers: Layers | None, size: tuple[int, int], run_bytes: int) -> TiledNetwork:
         if layers is not None:
             try:
-                return self._opened(layers, cut(layers, self._card.stride, pixels, run_bytes))
+                return self._opened(layers, cut(layers, self._card.stride, size, run_bytes))
             except Exception:  # of a graph like no other: its layers are known one by one, but not how to cut it
                 log.exception("%s cannot be cut; it is tiled as a whole", self._card.name)
-        return self._opened(None, (self._whole(run_bytes),))
+        return self._opened(None, [TiledPart.of(self._whole(), self._card.stride, run_bytes, size[1])])
 
-    def _opened(self, layers: Layers | None, parts: Sequence[Part]) -> TiledNetwork:
-        for part in parts:
-            if part not in self._sessions:
-                self._sessions[part] = self._open(self._file(layers, part))
-        return TiledNetwork([(part, self._sessions[part]) for part in parts], self._card.stride)
+    def _opened(self, layers: Layers | None, parts: Sequence[TiledPart]) -> TiledNetwork:
+        for tiled in parts:
+            if tiled.part not in self._sessions:
+                self._sessions[tiled.part] = self._open(self._file(layers, tiled.part))
+        return TiledNetwork([(tiled, self._sessions[tiled.part]) for tiled in parts], self._card.stride)
 
     def _known_layers(self) -> Layers | None:
         with self._lock:
@@ -191,16 +252,25 @@ class Tiling:
                     self._layers = Layers.of(self._content, OUTPUT_NAME)
             return self._layers
 
-    def _whole(self, run_bytes: int) -> Part:
+    def _whole(self) -> Part:
         """A network whose layers are not known, with the halo that its card tells."""
         card, halo = self._card, self._card.halo
         assert halo is not None
         image = Tensor(INPUT_NAME, 1, 3, np.dtype(np.uint8))
         scores = Tensor(OUTPUT_NAME, card.output_stride, len(card.classes), np.dtype(np.float32))
-        return Part((), (image,), (scores,), halo, core_side(UNKNOWN_BYTES_PER_PIXEL, halo, card.stride, run_bytes), 1.0)
+        return Part((), (image,), (scores,), halo, UNKNOWN_BYTES_PER_PIXEL, 1.0)
 
     def _file(self, layers: Layers | None, part: Part) -> bytes:
         if layers is None:
             return self._content
         inputs, outputs = ({tensor.name: tensor.kind for tensor in tensors} for tensors in (part.inputs, part.outputs))
         return layers.file.cut([layer.place for layer in part.layers], inputs, outputs)
+
+
+def _level(length: int) -> int:
+    return ceil(LEVELS * log2(length))
+
+
+def _length(level: int) -> int:
+    """The longest of a level."""
+    return int(2 ** (level / LEVELS))
