@@ -80,7 +80,7 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
         orientation=orientation,
         segmentation=segmentation,
         opacity=job.opacity,
-        alone=ticket.alone,
+        schedule="batched" if model.batches else "alone" if ticket.alone else "side_by_side",
         decode_ms=(decoded - start) * 1000,
         queue_ms=ticket.queued_ms,
         infer_ms=(inferred - decoded) * 1000,

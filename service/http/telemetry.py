@@ -35,15 +35,13 @@ class Telemetry:
         models.set_function(lambda: len(repository.models))
         broken = Gauge("segment_broken_models", "Model files that are not valid: GET /models says why", registry=self.registry)
         broken.set_function(lambda: len(repository.broken))
-        self.runs = Counter(
-            "segment_runs_total", "Runs alone on all cores, or on one each", ["schedule"], registry=self.registry
-        )
+        self.runs = Counter("segment_runs_total", "Segmentations by how they were run", ["schedule"], registry=self.registry)
         queued = Gauge("segment_admitted_megapixels", "Working size of accepted requests", registry=self.registry)
         queued.set_function(lambda: engine.admitted_megapixels)
 
     def observe(self, outcome: Outcome) -> None:
         """Count one segmentation, how it was run, and its steps."""
-        self.runs.labels("alone" if outcome.alone else "side_by_side").inc()
+        self.runs.labels(outcome.schedule).inc()
         steps = {"decode": outcome.decode_ms, "queue": outcome.queue_ms, "infer": outcome.infer_ms}
         for step, milliseconds in steps.items():
             self.steps.labels(step, outcome.model.name, outcome.model.device).observe(milliseconds / 1000)

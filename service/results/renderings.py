@@ -19,6 +19,7 @@ CLASSES_HEADER = "Segment-Classes"
 CLASSES_HEADER_LIMIT = 4096  # bytes; proxies refuse long headers
 
 Format = Literal["json", "mask", "overlay"]
+Schedule = Literal["alone", "side_by_side", "batched"]  # on all cores, on one beside others, with others on a GPU
 
 
 class ModelInfo(BaseModel):
@@ -78,7 +79,7 @@ class Outcome:
     decode_ms: float
     queue_ms: float
     infer_ms: float
-    alone: bool = True  # the run had all cores
+    schedule: Schedule = "alone"
 
     @property
     def areas(self) -> list[ClassArea]:

@@ -15,7 +15,7 @@ from service.inference.repository import Repository
 from tests.service.answers import mask_of, post, strongest_color
 from tests.service.conftest import MakeClient
 from tests.service.pictures import flag
-from tests.service.test_health import IMAGE
+from tests.service.test_health import IMAGE, samples
 from tests.service.tiny_models import card, network, write_model
 
 
@@ -88,6 +88,7 @@ def test_on_a_gpu_images_are_run_in_batches_whose_shapes_are_warmed(
     warmed = len(shapes)
     assert np.array_equal(mask_of(client, IMAGE), strongest_color(flag()))
     assert shapes[warmed:] == [(1, 64, 96)]
+    assert samples(client)["segment_runs_total", "batched"] == 1
 
 
 @pytest.mark.parametrize(
