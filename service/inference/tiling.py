@@ -248,7 +248,7 @@ class Tiling:
         with self._lock:
             if not self._read:
                 self._read = True
-                with suppress(UnknownLayer):
+                with suppress(UnknownLayer, LookupError, ValueError):  # a graph like no other is tiled as a whole
                     self._layers = Layers.of(self._content, OUTPUT_NAME)
             return self._layers
 
