@@ -26,7 +26,7 @@ from service.inference.parts import Part, TiledPart, bytes_per_pixel, cut
 
 log = logging.getLogger(__name__)
 
-RUN_BYTES = 192 << 20  # activations of one run, as they are estimated; ONNX Runtime takes up to half more
+RUN_BYTES = 96 << 20  # activations of one run, as they are estimated; ONNX Runtime takes two to three times as much
 LEVELS = 8  # widths and heights of images, for each doubling: parts are chosen once for each
 SURELY_WHOLE_PIXELS = 1 << 19
 UNKNOWN_BYTES_PER_PIXEL = 250.0  # of activations, where the graph's layers are not known: more than most networks take
