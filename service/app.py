@@ -21,6 +21,7 @@ from service.http.telemetry import AccountForRequests, Telemetry
 from service.inference.batching import LARGEST
 from service.inference.device import require_one_runtime, usable_cpus
 from service.inference.engine import Engine
+from service.inference.repeated import Repeated
 from service.inference.repository import Repository
 from service.inference.watch import Watch
 from service.inference.watchdog import Watchdog
@@ -50,7 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        threads: list[Watch | Watchdog] = [watchdog]
+        threads: list[Repeated] = [watchdog]
         if settings.reload_s:
             threads.append(Watch(repository, settings.reload_s))
         for thread in threads:

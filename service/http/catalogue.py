@@ -37,7 +37,7 @@ def catalogue_router(repository: Repository, default_model: str) -> APIRouter:
     router = APIRouter(prefix="/models")
 
     def entry(served: Served) -> CatalogueEntry:
-        file = served.variants[served.automatic].file
+        file = served.best.file
         variants = [precision for precision, variant in served.variants.items() if variant.fault is None]
         return CatalogueEntry(**file.card.model_dump(), sha256=file.sha256, device=served.device, variants=variants)
 

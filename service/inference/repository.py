@@ -87,6 +87,11 @@ class Served:
     automatic: Precision
     device: ReportedDevice
 
+    @property
+    def best(self) -> Variant:
+        """The automatic variant."""
+        return self.variants[self.automatic]
+
 
 class Repository:
     """The models below a folder. `refresh` from one thread at a time; the rest from any."""
@@ -115,7 +120,7 @@ class Repository:
     @property
     def failing(self) -> list[str]:
         """Models that are loaded and cannot be run just now, for want of memory."""
-        return [name for name, served in self.models.items() if served.variants[served.automatic].is_failing]
+        return [name for name, served in self.models.items() if served.best.is_failing]
 
     @property
     def broken(self) -> dict[str, str]:
@@ -217,8 +222,8 @@ class Repository:
                 log.error("left out: %s: %s", file, reason)
         for name, served in models.items():
             before = self.models.get(name)
-            now = served.variants[served.automatic].file.sha256
-            if before is None or before.variants[before.automatic].file.sha256 != now:
+            now = served.best.file.sha256
+            if before is None or before.best.file.sha256 != now:
                 log.info("serving %s (%s, sha256 %s) on %s", name, served.automatic, now, served.device)
         for name in self.models.keys() - models.keys():
             log.info("no longer serving %s", name)

@@ -10,28 +10,27 @@ from service.geometry import padded_size
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory
 from service.inference.engine import Engine
 from service.inference.model import Model
+from service.inference.repeated import Repeated
 from service.inference.repository import Repository
 
 QUIET_S = 60.0  # without a success, until a trial is made
 INTERVAL_S = 5.0  # between looks
 TRIAL_S = 30.0  # longest wait for a trial
-STOP_S = 5.0
 FAILURES = 2  # in a row, until the service is declared dead
 
 log = logging.getLogger(__name__)
 
 
-class Watchdog:
-    """A thread that runs a tiny image when nothing has succeeded for a while, and nothing is waiting.
+class Watchdog(Repeated):
+    """Runs a tiny image when nothing has succeeded for a while, and nothing is waiting.
 
     A service with too much to do is not tried: it is not dead, and to restart it would make it worse. Work that goes on
     long after it was called off is death, though.
     """
 
     def __init__(self, repository: Repository, engine: Engine) -> None:
+        super().__init__("watchdog", INTERVAL_S)
         self._repository, self._engine = repository, engine
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
         self._failures = 0
         self._last_trial = time.monotonic()
 
@@ -40,30 +39,18 @@ class Watchdog:
         """Whether the last trials did not all fail. Only reads: nothing is computed here."""
         return self._failures < FAILURES
 
-    def start(self) -> None:
-        """Look from now on."""
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(STOP_S)
-
-    def _watch(self) -> None:
-        while not self._stop.wait(INTERVAL_S):
-            if self._engine.last_success > self._last_trial:
-                self._failures = 0
-            if self._engine.has_hung(TRIAL_S):
-                self._failures = FAILURES
-                log.error("work does not end, though it was called off: /livez says so from now on")
-                continue
-            quiet = time.monotonic() - max(self._engine.last_success, self._last_trial)
-            if quiet >= QUIET_S and self._engine.admitted_megapixels == 0:
-                self._try()
-                self._last_trial = time.monotonic()
+    def look(self) -> None:
+        """Try, if it is time to."""
+        if self._engine.last_success > self._last_trial:
+            self._failures = 0
+        if self._engine.has_hung(TRIAL_S):
+            self._failures = FAILURES
+            log.error("work does not end, though it was called off: /livez says so from now on")
+            return
+        quiet = time.monotonic() - max(self._engine.last_success, self._last_trial)
+        if quiet >= QUIET_S and self._engine.admitted_megapixels == 0:
+            self._try()
+            self._last_trial = time.monotonic()
 
     def _try(self) -> None:
         """One run of the smallest image; one that does not end is called off, and counts as failed."""
@@ -72,7 +59,7 @@ class Watchdog:
         def run() -> None:
             try:
                 for served in self._repository.models.values():
-                    variant = served.variants[served.automatic]
+                    variant = served.best
                     side, _ = padded_size(1, 1, variant.card.stride)
                     model: Model | None = None
                     try:
