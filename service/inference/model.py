@@ -1,7 +1,8 @@
 """A loaded model: its card, and a session that runs it."""
 
 import logging
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,14 +37,36 @@ class Scores:
     stride: int  # image pixels per score, along each axis
 
 
+class Sessions:
+    """A file's session on all cores, and the one on a single core that runs side by side with others."""
+
+    def __init__(self, on_all_cores: ort.InferenceSession, open_on_one_core: Callable[[], ort.InferenceSession]) -> None:
+        """The second is opened when it is first needed; on a GPU, and with a single core, there is no other."""
+        self.on_all_cores, self._open = on_all_cores, open_on_one_core
+        self._lock = threading.Lock()
+        is_only = reported_device(on_all_cores) == "cuda" or usable_cpus() == 1
+        self._on_one_core = on_all_cores if is_only else None
+
+    def one(self, alone: bool) -> ort.InferenceSession:
+        """The session for a run that is alone, or for one of several. Raises OutOfDeviceMemory."""
+        if alone:
+            return self.on_all_cores
+        with self._lock:
+            if self._on_one_core is None:
+                try:
+                    self._on_one_core = self._open()
+                except Exception as error:  # the file is known to run: what is missing is room
+                    raise OutOfDeviceMemory(first_line(error)) from error
+            return self._on_one_core
+
+
 @dataclass(frozen=True)
 class Model:
     """A loaded model, safe to run from several threads at once."""
 
     card: ModelCard
     device: ReportedDevice
-    session: ort.InferenceSession  # on all cores
-    beside: ort.InferenceSession  # on one, to run side by side with others; on a GPU, and with a single core, the same
+    sessions: Sessions
     interface: Interface
     tiling: Tiling
     batches: Batches | None  # on a GPU, if the graph takes more than one image at once
@@ -57,8 +80,6 @@ class Model:
         """
         try:
             session = create_session(content, device)
-            shares = reported_device(session) == "cuda" or usable_cpus() == 1
-            beside = session if shares else create_session(content, device, threads=1)
         except DeviceUnavailable:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
@@ -67,7 +88,8 @@ class Model:
         batches = None
         if reported_device(session) == "cuda" and not isinstance(session.get_inputs()[0].shape[0], int):
             batches = Batches(partial(_scores, session, file.interface), lambda: tiling.bytes_per_pixel)
-        model = cls(file.card, reported_device(session), session, beside, file.interface, tiling, batches)
+        sessions = Sessions(session, partial(create_session, content, device, threads=1))
+        model = cls(file.card, reported_device(session), sessions, file.interface, tiling, batches)
         model._try_out()
         return model
 
@@ -108,7 +130,7 @@ class Model:
         if self.batches is not None:
             scores = self.batches.run(image, cancellation)
         else:
-            scores = _scores(self.session if alone else self.beside, self.interface, image, cancellation)
+            scores = _scores(self.sessions.one(alone), self.interface, image, cancellation)
         result: NDArray[np.float32] = scores[0]
         return result
 
@@ -117,7 +139,7 @@ class Model:
         side, _ = padded_size(1, 1, self.card.stride)
         smallest = self.interface.prepare(np.full((1, side, side, 3), self.card.pad_value, np.uint8))
         with Cancellation().run_options(ARENAS[self.device]) as options:
-            self.session.run([self.interface.output_name], {self.interface.input_name: smallest}, options)
+            self.sessions.on_all_cores.run([self.interface.output_name], {self.interface.input_name: smallest}, options)
 
     def _warm_up(self) -> None:
         """Prepare CUDA for the padded shapes that images have at the model's resolution, in batches of each size."""
@@ -130,7 +152,8 @@ class Model:
         for height, width in shapes | {(width, height) for height, width in shapes}:
             most = largest_batch(BATCH_BYTES / (self.tiling.bytes_per_pixel * height * width))
             for number in (size for size in SIZES if size <= most):
-                _scores(self.session, self.interface, np.zeros((number, height, width, 3), np.uint8), Cancellation())
+                images = np.zeros((number, height, width, 3), np.uint8)
+                _scores(self.sessions.on_all_cores, self.interface, images, Cancellation())
 
     def _try_out(self) -> None:
         """Run the shapes that will be asked for most: the sessions then have the memory, and CUDA the plans, they need."""
@@ -139,8 +162,7 @@ class Model:
         try:
             if self.interface.fixed_size is None:  # another shape than the square below
                 self.run(np.full((1, self.card.stride, width, 3), self.card.pad_value, np.uint8), Cancellation())
-            for alone in {True, self.beside is self.session}:
-                scores = self.run(np.full((1, height, width, 3), self.card.pad_value, np.uint8), Cancellation(), alone)
+            scores = self.run(np.full((1, height, width, 3), self.card.pad_value, np.uint8), Cancellation())
             if self.batches is not None:
                 self._warm_up()
         except OutOfDeviceMemory:

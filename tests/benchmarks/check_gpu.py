@@ -18,7 +18,7 @@ import pytest
 from service.geometry import label_map
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory
 from service.inference.device import CUDA, CUDA_OPTIONS, create_session, reported_device
-from service.inference.model import Model
+from service.inference.model import Model, Sessions
 from service.inference.model_file import ModelFile
 from service.inference.tiling import RUN_BYTES
 from tests import photos
@@ -96,7 +96,7 @@ def check_out_of_memory() -> str:
     limited = {**CUDA_OPTIONS, "gpu_mem_limit": str(300 << 20)}
     one = model("cuda")
     session = ort.InferenceSession(str(MODELS / f"{NAME}.onnx"), options, providers=[(CUDA, limited)])
-    small = Model(one.card, one.device, session, session, one.interface, one.tiling, None)
+    small = Model(one.card, one.device, Sessions(session, lambda: session), one.interface, one.tiling, None)
     image = photos.photo("coffee.png").resize((1600, 1200))
     expected = np.concatenate(list(one.scores(image, Cancellation()).bands), axis=1)
     with pytest.raises(OutOfDeviceMemory):
