@@ -1,5 +1,6 @@
 """A full queue and a deadline, as a client meets them."""
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -109,3 +110,15 @@ def test_what_the_pixels_show_too_late_frees_its_place_too(make_client: MakeClie
     for _ in range(3):
         assert_problem(post(client, IMAGE[: len(IMAGE) // 2]), 400)
     wait_for(client, 0)
+
+
+def test_images_that_run_side_by_side_have_the_masks_of_images_that_run_alone(make_client: MakeClient, gate: Gate) -> None:
+    client = make_client(queue_megapixels=3 * MEGAPIXELS)
+    with ThreadPoolExecutor() as pool:
+        accepted = [pool.submit(post, client, IMAGE, format="mask") for _ in range(3)]
+        wait_for(client, 3 * MEGAPIXELS)
+        gate.open.set()
+        together = {future.result().content for future in accepted}
+    wait_for(client, 0)
+    assert together == {post(client, IMAGE, format="mask").content}
+    assert re.search(r'segment_runs_total{schedule="side_by_side"} [12]\.0', client.get("/metrics").text)
