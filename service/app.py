@@ -40,7 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
     Raises DeviceUnavailable if `settings.device` is "cuda" and CUDA is not really in use, or both wheels are installed.
     """
     require_one_runtime()
-    repository = Repository(settings.models_dir, settings.device)
+    repository = Repository(settings.models_dir, settings.device, settings.gpu_memory_bytes)
     if settings.default_model not in repository.models:
         log.warning("the default model %r is not in %s", settings.default_model, settings.models_dir.resolve())
     on_gpu = any(served.device == "cuda" for served in repository.models.values())

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import onnxruntime as ort
 
@@ -24,6 +24,12 @@ CUDA_OPTIONS = {
     "arena_extend_strategy": "kSameAsRequested",  # the default doubles, and never gives back
     "use_tf32": "0",  # fp32 is fp32: who wants speed has the fp16 file
 }
+
+
+class OpenSession(Protocol):
+    """`create_session`, for what an operator has chosen."""
+
+    def __call__(self, model: bytes, *, threads: int | None = None) -> ort.InferenceSession: ...
 
 
 class DeviceUnavailable(RuntimeError):
@@ -53,9 +59,12 @@ def may_use_cuda(device: Device) -> bool:
     return device != "cpu" and CUDA in ort.get_available_providers()
 
 
-def create_session(model: bytes, device: Device, threads: int | None = None) -> ort.InferenceSession:
+def create_session(
+    model: bytes, device: Device, threads: int | None = None, gpu_memory_bytes: int | None = None
+) -> ort.InferenceSession:
     """A session for the bytes of an ONNX file, on so many threads of the CPU; by default as many as there are cores.
 
+    `gpu_memory_bytes`: of a GPU, that it allocates at most for its weights and activations; by default what there is.
     Raises DeviceUnavailable if `device` is "cuda" and the session is not on CUDA, and what ONNX Runtime
     raises for a file that it cannot run.
     """
@@ -71,7 +80,8 @@ def create_session(model: bytes, device: Device, threads: int | None = None) -> 
             raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but this onnxruntime has only {has}: install the gpu extra")
         return ort.InferenceSession(model, options, providers=[CPU])
     ort.preload_dlls()  # CUDA and cuDNN from their wheels; without it the provider falls back to the CPU silently
-    session = ort.InferenceSession(model, options, providers=[(CUDA, CUDA_OPTIONS), CPU])
+    limit = {} if gpu_memory_bytes is None else {"gpu_mem_limit": str(gpu_memory_bytes)}
+    session = ort.InferenceSession(model, options, providers=[(CUDA, CUDA_OPTIONS | limit), CPU])
     if reported_device(session) != "cuda":
         reason = why_no_cuda()
         if device == "cuda":

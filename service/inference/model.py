@@ -15,11 +15,10 @@ from service.contract import ModelCard
 from service.geometry import network_input, padded_size
 from service.inference.batching import BATCH_BYTES, SIZES, Batches, largest_batch
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory, first_line
-from service.inference.device import ARENAS, DeviceUnavailable, ReportedDevice, create_session, reported_device, usable_cpus
+from service.inference.device import ARENAS, DeviceUnavailable, OpenSession, ReportedDevice, reported_device, usable_cpus
 from service.inference.foreign import Interface
 from service.inference.model_file import InvalidModel, ModelFile
 from service.inference.tiling import RUN_BYTES, Box, Tiling
-from service.settings import Device
 
 log = logging.getLogger(__name__)
 
@@ -72,23 +71,23 @@ class Model:
     batches: Batches | None  # on a GPU, if the graph takes more than one image at once
 
     @classmethod
-    def load(cls, file: ModelFile, content: bytes, device: Device) -> "Model":
+    def load(cls, file: ModelFile, content: bytes, open_session: OpenSession) -> "Model":
         """Open and try out a model file, whose bytes are `content`.
 
         Raises InvalidModel if it cannot be run, or if the scores of a test image are not as its card says,
         OutOfDeviceMemory, and DeviceUnavailable as `create_session` does.
         """
         try:
-            session = create_session(content, device)
+            session = open_session(content)
         except DeviceUnavailable:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
             raise InvalidModel(f"it cannot be run: {first_line(error)}") from error
-        tiling = Tiling(content, file.card, partial(create_session, device=device))
+        tiling = Tiling(content, file.card, open_session)
         batches = None
         if reported_device(session) == "cuda" and not isinstance(session.get_inputs()[0].shape[0], int):
             batches = Batches(partial(_scores, session, file.interface), lambda: tiling.bytes_per_pixel)
-        sessions = Sessions(session, partial(create_session, content, device, threads=1))
+        sessions = Sessions(session, partial(open_session, content, threads=1))
         model = cls(file.card, reported_device(session), sessions, file.interface, tiling, batches)
         model._try_out()
         return model
@@ -134,12 +133,15 @@ class Model:
         result: NDArray[np.float32] = scores[0]
         return result
 
+    @property
+    def smallest_image(self) -> NDArray[np.uint8]:
+        """The smallest that it can run, (1, H, W, 3)."""
+        side, _ = padded_size(1, 1, self.card.stride)
+        return np.full((1, side, side, 3), self.card.pad_value, np.uint8)
+
     def _give_back(self) -> None:
         """Let the session's arenas keep no more than the smallest image needs."""
-        side, _ = padded_size(1, 1, self.card.stride)
-        smallest = self.interface.prepare(np.full((1, side, side, 3), self.card.pad_value, np.uint8))
-        with Cancellation().run_options(ARENAS[self.device]) as options:
-            self.sessions.on_all_cores.run([self.interface.output_name], {self.interface.input_name: smallest}, options)
+        _scores(self.sessions.on_all_cores, self.interface, self.smallest_image, Cancellation(), gives_back=True)
 
     def _warm_up(self) -> None:
         """Prepare CUDA for the padded shapes that images have at the model's resolution, in batches of each size."""
@@ -175,10 +177,14 @@ class Model:
 
 
 def _scores(
-    session: ort.InferenceSession, interface: Interface, images: NDArray[np.uint8], cancellation: Cancellation
+    session: ort.InferenceSession,
+    interface: Interface,
+    images: NDArray[np.uint8],
+    cancellation: Cancellation,
+    gives_back: bool = False,
 ) -> NDArray[np.float32]:
-    """(N, H, W, 3) uint8 -> (N, C, h, w) float32."""
-    is_large = images[0].size > 3 * TRIAL_SIDE**2  # memory that no ordinary image needs is given back
-    with cancellation.run_options(ARENAS[reported_device(session)] if is_large else "") as options:
+    """(N, H, W, 3) uint8 -> (N, C, h, w) float32. `gives_back`: the memory that the session has and does not need."""
+    gives_back |= images[0].size > 3 * TRIAL_SIDE**2  # what no ordinary image needs is not kept
+    with cancellation.run_options(ARENAS[reported_device(session)] if gives_back else "") as options:
         [scores] = session.run([interface.output_name], {interface.input_name: interface.prepare(images)}, options)
     return interface.restore(scores)

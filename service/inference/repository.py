@@ -4,11 +4,12 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from service.contract import ModelCard, Precision
 from service.inference.cancellation import OutOfDeviceMemory
-from service.inference.device import DeviceUnavailable, ReportedDevice, may_use_cuda
+from service.inference.device import DeviceUnavailable, OpenSession, ReportedDevice, create_session, may_use_cuda
 from service.inference.model import Model
 from service.inference.model_file import InvalidModel, ModelFile, Stamp, stamp
 from service.inference.variants import by_preference
@@ -28,8 +29,8 @@ class UnknownModel(LookupError):
 class Variant:
     """A file, and the model in it once someone has needed it. Requests that hold it keep it until they are answered."""
 
-    def __init__(self, file: ModelFile, stamp: Stamp, device: Device) -> None:
-        self.file, self.stamp, self._device = file, stamp, device
+    def __init__(self, file: ModelFile, stamp: Stamp, open_session: OpenSession) -> None:
+        self.file, self.stamp, self._open_session = file, stamp, open_session
         self._lock = threading.Lock()
         self._model: Model | None = None
         self._content: bytes | None = None  # once it is loaded: the file may be another by the time it is loaded again
@@ -55,7 +56,7 @@ class Variant:
             if self._model is None:
                 try:
                     self._content = self._content or self.file.content()
-                    self._model = Model.load(self.file, self._content, self._device)
+                    self._model = Model.load(self.file, self._content, self._open_session)
                 except InvalidModel as error:
                     self.fault = str(error)
                     raise
@@ -96,9 +97,10 @@ class Served:
 class Repository:
     """The models below a folder. `refresh` from one thread at a time; the rest from any."""
 
-    def __init__(self, folder: Path, device: Device) -> None:
+    def __init__(self, folder: Path, device: Device, gpu_memory_bytes: int | None = None) -> None:
         """Load what is there. Raises DeviceUnavailable if `device` cannot be had."""
         self._folder, self._device = folder, device
+        self._open_session: OpenSession = partial(create_session, device=device, gpu_memory_bytes=gpu_memory_bytes)
         self._seen: dict[Path, Stamp] = {}  # at the last look
         self._known: dict[Path, Variant] = {}  # all valid files
         self._rejected: dict[Path, tuple[Stamp, str]] = {}
@@ -185,7 +187,7 @@ class Repository:
             return before
         self._rejected.pop(path, None)
         try:
-            fresh = Variant(ModelFile.read(path), now, self._device)
+            fresh = Variant(ModelFile.read(path), now, self._open_session)
             if not start:
                 fresh.model()
         except (InvalidModel, OutOfDeviceMemory) as error:

@@ -4,9 +4,6 @@ import logging
 import threading
 import time
 
-import numpy as np
-
-from service.geometry import padded_size
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory
 from service.inference.engine import Engine
 from service.inference.model import Model
@@ -60,11 +57,10 @@ class Watchdog(Repeated):
             try:
                 for served in self._repository.models.values():
                     variant = served.best
-                    side, _ = padded_size(1, 1, variant.card.stride)
                     model: Model | None = None
                     try:
                         model = variant.model()
-                        model.run(np.full((1, side, side, 3), variant.card.pad_value, np.uint8), cancellation)
+                        model.run(model.smallest_image, cancellation)
                         variant.succeeded()
                     except OutOfDeviceMemory:  # others may hold it: no reason to be restarted, but not to be ready
                         variant.ran_out_of_memory(model)

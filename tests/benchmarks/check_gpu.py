@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import httpx
 import numpy as np
@@ -17,10 +18,11 @@ import pytest
 
 from service.geometry import label_map
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory
-from service.inference.device import CUDA, CUDA_OPTIONS, create_session, reported_device
+from service.inference.device import create_session, reported_device
 from service.inference.model import Model, Sessions
 from service.inference.model_file import ModelFile
 from service.inference.tiling import RUN_BYTES
+from service.settings import Device
 from tests import photos
 from tests.benchmarks.bench_large_images import large_jpeg
 from tests.benchmarks.load import MEGABYTE, crowd, jpeg
@@ -36,10 +38,10 @@ def gpu_memory() -> float:
     return float(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]) * 2**20 / MEGABYTE
 
 
-def model(device: str, suffix: str = "") -> Model:
+def model(device: Device, suffix: str = "") -> Model:
     """The default model, or a variant of it."""
     file = ModelFile.read(MODELS / f"{NAME}{suffix}.onnx")
-    return Model.load(file, file.content(), device)  # type: ignore[arg-type]
+    return Model.load(file, file.content(), partial(create_session, device=device))
 
 
 def check_device() -> str:
@@ -92,10 +94,9 @@ def check_tiles() -> str:
 
 def check_out_of_memory() -> str:
     """A session with too little room answers in tiles."""
-    options = ort.SessionOptions()
-    limited = {**CUDA_OPTIONS, "gpu_mem_limit": str(300 << 20)}
+    open_session = partial(create_session, device="cuda", gpu_memory_bytes=300 << 20)
     one = model("cuda")
-    session = ort.InferenceSession(str(MODELS / f"{NAME}.onnx"), options, providers=[(CUDA, limited)])
+    session = open_session((MODELS / f"{NAME}.onnx").read_bytes())
     small = Model(one.card, one.device, Sessions(session, lambda: session), one.interface, one.tiling, None)
     image = photos.photo("coffee.png").resize((1600, 1200))
     expected = np.concatenate(list(one.scores(image, Cancellation()).bands), axis=1)

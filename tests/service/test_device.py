@@ -53,6 +53,13 @@ def test_with_auto_the_cpu_it_fell_back_to_is_told(
     assert post(client, IMAGE).json()["model"]["device"] == "cpu"
 
 
+def test_a_limit_of_gpu_memory_is_handed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_client: MakeClient) -> None:
+    cuda = CudaFallsBack(monkeypatch)
+    write_model(tmp_path)
+    make_client(models_dir=tmp_path, device="auto", gpu_memory_bytes=1 << 30)
+    assert cuda.asked[0] == (device.CUDA, device.CUDA_OPTIONS | {"gpu_mem_limit": "1073741824"})
+
+
 def test_on_the_cpu_nothing_else_is_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     cuda = CudaFallsBack(monkeypatch)
     write_model(tmp_path)

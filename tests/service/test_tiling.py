@@ -1,6 +1,7 @@
 """Images too large to run whole: tile by tile, the scores are those of the whole image."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from service.contract import INPUT_NAME, Halo
 from service.geometry import label_map, network_input
 from service.inference import model, parts, tiling
 from service.inference.cancellation import Cancellation, Cancelled
+from service.inference.device import create_session
 from service.inference.layers import Layers, UnknownLayer
 from service.inference.model import Model
 from service.inference.model_file import ModelFile
@@ -34,7 +36,7 @@ MEGAPIXEL = 10**6
 
 
 def loaded(path: Path) -> Model:
-    return Model.load(ModelFile.read(path), path.read_bytes(), "cpu")
+    return Model.load(ModelFile.read(path), path.read_bytes(), partial(create_session, device="cpu"))
 
 
 def large_photo(width: int, height: int) -> Image.Image:
