@@ -7,9 +7,15 @@ data=$1 runs=$2 hed=${3:-}
 here=$(dirname "$0")
 python=$here/../../.venv/bin/python # of `make train`
 
+kept=() # folders of records, in the order of the page
+
 train() { # PRESET [FIRST WEIGHTS]
-    [ -e "$runs/$1/record.json" ] ||
-        "$python" -m training train "$1" --data "$data" --out "$runs/$1" ${2:+--init "$2"} --precision "${PRECISION:-fp32}"
+    local run=$runs/$1 keep=$here/../runs/$1
+    [ -e "$run/record.json" ] ||
+        "$python" -m training train "$1" --data "$data" --out "$run" ${2:+--init "$2"} --precision "${PRECISION:-fp32}"
+    mkdir -p "$keep"
+    cp "$run"/{config.json,metrics.csv,record.json} "$keep/" # what is kept of a run: text
+    kept+=("$keep")
 }
 
 train students-fcn32s-scratch
@@ -25,9 +31,4 @@ train students-fcn16s-lite0-from-32s "$runs/students-fcn32s-lite0/best.safetenso
 train students-fcn8s-lite0-from-16s "$runs/students-fcn16s-lite0-from-32s/best.safetensors"
 train students-fcn8s-lite0-at-once
 train students-unet
-
-for run in "$runs"/students-*/; do # what is kept of a run: text
-    mkdir -p "$here/../runs/$(basename "$run")"
-    cp "$run"/{config.json,metrics.csv,record.json} "$here/../runs/$(basename "$run")/"
-done
-"$python" -m training report "$here"/../runs/students-* --out "$here" --title "The students' table" --notes "$here/notes.txt"
+"$python" -m training report "${kept[@]}" --out "$here" --title "The students' table" --notes "$here/notes.txt"

@@ -12,7 +12,7 @@ from PIL import Image
 from training.pictures.bars import iou_bars
 from training.pictures.confusion import confusion_picture
 from training.pictures.curves import compared_curves
-from training.pictures.figure import DOTS_PER_INCH
+from training.pictures.figure import COLORS, DOTS_PER_INCH
 from training.report.run import Run
 from training.report.tables import (
     Table,
@@ -84,7 +84,10 @@ def describe(runs: Sequence[Run], baseline: Run | None) -> list[Section]:
     """What the page shows, from the top."""
     names = runs[0].record.classes
     curves = compared_curves({run.label: run.rows for run in runs})
-    bars = iou_bars({run.label: run.record.matrix.jaccard for run in runs}, names)
+    bars: tuple[Picture, ...] = ()
+    if len(runs) <= len(COLORS):  # of more, the bars of a class could not be told apart
+        picture = iou_bars({run.label: run.record.matrix.jaccard for run in runs}, names)
+        bars = (Picture("iou.png", "IoU of each class", picture),)
     confusions = [
         Picture(f"confusion-{number}.png", run.label, confusion_picture(run.record.matrix, names))
         for number, run in enumerate(runs, 1)
@@ -95,10 +98,10 @@ def describe(runs: Sequence[Run], baseline: Run | None) -> list[Section]:
     sections += [
         Section("What they cost", (cost_table(runs),)),
         Section("How they learned", pictures=(Picture("curves.png", "validation mean IoU by epoch", curves),)),
-        Section("Class by class", (boundary_table(runs),), (Picture("iou.png", "IoU of each class", bars),)),
+        Section("Class by class", (boundary_table(runs),), bars),
         Section("What is taken for what", pictures=tuple(confusions)),
     ]
-    if (differences := difference_table(runs)).rows:
+    if (differences := difference_table(runs)).columns:
         sections.append(Section("What differs between them", (differences,)))
     return sections
 

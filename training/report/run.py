@@ -12,7 +12,7 @@ from training.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Run:
-    """One column of a report."""
+    """One line of a report's tables."""
 
     folder: Path
     label: str  # unlike those of the other runs

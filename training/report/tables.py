@@ -1,4 +1,4 @@
-"""The report's tables: what runs reached and cost, one column each, as text."""
+"""The report's tables: what runs reached and cost, one line each, as text."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,26 +13,25 @@ class Cell:
     """One entry."""
 
     text: str
-    best: bool = False  # of its row
+    best: bool = False  # of its column
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line."""
+class Column:
+    """One measure or setting of every run."""
 
     heading: str
     cells: tuple[Cell, ...]
-    summary: bool = False  # of the lines above it
+    summary: bool = False  # of the columns before it
 
 
 @dataclass(frozen=True)
 class Table:
-    """Lines under headings; `columns` leaves out the first, which holds the lines' own headings."""
+    """A line for each run."""
 
     caption: str
-    corner: str  # what the lines' headings are
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    runs: tuple[str, ...]
+    columns: tuple[Column, ...]
     numbers: bool = True  # or words
 
 
@@ -47,26 +46,25 @@ def jaccard_table(runs: Sequence[Run]) -> Table:
     caption = (
         "Jaccard index (IoU) of each class, its mean, its mean weighted by the classes' true pixels, and pixel accuracy, in %"
     )
-    return Table(caption, "class", _labels(runs), (*by_class, *summaries))
+    return Table(caption, _labels(runs), (*by_class, *summaries))
 
 
 def cost_table(runs: Sequence[Run]) -> Table:
     """What training and the network cost, and two further measures."""
     return Table(
         "The network, its training, and two further measures of its best epoch",
-        "",
         _labels(runs),
         (
-            _row("parameters", runs, lambda record: f"{record.parameters:,}"),
-            _row("GMAC for one 480x352 image", runs, lambda record: f"{record.gmac:.2f}"),
-            _row("peak training memory, MiB", runs, lambda record: f"{record.peak_memory / 2**20:,.0f}"),
-            _row("memory measured as", runs, lambda record: record.peak_memory_method),
-            _row("training time", runs, lambda record: duration(record.seconds)),
-            _row("best epoch of those trained", runs, lambda record: f"{record.best_epoch} of {record.epochs}"),
-            _row("crop, pixels", runs, lambda record: "whole" if record.crop is None else f"{record.crop[0]}x{record.crop[1]}"),
-            _row("crops a step", runs, lambda record: f"{record.batch}"),
-            _row("device", runs, lambda record: record.device),
-            _row("threads", runs, lambda record: f"{record.threads}"),
+            _column("parameters", runs, lambda record: f"{record.parameters:,}"),
+            _column("GMAC for one 480x352 image", runs, lambda record: f"{record.gmac:.2f}"),
+            _column("peak training memory, MiB", runs, lambda record: f"{record.peak_memory / 2**20:,.0f}"),
+            _column("memory measured as", runs, lambda record: record.peak_memory_method),
+            _column("training time", runs, lambda record: duration(record.seconds)),
+            _column("best epoch of those trained", runs, lambda record: f"{record.best_epoch} of {record.epochs}"),
+            _column("crop, pixels", runs, lambda record: "whole" if record.crop is None else "{}x{}".format(*record.crop)),
+            _column("crops a step", runs, lambda record: f"{record.batch}"),
+            _column("device", runs, lambda record: record.device),
+            _column("threads", runs, lambda record: f"{record.threads}"),
             _quality("mean class accuracy, %", [run.record.matrix.mean_class_accuracy for run in runs]),
             _quality("mean boundary F-score, %", [run.record.mean_boundary_f for run in runs]),
         ),
@@ -75,28 +73,29 @@ def cost_table(runs: Sequence[Run]) -> Table:
 
 def boundary_table(runs: Sequence[Run]) -> Table:
     """How well outlines are followed, by class."""
-    rows = [_quality(name, [run.record.boundary_f[number] for run in runs]) for number, name in _classes(runs)]
+    by_class = [_quality(name, [run.record.boundary_f[number] for run in runs]) for number, name in _classes(runs)]
     mean = _quality("mean", [run.record.mean_boundary_f for run in runs], summary=True)
-    return Table("Boundary F-score of each class, in %", "class", _labels(runs), (*rows, mean))
+    return Table("Boundary F-score of each class, in %", _labels(runs), (*by_class, mean))
 
 
 def baseline_table(runs: Sequence[Run], baseline: Run) -> Table:
     """What each run gains over the baseline, in points of mean IoU."""
+    figures = [run.record.matrix.mean_iou for run in runs]
     base = baseline.record.matrix.mean_iou
-    rows = []
-    for run in runs:
-        figure = run.record.matrix.mean_iou
-        change = "baseline" if run is baseline else f"{100 * (figure - base):+.1f}"
-        rows.append(Row(run.label, (Cell(_percent(figure)), Cell(change))))
-    return Table("Against the baseline", "run", ("mean IoU, %", "difference, points"), tuple(rows))
+    changes = ["baseline" if run is baseline else f"{100 * (run.record.matrix.mean_iou - base):+.1f}" for run in runs]
+    columns = (
+        Column("mean IoU, %", tuple(Cell(_percent(figure)) for figure in figures)),
+        Column("difference, points", tuple(map(Cell, changes))),
+    )
+    return Table("Against the baseline", _labels(runs), columns)
 
 
 def difference_table(runs: Sequence[Run]) -> Table:
     """The settings that are not the same in all runs."""
     names = dict.fromkeys(name for run in runs for name in run.settings)  # once each, in order
     values = {name: [run.settings.get(name, "not set") for run in runs] for name in names}
-    rows = [Row(name, tuple(map(Cell, texts))) for name, texts in values.items() if len(set(texts)) > 1]
-    return Table("Settings that are not the same in all runs", "setting", _labels(runs), tuple(rows), numbers=False)
+    columns = [Column(name, tuple(map(Cell, texts))) for name, texts in values.items() if len(set(texts)) > 1]
+    return Table("Settings that are not the same in all runs", _labels(runs), tuple(columns), numbers=False)
 
 
 def duration(seconds: float) -> str:
@@ -113,16 +112,16 @@ def _classes(runs: Sequence[Run]) -> list[tuple[int, str]]:
     return list(enumerate(runs[0].record.classes))
 
 
-def _row(heading: str, runs: Sequence[Run], text: Callable[[Record], str]) -> Row:
-    return Row(heading, tuple(Cell(text(run.record)) for run in runs))
+def _column(heading: str, runs: Sequence[Run], text: Callable[[Record], str]) -> Column:
+    return Column(heading, tuple(Cell(text(run.record)) for run in runs))
 
 
-def _quality(heading: str, values: Sequence[float | None], summary: bool = False) -> Row:
+def _quality(heading: str, values: Sequence[float | None], summary: bool = False) -> Column:
     """Figures of which more is better; the best, as it is printed, is marked where there are several to choose from."""
     texts = [_percent(value) for value in values]
     present = [value for value in values if value is not None and not math.isnan(value)]
     best = _percent(max(present)) if len(set(texts)) > 1 and present else None
-    return Row(heading, tuple(Cell(text, text == best) for text in texts), summary)
+    return Column(heading, tuple(Cell(text, text == best) for text in texts), summary)
 
 
 def _percent(value: float | None) -> str:

@@ -24,11 +24,12 @@ def compare(out: Path, *arguments: str | Path) -> tuple[str, str]:
     return (out / "report.html").read_text(), (out / "report.md").read_text()
 
 
-def lines(markdown: str, heading: str) -> dict[str, list[str]]:
-    """The table below a heading: cells by the line's own heading."""
+def columns(markdown: str, heading: str) -> dict[str, list[str]]:
+    """The table below a heading: cells by the heading of their column."""
     section = markdown.split(f"## {heading}\n")[1].partition("\n## ")[0]
     rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in section.splitlines() if line[:1] == "|"]
-    return {row[0]: row[1:] for row in rows}
+    headings, _, *cells = rows
+    return dict(zip(headings, map(list, zip(*cells, strict=True)), strict=True))
 
 
 @pytest.fixture
@@ -68,9 +69,9 @@ def test_the_measures_come_first_by_class_then_their_mean_their_weighted_mean_an
     html: str, markdown: str
 ) -> None:
     assert re.findall("^## (.*)$", markdown, re.MULTILINE)[0] == "What the runs reach"
-    table = lines(markdown, "What the runs reach")
-    assert list(table) == ["class", "---", "road", "car", "**mean**", "**weighted mean**", "**pixel accuracy**"]
-    assert table["class"] == ["FCN-32s from scratch", "FCN-16s"]
+    table = columns(markdown, "What the runs reach")
+    assert list(table) == ["run", "road", "car", "**mean**", "**weighted mean**", "**pixel accuracy**"]
+    assert table["run"] == ["FCN-32s from scratch", "FCN-16s"]
     assert table["road"] == ["75.0", "**80.0**"]
     assert table["car"] == ["50.0", "50.0"]
     assert table["**mean**"] == ["62.5", "**65.0**"]
@@ -81,7 +82,7 @@ def test_the_measures_come_first_by_class_then_their_mean_their_weighted_mean_an
 
 
 def test_cost_and_further_measures_follow(markdown: str) -> None:
-    table = lines(markdown, "What they cost")
+    table = columns(markdown, "What they cost")
     assert table["parameters"] == ["19,100,000"] * 2
     assert table["GMAC for one 480x352 image"] == ["52.25"] * 2
     assert table["peak training memory, MiB"] == ["1,536"] * 2
@@ -92,7 +93,7 @@ def test_cost_and_further_measures_follow(markdown: str) -> None:
 
 
 def test_settings_are_listed_only_where_they_differ(markdown: str) -> None:
-    table = lines(markdown, "What differs between them")
+    table = columns(markdown, "What differs between them")
     assert {name: cells for name, cells in table.items() if name.startswith("preset.")} == {
         "preset.name": ["camvid-fcn32s", "camvid-fcn16s"],
         "preset.averaging": ["0.0", "0.998"],
@@ -102,9 +103,10 @@ def test_settings_are_listed_only_where_they_differ(markdown: str) -> None:
 
 def test_a_baseline_shows_what_the_others_gain_over_it(markdown: str, pair: list[Path], tmp_path: Path) -> None:
     assert "baseline" not in markdown
-    table = lines(compare(tmp_path / "out", *pair, "--baseline", pair[1])[1], "What each change brings")
-    assert table["FCN-32s from scratch"] == ["62.5", "-2.5"]
-    assert table["FCN-16s"] == ["65.0", "baseline"]
+    table = columns(compare(tmp_path / "out", *pair, "--baseline", pair[1])[1], "What each change brings")
+    assert table["run"] == ["FCN-32s from scratch", "FCN-16s"]
+    assert table["mean IoU, %"] == ["62.5", "65.0"]
+    assert table["difference, points"] == ["-2.5", "baseline"]
 
 
 def test_a_baseline_must_be_one_of_the_runs(pair: list[Path], tmp_path: Path) -> None:
@@ -146,27 +148,27 @@ def test_titles_and_notes_are_text_never_markup(tmp_path: Path) -> None:
     assert "<title>A &lt; B</title>" in html
     assert "&lt;b&gt;|x&lt;/b&gt;" in html and "<b>|x" not in html
     assert "<p>240x180, light head &amp; 10 epochs.</p>\n<p>On the CPU &lt;only&gt;.</p>" in html
-    assert lines(markdown, "What the runs reach")["class"] == ["&lt;b>\\|x&lt;/b>"]
+    assert columns(markdown, "What the runs reach")["run"] == ["&lt;b>\\|x&lt;/b>"]
     assert "240x180, light head & 10 epochs." in markdown
 
 
 def test_one_run_is_a_page_too(tmp_path: Path) -> None:
     html, markdown = compare(tmp_path / "out", write_run(tmp_path / "run", RECORD))
-    assert lines(markdown, "What the runs reach")["road"] == ["75.0"]
-    assert "What differs" not in markdown and "the best of a line" not in html
+    assert columns(markdown, "What the runs reach")["road"] == ["75.0"]
+    assert "What differs" not in markdown and "the best of a column" not in html
 
 
 def test_runs_of_one_title_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, RECORD) for name in ("one", "two")]
     _, markdown = compare(tmp_path / "out", *runs)
-    assert lines(markdown, "What the runs reach")["class"] == [f"FCN-32s from scratch ({run})" for run in runs]
+    assert columns(markdown, "What the runs reach")["run"] == [f"FCN-32s from scratch ({run})" for run in runs]
 
 
 def test_a_class_that_is_nowhere_is_called_absent(tmp_path: Path) -> None:
     record = replace(RECORD, confusion=((10, 0), (0, 0)), boundary_f=(0.5, None), mean_boundary_f=0.5)
     _, markdown = compare(tmp_path / "out", write_run(tmp_path / "run", record))
-    assert lines(markdown, "What the runs reach")["car"] == ["absent"]
-    assert lines(markdown, "Class by class")["car"] == ["absent"]
+    assert columns(markdown, "What the runs reach")["car"] == ["absent"]
+    assert columns(markdown, "Class by class")["car"] == ["absent"]
 
 
 @pytest.mark.parametrize(
@@ -209,6 +211,13 @@ def test_a_broken_configuration_is_named(content: str, pair: list[Path], tmp_pat
 def test_seven_runs_of_eleven_classes_are_all_there(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / str(number), made_up(f"run {number}", 0.6, number)) for number in range(7)]
     table = jaccard_table(read_runs(folders))
-    assert table.columns == tuple(f"run {number}" for number in range(7))
-    assert tuple(row.heading for row in table.rows if not row.summary) == CLASSES
-    assert all(sum(cell.best for cell in row.cells) >= 1 for row in table.rows)
+    assert table.runs == tuple(f"run {number}" for number in range(7))
+    assert tuple(column.heading for column in table.columns if not column.summary) == CLASSES
+    assert all(sum(cell.best for cell in column.cells) >= 1 for column in table.columns)
+
+
+@pytest.mark.parametrize(("number", "pictures"), [(8, ["curves.png", "iou.png"]), (9, ["curves.png"])])
+def test_more_runs_than_colours_have_no_bars(number: int, pictures: list[str], tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / str(one), replace(RECORD, title=f"run {one}")) for one in range(number)]
+    _, markdown = compare(tmp_path / "out", *folders)
+    assert [name for name in re.findall(r"!\[.+\]\((.+)\)", markdown) if "confusion" not in name] == pictures
