@@ -173,6 +173,6 @@ class Learner:
         restore_optimizer(self.optimizer, tensors)
         self.losses = list(tensors["losses"].to(self.world.device, copy=True))  # as in `restore_optimizer`
         self.step = int(metadata.pop("step"))
-        self.plan = replace(self.plan, micro_batch=int(metadata.pop("micro_batch")))
+        self.plan = replace(self.plan, micro_batch=min(self.plan.micro_batch, int(metadata.pop("micro_batch"))))
         self.scaler.load_state_dict(json.loads(metadata.pop("scaler")))
         return metadata

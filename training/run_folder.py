@@ -1,10 +1,12 @@
 """A run's folder: frozen configuration, metrics by epoch, best and last weights, and what a resume needs."""
 
 import csv
+import fcntl
 import io
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -38,6 +40,15 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     write_atomically(path, serialise(tensors, metadata))
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself, without its tensors. Raises as `load_weights` does."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise InputError(f"{path} is no readable safetensors file: {error}") from error
+
+
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors, on the CPU, and metadata of a safetensors file.
 
@@ -61,7 +72,7 @@ class Frozen:
     torch: str  # version
     machine: str  # processor architecture
     init: str | None  # SHA-256 of the file of its first weights; null: the preset alone says
-    images: str = ""  # SHA-256 of the names of its training images; empty: not recorded
+    examples: str = ""  # `training.data.fingerprint` of its training and validation images; empty: not recorded
 
 
 _DIFFERENCES = {
@@ -69,7 +80,7 @@ _DIFFERENCES = {
     "data": "its data set or classes are others",
     "plan": "its steps are carried out otherwise",
     "init": "it began with other weights",
-    "images": "it began with other training images",
+    "examples": "its images or masks have changed since",
 }
 
 
@@ -138,20 +149,30 @@ class RunFolder:
     def begun(self, wanted: Frozen) -> Frozen:
         """The configuration of the run in this folder, whose code may be older; `wanted` if there is none yet.
 
-        Raises InputError if the folder holds a run of another configuration.
+        It may go on with smaller micro-batches than it began with. Raises InputError if the folder holds a run of another
+        configuration.
         """
         if not self.config.exists():
             return wanted
         found = self.frozen()
-        differ = [
-            name
-            for name in ("preset", "data", "plan", "init", "images")
-            if getattr(found, name) != getattr(wanted, name) and (name != "images" or found.images)
-        ]
+        micro_batch = min(found.plan.micro_batch, wanted.plan.micro_batch)
+        alike = replace(found, plan=replace(found.plan, micro_batch=micro_batch), examples=found.examples or wanted.examples)
+        differ = [name for name in _DIFFERENCES if getattr(alike, name) != getattr(wanted, name)]
         if differ:
             told = "; ".join(_DIFFERENCES[name] for name in differ)
             raise InputError(f"{self.path} holds a run of another configuration ({told}); give another --out")
         return found
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training here. Raises InputError if one does."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("wb") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the process's own: those that read images do not inherit it
+            except OSError as error:
+                raise InputError(f"another process is training in {self.path}") from error
+            yield
 
     def frozen(self) -> Frozen:
         """The configuration of the run in this folder. Raises InputError if this is no run folder."""

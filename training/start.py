@@ -15,7 +15,7 @@ from training.networks.efficientnet_lite import EfficientNetLite
 from training.networks.network import SegmentationNetwork
 from training.networks.surgery import Transfer, transfer
 from training.presets import PRESETS
-from training.run_folder import load_weights
+from training.run_folder import load_weights, read_metadata
 from training.weights.vgg16 import PUBLISHED, load_vgg16
 
 SCRATCH = "scratch"
@@ -53,7 +53,7 @@ def start(network: SegmentationNetwork, source: str, init: Path | None, classes:
 def _shipped(preset: str) -> Path | None:
     """The weights of that preset among the shipped models."""
     files = sorted(MODELS.rglob("*.safetensors"))
-    return next((file for file in files if load_weights(file)[1].get("preset") == preset), None)
+    return next((file for file in files if read_metadata(file).get("preset") == preset), None)
 
 
 def from_model(network: SegmentationNetwork, weights: Path, classes: list[str]) -> Transfer:

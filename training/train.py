@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from tqdm import tqdm
 from training.checkpoint import describe_weights
 from training.data.batches import CropDataset, ResumableSampler, share_of_batch, without_trace
 from training.data.dataset import Dataset
+from training.data.fingerprint import fingerprint
 from training.epoch import Recorder, validate
 from training.errors import InputError
 from training.finish import finish
 from training.learner import Learner
 from training.losses import create_loss
 from training.machine import current_commit, keep_freed_memory, return_freed_memory
+from training.networks.surgery import Transfer
 from training.parallel import World
 from training.plan import Plan
 from training.presets.preset import Preset
@@ -54,52 +57,73 @@ def train(
     reader = dataset.train(data)
     crops = CropDataset(reader, preset.augmentation, preset.pad_value, preset.seed)
     run = RunFolder(out)
-    digest = None if init is None else hashlib.sha256(init.read_bytes()).hexdigest()
-    images = hashlib.sha256("\n".join(crops.stems).encode()).hexdigest()
-    wanted = Frozen(preset, plan, dataset.card, current_commit(), torch.__version__, platform.machine(), digest, images)
-    described = describe_weights(preset, dataset.card, run.begun(wanted).commit)
-    loss = create_loss(preset.loss, reader, len(dataset.classes))
-    learner = Learner.create(preset, dataset.classes, init, loss, plan, world)
-    progress = Progress.from_metadata(learner.restore(run.resume)) if run.resume.exists() else Progress()
     validation = dataset.evaluation(data, "val")
     if not validation.stems():
         raise InputError(f"{data} has no validation images: the best model could not be told")
+    wanted = Frozen(
+        preset,
+        plan,
+        dataset.card,
+        current_commit(),
+        torch.__version__,
+        platform.machine(),
+        None if init is None else hashlib.sha256(init.read_bytes()).hexdigest(),
+        fingerprint([reader, validation]),
+    )
+    begun = run.begun(wanted)
+    described = describe_weights(preset, dataset.card, begun.commit)
+    loss = create_loss(preset.loss, reader, len(dataset.classes))
+    learner = Learner.create(preset, dataset.classes, init, loss, plan, world)
+    progress = Progress.from_metadata(learner.restore(run.resume)) if run.resume.exists() else Progress()
     sampler = ResumableSampler(len(crops), preset.batch, preset.epochs, preset.seed, learner.step, world.rank, world.size)
-    if world.leads:
-        run.freeze(wanted)  # nothing that can be refused is left
-        if learner.copied is not None:
-            write_atomically(run.weights, learner.copied.text().encode())
-        print(
-            f"{preset.name}: {len(crops)} images, {preset.batch} {preset.augmentation.size} a step, "
-            f"{sampler.steps_per_epoch} steps an epoch, {preset.epochs} epochs, from step {learner.step}",
-            flush=True,
-        )
-    loader = DataLoader(crops, batch_sampler=sampler, num_workers=workers)
-    bar = tqdm(loader, total=sampler.steps, initial=learner.step, unit="step", mininterval=5, disable=not world.leads)
-    recorder = Recorder.begin(run, validation, dataset.classes, described, sampler.first_epoch) if world.leads else None
-    started, saved = time.monotonic() - progress.seconds, time.monotonic()
-    for pixels, labels in without_trace(bar):
-        epoch, position = divmod(learner.step, sampler.steps_per_epoch)  # finished so far
-        if position == 0 and progress.is_exhausted(epoch, preset):
-            break
-        learner.learn(pixels, labels, sampler.steps_per_epoch)
-        if learner.step % 10 == 0:
-            rate = preset.batch * (bar.format_dict["rate"] or 0)
-            bar.set_postfix(loss=f"{float(learner.losses[-1]):.3f}", images_per_second=f"{rate:.1f}", refresh=False)
-        epoch_ends = learner.step % sampler.steps_per_epoch == 0
-        if epoch_ends:
-            confusion = validate(learner, validation, len(dataset.classes))
-            better = confusion.mean_iou > progress.best
-            if better:
-                progress = replace(progress, best=confusion.mean_iou, best_epoch=epoch + 1)
-            if recorder is not None:
-                recorder.record(learner, confusion, epoch + 1, better)
-            learner.losses.clear()
-        if world.leads and (epoch_ends or time.monotonic() - saved > CHECKPOINT_SECONDS):
-            peak = max(progress.peak_memory, peak_memory())
-            progress = replace(progress, seconds=time.monotonic() - started, peak_memory=peak)
-            learner.save(run.resume, progress.to_metadata())
-            saved = time.monotonic()
-    if world.leads and not run.record.exists():
-        finish(run, validation, "val", progress, command)
-    return progress.best
+    with run.locked() if world.leads else nullcontext():  # nothing that can be refused is left
+        if world.leads:
+            _begin(run, begun, wanted, learner.copied)
+            print(
+                f"{preset.name}: {len(crops)} images, {preset.batch} {preset.augmentation.size} a step, "
+                f"{sampler.steps_per_epoch} steps an epoch, {preset.epochs} epochs, from step {learner.step}",
+                flush=True,
+            )
+        loader = DataLoader(crops, batch_sampler=sampler, num_workers=workers)
+        bar = tqdm(loader, total=sampler.steps, initial=learner.step, unit="step", mininterval=5, disable=not world.leads)
+        recorder = Recorder.begin(run, validation, dataset.classes, described, sampler.first_epoch) if world.leads else None
+        started, saved = time.monotonic() - progress.seconds, time.monotonic()
+        for pixels, labels in without_trace(bar):
+            epoch, position = divmod(learner.step, sampler.steps_per_epoch)  # finished so far
+            if position == 0 and progress.is_exhausted(epoch, preset):
+                break
+            learner.learn(pixels, labels, sampler.steps_per_epoch)
+            if learner.step % 10 == 0:
+                rate = preset.batch * (bar.format_dict["rate"] or 0)
+                bar.set_postfix(loss=f"{float(learner.losses[-1]):.3f}", images_per_second=f"{rate:.1f}", refresh=False)
+            epoch_ends = learner.step % sampler.steps_per_epoch == 0
+            if epoch_ends:
+                confusion = validate(learner, validation, len(dataset.classes))
+                better = confusion.mean_iou > progress.best
+                if better:
+                    progress = replace(progress, best=confusion.mean_iou, best_epoch=epoch + 1)
+                if recorder is not None:
+                    recorder.record(learner, confusion, epoch + 1, better)
+                learner.losses.clear()
+            if world.leads and (epoch_ends or time.monotonic() - saved > CHECKPOINT_SECONDS):
+                peak = max(progress.peak_memory, peak_memory())
+                progress = replace(progress, seconds=time.monotonic() - started, peak_memory=peak)
+                learner.save(run.resume, progress.to_metadata())
+                saved = time.monotonic()
+        if world.leads and not run.record.exists():
+            finish(run, validation, "val", progress, command)
+        return progress.best
+
+
+def _begin(run: RunFolder, begun: Frozen, now: Frozen, copied: Transfer | None) -> None:
+    """Record what a new run begins with; tell of one that goes on what its owner should know."""
+    run.freeze(now)
+    if copied is not None:
+        write_atomically(run.weights, copied.text().encode())
+    if run.record.exists():
+        print(f"{run.path} holds this run, finished: there is nothing left to train", flush=True)
+        return
+    for what in ("commit", "torch", "machine"):
+        before, after = getattr(begun, what), getattr(now, what)
+        if before != after:
+            print(f"warning: it began with {what} {before} and goes on with {after}: results may differ", flush=True)

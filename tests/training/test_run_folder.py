@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from training.plan import Plan
 from training.presets import PRESETS
 from training.presets.preset import Preset
 from training.run_folder import Frozen, RunFolder, load_weights, save_weights, write_atomically
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("failing", ["os.fsync", "pathlib.Path.replace"])
@@ -64,14 +68,42 @@ def test_the_frozen_configuration_reads_back_equal(preset: Preset, tmp_path: Pat
     assert run.begun(dataclasses.replace(wanted, commit="newer")) == wanted
 
 
-@pytest.mark.parametrize("change", [{"plan": Plan(2)}, {"init": "0" * 64}, {"preset": dataclasses.replace(PRESET, seed=1)}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"plan": Plan(8)},
+        {"plan": Plan(4, "bf16")},
+        {"examples": "0" * 64},
+        {"init": "0" * 64},
+        {"preset": dataclasses.replace(PRESET, seed=1)},
+    ],
+)
 def test_a_folder_keeps_one_configuration(change: dict[str, Any], tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    wanted = Frozen(PRESET, Plan(4), DATASET.card, "abc", "2.13.0", "x86_64", None)
+    wanted = Frozen(PRESET, Plan(4), DATASET.card, "abc", "2.13.0", "x86_64", None, "f" * 64)
     run.freeze(wanted)
     with pytest.raises(InputError, match="another configuration"):
         run.begun(dataclasses.replace(wanted, **change))
     assert run.frozen() == wanted
+
+
+def test_a_run_may_go_on_with_fewer_crops_at_a_time(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    wanted = Frozen(PRESET, Plan(4), DATASET.card, "abc", "2.13.0", "x86_64", None)
+    run.freeze(wanted)
+    assert run.begun(dataclasses.replace(wanted, plan=Plan(1))) == wanted
+
+
+def test_one_process_trains_in_a_folder_at_a_time(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    program = (
+        "from pathlib import Path; from training.run_folder import RunFolder\n"
+        f"with RunFolder(Path({str(run.path)!r})).locked(): pass"
+    )
+    with run.locked():
+        other = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert f"another process is training in {run.path}" in other.stderr
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"preset": {"name": "x"}, "commit": "c"}'])

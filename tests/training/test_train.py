@@ -10,8 +10,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tests.shapes import write_shapes
@@ -129,7 +131,7 @@ def test_a_worker_process_gives_the_same_run(run: Path, shapes: Path, tmp_path: 
 def test_a_run_leaves_weights_a_table_curves_and_pictures(run: Path) -> None:
     files = {path.name for path in run.iterdir()}
     pictures = {"curves.png", "samples.jpg", "confusion.png", "iou.png", "worst.png", "best.png"}
-    assert files == {*WEIGHTS, *pictures, "metrics.csv", "tensorboard", "config.json", "record.json"}
+    assert files == {*WEIGHTS, *pictures, "metrics.csv", "tensorboard", "config.json", "record.json", ".lock"}
     rows = RunFolder(run).rows(before_epoch=99)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     best = max(float(row["val_mean_iou"]) for row in rows)
@@ -148,14 +150,41 @@ def test_a_folder_of_another_configuration_is_refused_and_left_alone(run: Path, 
 def test_a_run_is_not_continued_with_other_training_images(shapes: Path, tmp_path: Path) -> None:
     train(PRESET, DATASET, shapes, tmp_path / "run", workers=0)
     more = write_shapes(tmp_path / "more", train=13, val=4)
-    with pytest.raises(InputError, match=r"\(it began with other training images\); give another --out"):
+    with pytest.raises(InputError, match=r"\(its images or masks have changed since\); give another --out"):
         train(PRESET, DATASET, more, tmp_path / "run", workers=0)
+
+
+def test_a_run_is_not_continued_with_other_masks(shapes: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(shapes, tmp_path / "data"))
+    train(PRESET, DATASET, data, tmp_path / "run", workers=0)
+    mask = data / "SegmentationClass/train000.png"
+    with Image.open(mask) as before:
+        palette, labels = before.getpalette(), np.asarray(before)
+    changed = Image.fromarray(np.where(labels == 1, 2, labels).astype(np.uint8), "P")
+    changed.putpalette(palette or [])
+    changed.save(mask)
+    with pytest.raises(InputError, match="its images or masks have changed since"):
+        train(PRESET, DATASET, data, tmp_path / "run", workers=0)
+
+
+def test_who_goes_on_with_a_run_is_told_what_is_another_and_whether_it_is_finished(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(PRESET, DATASET, shapes, tmp_path / "run", workers=0)
+    capsys.readouterr()
+    train(PRESET, DATASET, shapes, tmp_path / "run", workers=0)
+    assert "holds this run, finished: there is nothing left to train" in capsys.readouterr().out
+    old = RunFolder(tmp_path / "run")
+    old.record.unlink()
+    old.config.write_text(old.config.read_text().replace(torch.__version__, "1.0"))
+    train(PRESET, DATASET, shapes, tmp_path / "run", workers=0)
+    assert f"warning: it began with torch 1.0 and goes on with {torch.__version__}" in capsys.readouterr().out
 
 
 def test_a_run_that_does_not_know_its_images_can_be_continued(run: Path, shapes: Path, tmp_path: Path) -> None:
     old = RunFolder(Path(shutil.copytree(run, tmp_path / "run")))
     config = json.loads(old.config.read_text())
-    del config["images"]
+    del config["examples"]
     old.config.write_text(json.dumps(config))
     train(PRESET, DATASET, shapes, old.path, workers=0)
 

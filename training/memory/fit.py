@@ -1,6 +1,6 @@
 """Which change makes a recipe fit into memory."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -46,13 +46,13 @@ def lower_precision(device: torch.device) -> Precision | None:
     return "bf16" if torch.backends.cpu.get_cpu_capability() == "AVX512" else None
 
 
-def fit(asked: Trial, lower: Precision | None, free: int, trial: Try) -> list[Trial]:
-    """The changes to `asked` that were tried until one fits into `free` bytes: the last one does, or none does.
+def fit(asked: Trial, tried: Iterable[Trial], free: int, trial: Try) -> list[Trial]:
+    """Those of the changes to `asked` that were tried until one fits into `free` bytes: the last one does, or none does.
 
     Where it fits with one crop at a time, the last one has as many as fit.
     """
     trials = []
-    for change in changes(asked, lower, trial):
+    for change in tried:
         trials.append(change)
         if not change.fits(free):
             continue
@@ -65,6 +65,11 @@ def fit(asked: Trial, lower: Precision | None, free: int, trial: Try) -> list[Tr
     return trials
 
 
+def one_at_a_time(asked: Trial, trial: Try) -> list[Trial]:
+    """The one change that a run can make after it has begun; empty where it is made already."""
+    return [trial(asked.preset, replace(asked.plan, micro_batch=1))] if asked.plan.micro_batch > 1 else []
+
+
 def changes(asked: Trial, lower: Precision | None, trial: Try) -> Iterator[Trial]:
     """What saves memory, the least change first: one crop at a time, lower precision, recomputing; then a lighter network.
 
@@ -74,8 +79,7 @@ def changes(asked: Trial, lower: Precision | None, trial: Try) -> Iterator[Trial
     if lower is not None:
         steps.insert(0, lambda plan: replace(plan, precision=lower))
     best = asked
-    if asked.plan.micro_batch > 1:
-        best = trial(asked.preset, replace(asked.plan, micro_batch=1))
+    for best in one_at_a_time(asked, trial):
         yield best
     for architecture in (asked.preset.architecture, LIGHTER.get(asked.preset.architecture)):
         if architecture is None:

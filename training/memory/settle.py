@@ -10,14 +10,14 @@ from training.data.dataset import Dataset
 from training.data.reader import Reader, stored_image
 from training.errors import InputError
 from training.memory.estimate import Size, estimate
-from training.memory.fit import Trial, fit, lower_precision
+from training.memory.fit import Trial, changes, fit, lower_precision, one_at_a_time
 from training.memory.free import free_memory
 from training.memory.text import change_text, estimate_text, size_text, trials_text
 from training.networks import LIGHTER
 from training.parallel import World
 from training.plan import Plan
 from training.presets.preset import Preset
-from training.run_folder import RunFolder
+from training.run_folder import RunFolder, read_metadata
 
 How = Literal["check", "auto", "off"]
 
@@ -34,12 +34,14 @@ class Settled:
 def settle(preset: Preset, plan: Plan, dataset: Dataset, data: Path, run: RunFolder, world: World, how: How) -> Settled:
     """Print what training takes, by estimate, and what is free. Where that is less, "off" warns and goes on.
 
-    "auto" makes the least change that fits and says which; a run that has begun keeps what was chosen then. "check"
-    changes nothing. Raises InputError where it does not fit then.
+    "auto" makes the least change that fits and says which; a run that has begun keeps what was chosen then, and takes
+    fewer crops at a time where that is needed. "check" changes nothing. Raises InputError where it does not fit then.
     """
-    begun = how == "auto" and run.config.exists()
-    if begun:
+    begun = run.config.exists()
+    if begun and how == "auto":
         preset, plan = as_begun(preset, plan, run)
+    if run.resume.exists():  # with no more crops at a time than it had at last
+        plan = replace(plan, micro_batch=min(plan.micro_batch, int(read_metadata(run.resume)["micro_batch"])))
     crop, largest = sizes(preset, dataset, data)
     free = world.least(free_memory(world.device))
 
@@ -56,13 +58,13 @@ def settle(preset: Preset, plan: Plan, dataset: Dataset, data: Path, run: RunFol
         if world.leads:
             print(f"warning: {short}: it may run out of memory", flush=True)
         return Settled(preset, plan, has_room=False)
-    if begun:
-        raise InputError(f"{short}: stop something else, or go on with --fit off")
-    trials = fit(asked, lower_precision(world.device), free, trial)
+    tried = one_at_a_time(asked, trial) if begun else changes(asked, lower_precision(world.device), trial)
+    trials = fit(asked, tried, free, trial)
     if world.leads:
         print(trials_text(trials), flush=True)
     if not trials or not trials[-1].fits(free):
-        raise InputError(f"{short}; no change that this trainer knows makes it fit: take smaller crops or another preset")
+        remedy = "stop something else, or go on with --fit off" if begun else "take smaller crops or another preset"
+        raise InputError(f"{short}; no change that this trainer knows makes it fit: {remedy}")
     found = trials[-1]
     change = change_text(asked, found)
     if how == "check":

@@ -52,13 +52,13 @@ ASKED = trial(PAPER, Plan(16))
     ],
 )
 def test_the_least_change_that_fits_comes_last(megabytes: float, architecture: str, plan: Plan) -> None:
-    found = fit(ASKED, "bf16", free_for(megabytes), trial)[-1]
+    found = fit(ASKED, changes(ASKED, "bf16", trial), free_for(megabytes), trial)[-1]
     assert found.fits(free_for(megabytes))
     assert (found.preset.architecture, found.plan) == (architecture, plan)
 
 
 def test_where_nothing_fits_all_was_tried() -> None:
-    trials = fit(ASKED, "bf16", free_for(10), trial)
+    trials = fit(ASKED, changes(ASKED, "bf16", trial), free_for(10), trial)
     assert not trials[-1].fits(free_for(10))
     assert [(t.preset.architecture == PAPER.architecture, t.plan.precision, t.plan.recompute) for t in trials] == [
         (heavy, *settings) for heavy in (True, False) for settings in (("fp32", False), ("bf16", False), ("bf16", True))

@@ -16,7 +16,8 @@ from training.memory.free import free_memory
 from training.memory.settle import How, Settled, settle, sizes
 from training.parallel import World
 from training.plan import Plan
-from training.run_folder import RunFolder
+from training.presets import PRESETS
+from training.run_folder import Frozen, RunFolder
 from training.train import train
 
 LARGE = replace(PRESET, augmentation=Augmentation(crop=(2048, 2048)), batch=8)  # 700 MB a crop
@@ -75,6 +76,32 @@ def test_a_run_that_auto_began_keeps_its_plan(shapes: Path, tmp_path: Path) -> N
     train(replace(PRESET, epochs=1), DATASET, shapes, tmp_path / "run", plan=Plan(2, recompute=True), workers=0)
     again = settle(PRESET, Plan(4), DATASET, shapes, RunFolder(tmp_path / "run"), World.alone(), "auto")
     assert again.plan == Plan(2, recompute=True)
+
+
+@pytest.mark.usefixtures("little")
+def test_a_run_that_has_begun_goes_on_with_fewer_crops_at_a_time_where_memory_is_short(shapes: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.freeze(begun := Frozen(LARGE, Plan(8), DATASET.card, "", torch.__version__, "", None))
+    with pytest.raises(InputError, match=r"--micro-batch \d makes it fit, and --fit auto does so"):
+        settled(shapes, tmp_path, "check")
+    found = settled(shapes, tmp_path, "auto")
+    assert found == Settled(LARGE, Plan(found.plan.micro_batch), has_room=False)
+    assert found.plan.micro_batch < 8
+    assert run.begun(replace(begun, plan=found.plan)) == begun
+
+
+@pytest.mark.usefixtures("little")
+def test_auto_takes_the_light_head_where_nothing_else_fits_and_keeps_to_it(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paper = replace(PRESETS["paper-fcn32s-vgg16"], dataset=DATASET.name, long_side=96)
+    small = replace(paper, augmentation=Augmentation(crop=(96, 96)))
+    run = RunFolder(tmp_path)
+    found = settle(small, Plan(1), DATASET, shapes, run, World.alone(), "auto")
+    assert found.preset.architecture == "fcn32s-vgg16"
+    assert "THIS IS ANOTHER NETWORK" in capsys.readouterr().out
+    run.freeze(Frozen(found.preset, found.plan, DATASET.card, "", torch.__version__, "", None))
+    assert settle(small, Plan(1), DATASET, shapes, run, World.alone(), "auto") == found
 
 
 @pytest.mark.parametrize(("batch", "crop"), [(1, (512, 384)), (2, (512, 416))], ids=["alone", "padded to each other"])
