@@ -9,6 +9,7 @@ from training.data.dataset import DataCard
 from training.errors import InputError
 from training.networks import NETWORKS
 from training.networks.network import SegmentationNetwork
+from training.networks.normalisation import Normalisation
 from training.networks.surgery import transfer
 from training.presets import find_preset
 from training.presets.preset import Preset
@@ -31,7 +32,8 @@ def describe_weights(preset: Preset, data: DataCard, commit: str) -> dict[str, s
     """What a .safetensors file of weights says of itself: its metadata."""
     # The architecture need not be the preset's: --fit auto may have taken a lighter one.
     named = {"preset": preset.name, "architecture": preset.architecture}
-    return {**named, "data": DATA_CARD.dump_json(data).decode(), "commit": commit}
+    normalisation = TypeAdapter(Normalisation).dump_json(preset.normalisation).decode()
+    return {**named, "normalisation": normalisation, "data": DATA_CARD.dump_json(data).decode(), "commit": commit}
 
 
 def load_checkpoint(source: Path) -> Checkpoint:

@@ -59,7 +59,7 @@ def fetch(url: str, target: Path, digest: str | None, algorithm: str = "sha256")
         _check(target, digest, algorithm)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial, version = (target.with_name(target.name + suffix) for suffix in (".partial", ".version"))
+    partial, version = partial_of(target), target.with_name(target.name + ".version")
     with partial.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # processes that train together all ask for the same file
         if target.exists():
@@ -76,6 +76,11 @@ def fetch(url: str, target: Path, digest: str | None, algorithm: str = "sha256")
         partial.replace(target)
         version.unlink(missing_ok=True)
     return target
+
+
+def partial_of(target: Path) -> Path:
+    """Where a download that is not finished waits."""
+    return target.with_name(target.name + ".partial")
 
 
 def check_sha256(path: Path, sha256: str) -> None:

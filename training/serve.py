@@ -6,31 +6,33 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from service.contract import MODEL_NAME
+from service.contract import MODEL_NAME, ModelCard
 from training.checkpoint import load_checkpoint
 from training.data.reader import Reader
 from training.errors import InputError
 from training.export.card import Measurements
 from training.export.files import export, model_file, refuse_stale
 from training.onnx_model import load_onnx
-from training.run_folder import RunFolder
 
 
-def require_place(run: RunFolder, name: str, data: str) -> None:
-    """Raises InputError, before the work begins, for an unfit name, or if `serve` would replace a model that is neither of
-    this run nor an older one of the same data, which `data` describes.
+def require_place(name: str, data: str) -> None:
+    """Raises InputError, before the work begins, for an unfit name, or if `serve` would replace a model that is no older
+    one of the same data, which `data` describes, or join files of another place that have its name.
     """
     if not re.fullmatch(MODEL_NAME, name):
         raise InputError(f"{name!r} is no name for a model: lower-case letters, digits and hyphens; give one with --name")
-    file = model_file(_models(), name, "fp32")
-    if file.exists() and not run.config.exists() and _source_of(file) != _source(data):
-        raise InputError(f"{file} is another model's: give this one another --name, or remove that one")
+    own = model_file(_models(), name, "fp32")
+    for file in sorted(_models().rglob("*.onnx")):
+        card = _card_of(file)
+        is_another = card is None or _source(card.dataset) != _source(data) if file == own else card and card.name == name
+        if is_another:
+            raise InputError(f"{file} is another model's of that name: give this one another --name, or remove that one")
     refuse_stale(_models(), name, ())
 
 
-def _source_of(model: Path) -> str | None:
+def _card_of(model: Path) -> ModelCard | None:
     try:
-        return _source(load_onnx(model).card.dataset)
+        return load_onnx(model).card
     except InputError:  # no model of this trainer
         return None
 

@@ -7,12 +7,14 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from training.errors import InputError
 from training.fetch import local_file
 from training.networks.efficientnet_lite import EfficientNetLite
 from training.networks.network import SegmentationNetwork
+from training.networks.normalisation import Normalisation
 from training.networks.surgery import Transfer, transfer
 from training.presets import PRESETS
 from training.run_folder import load_weights, read_metadata
@@ -59,13 +61,22 @@ def _shipped(preset: str) -> Path | None:
 def from_model(network: SegmentationNetwork, weights: Path, classes: list[str]) -> Transfer:
     """Weights of a trained model, as `adopt` does; new class layers where its classes are others."""
     tensors, described = load_weights(weights)
-    trained = PRESETS.get(described.get("preset", ""))
-    if trained is not None and trained.normalisation != network.backbone.normalise.how:
-        raise InputError(f"{weights} is of preset {trained.name}, whose images are normalised in another way")
+    if _normalisation(weights, described) != network.backbone.normalise.how:
+        raise InputError(f"{weights} is of preset {described.get('preset')}, whose images are normalised in another way")
     if "data" in described and [entry["name"] for entry in json.loads(described["data"])["classes"]] != classes:
         by_class = _by_class(network)
         tensors = {name: tensor for name, tensor in tensors.items() if name not in by_class}
     return adopt(network, tensors)
+
+
+def _normalisation(weights: Path, described: Mapping[str, str]) -> Normalisation:
+    """What a file of weights expects of images. Raises InputError if neither it nor its preset says so."""
+    if "normalisation" in described:
+        return TypeAdapter(Normalisation).validate_json(described["normalisation"])
+    preset = PRESETS.get(described.get("preset", ""))  # of an older version
+    if preset is None:
+        raise InputError(f"{weights} does not say how its images are normalised, and its preset is not known")
+    return preset.normalisation
 
 
 def adopt(network: SegmentationNetwork, tensors: Mapping[str, Tensor]) -> Transfer:

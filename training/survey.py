@@ -11,7 +11,7 @@ from tqdm import tqdm
 from service.metrics import ConfusionMatrix
 from training.boundary import BoundaryScore
 from training.data.reader import Reader, read_pair
-from training.evaluate import Segmenter
+from training.evaluate import Labeller
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Survey:
     ranked: tuple[str, ...]  # images from worst to best by their own mean IoU; those that are all void are left out
 
 
-def examine(segmenter: Segmenter, reader: Reader, stem: str, classes: int) -> Example:
+def examine(segmenter: Labeller, reader: Reader, stem: str, classes: int) -> Example:
     """Segment one image of a split and compare."""
     image, truth = read_pair(reader, stem)
     estimate = segmenter.labels(image)
@@ -43,7 +43,7 @@ def examine(segmenter: Segmenter, reader: Reader, stem: str, classes: int) -> Ex
     return Example(stem, image, truth, estimate, confusion.mean_iou)
 
 
-def survey(segmenter: Segmenter, reader: Reader, classes: int) -> Survey:
+def survey(segmenter: Labeller, reader: Reader, classes: int) -> Survey:
     """Examine every image of a split."""
     confusion, boundary, iou = ConfusionMatrix(classes), BoundaryScore(classes), {}
     for stem in tqdm(reader.stems(), desc="survey", unit="image", leave=False, mininterval=2):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.tiny_network import PRESET
 from tests.training.data.test_cvat import write_export, zipped
 from training.__main__ import COMMANDS, USER_ERROR, main
+from training.data.augment import Augmentation
 from training.data.find import find_dataset
 from training.errors import InputError
 from training.export.recipe import recipe_text
@@ -46,7 +48,10 @@ def test_a_run_its_weights_and_its_model_file_measure_alike(
         assert main(["evaluate", str(model), "--data", str(shapes)]) == 0
         figures.append(json.loads(capsys.readouterr().out))
     assert figures[0] == figures[1]
-    assert figures[2] == load_onnx(models / "tiny.onnx").card.metrics[0].model_dump()
+    assert figures[2].items() >= load_onnx(models / "tiny.onnx").card.metrics[0].model_dump().items()
+    record = json.loads((run / "record.json").read_text())
+    assert list(figures[0]["boundary_f"].values()) == record["boundary_f"]
+    assert figures[0]["boundary_definition"] == record["boundary_definition"]
     assert figures[0]["mean_iou"] == pytest.approx(figures[2]["mean_iou"], abs=1e-4)
 
 
@@ -128,7 +133,7 @@ def test_a_refused_export_ends_with_another_code(
 @pytest.mark.parametrize(
     ("there", "told"),
     [
-        ("tiny.onnx", "tiny.onnx is another model's: give this one another --name"),
+        ("tiny.onnx", "tiny.onnx is another model's of that name: give this one another --name"),
         ("tiny.int8.onnx", "was made from the tiny.onnx of"),
     ],
 )
@@ -147,9 +152,41 @@ def test_an_older_model_of_the_same_data_makes_room(models: Path, tmp_path: Path
     monkeypatch.setenv("SEGMENT_MODELS_DIR", str(tmp_path))
     shutil.copy(models / "tiny.onnx", tmp_path / "tiny.onnx")
     data = load_onnx(models / "tiny.onnx").card.dataset
-    require_place(RunFolder(tmp_path / "run"), "tiny", data)
+    require_place("tiny", data)
     with pytest.raises(InputError, match="another model's"):
-        require_place(RunFolder(tmp_path / "run"), "tiny", "images and masks in folder other")
+        require_place("tiny", "images and masks in folder other")
+
+
+def test_a_model_of_that_name_in_another_folder_is_not_joined(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGMENT_MODELS_DIR", str(tmp_path))
+    (tmp_path / "research").mkdir()
+    shutil.copy(models / "tiny.onnx", tmp_path / "research/renamed.int8.onnx")
+    with pytest.raises(InputError, match=r"research/renamed\.int8\.onnx is another model's of that name"):
+        require_place("tiny", load_onnx(models / "tiny.onnx").card.dataset)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_empty_split_is_told_in_one_line(
+    split: str, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = dataclasses.replace(PRESET, name="whole", augmentation=Augmentation(crop=None), long_side=None)
+    monkeypatch.setitem(PRESETS, whole.name, whole)
+    data = Path(shutil.copytree(shapes, tmp_path / "data"))
+    (data / f"ImageSets/Segmentation/{split}.txt").write_text("")
+    commands = [["train", name, "--out", str(tmp_path / "run")] for name in (PRESET.name, whole.name)]
+    for command in [*commands, *([["overfit", PRESET.name]] if split == "train" else [])]:
+        assert main([*command, "--data", str(data)]) == USER_ERROR
+        [line] = capsys.readouterr().err.splitlines()
+        assert re.search(r"has no (training |validation )?images", line)
+
+
+def test_the_warm_up_of_few_epochs_leaves_most_of_them(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = dataclasses.replace(PRESET, name="slow", warmup_epochs=2.0)
+    monkeypatch.setitem(PRESETS, slow.name, slow)
+    assert main(["train", slow.name, "--data", str(shapes), "--out", str(tmp_path / "run"), "--epochs", "1"]) == 0
+    assert RunFolder(tmp_path / "run").frozen().preset.warmup_epochs == 0.25
 
 
 def test_a_name_that_cannot_be_served_is_told_before_training(

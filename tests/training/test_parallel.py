@@ -14,23 +14,23 @@ from training.run_folder import RunFolder, load_weights
 ROOT = Path(__file__).parents[2]
 
 
-def train(shapes: Path, out: Path, *launcher: str) -> RunFolder:
+def train(shapes: Path, out: Path, micro_batch: int, *launcher: str) -> RunFolder:
     """A run of two epochs in processes of its own; `launcher` comes between Python and the module."""
     command = [sys.executable, *launcher, "-m", "tests.training.tiny_run", "train", STEADY.name, "--data", str(shapes)]
+    command += ["--out", str(out), "--micro-batch", str(micro_batch)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        [*command, "--out", str(out)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=240
-    )
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=240)
     assert ended.returncode == 0, ended.stderr
     return RunFolder(out)
 
 
-@pytest.fixture(scope="module")
-def runs(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, RunFolder]:
-    """One process's run and two processes' run, over gloo."""
+@pytest.fixture(scope="module", params=[2, 1], ids=["a batch at once", "in parts"])
+def runs(request: pytest.FixtureRequest, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, RunFolder]:
+    """One process's run and two processes' run, over gloo: as many crops at a time in all, whose statistics are shared."""
     folder = tmp_path_factory.mktemp("parallel")
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    return train(shapes, folder / "one"), train(shapes, folder / "two", *torchrun)
+    at_a_time: int = request.param
+    return train(shapes, folder / "one", 2 * at_a_time), train(shapes, folder / "two", at_a_time, *torchrun)
 
 
 def test_two_processes_reach_the_weights_of_one(runs: tuple[RunFolder, RunFolder]) -> None:

@@ -1,5 +1,6 @@
 """What a network begins with: a coarser FCN, a model of other classes, published weights, or nothing."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from training.networks.fcn_paper import IMAGE_OFFSET, POOL4_OFFSET, crop
 from training.networks.network import SegmentationNetwork
 from training.networks.unet import UNet
 from training.networks.vgg16 import CAFFE_NORMALISATION, Vgg16
-from training.run_folder import save_weights
+from training.run_folder import load_weights, save_weights
 from training.start import SCRATCH, start
 
 CLASSES = ["sky", "road", "car"]
@@ -34,8 +35,12 @@ def trained(network: SegmentationNetwork, folder: Path, classes: list[str] = CLA
     """The weights of `network`, its class layers not silent, as a run leaves them."""
     for layer in network.class_layers():
         draw_weights(layer)
-    data = json.dumps({"classes": [{"name": name} for name in classes]})
-    save_weights(folder / "best.safetensors", network.eval().state_dict(), {"preset": preset, "data": data})
+    described = {
+        "preset": preset,
+        "normalisation": json.dumps(dataclasses.asdict(network.backbone.normalise.how)),
+        "data": json.dumps({"classes": [{"name": name} for name in classes]}),
+    }
+    save_weights(folder / "best.safetensors", network.eval().state_dict(), described)
     return folder / "best.safetensors"
 
 
@@ -114,11 +119,20 @@ def test_a_model_with_another_backbone_is_refused_whatever_its_head(tmp_path: Pa
 
 
 def test_a_model_that_saw_images_normalised_otherwise_is_refused(tmp_path: Path) -> None:
-    weights = trained(light_fcn(8), tmp_path, preset="paper-fcn32s-vgg16")  # BGR
+    def caffe() -> FCN:
+        return FCN(Vgg16(NARROW_LIGHT, CAFFE_NORMALISATION), 3, 8)  # BGR
+
+    weights = trained(caffe(), tmp_path)
     with pytest.raises(InputError, match="normalised in another way"):
         start(light_fcn(8), SCRATCH, weights, CLASSES)
-    told = start(FCN(Vgg16(NARROW_LIGHT, CAFFE_NORMALISATION), 3, 8), SCRATCH, weights, CLASSES)
-    assert told is not None
+    assert start(caffe(), SCRATCH, weights, CLASSES) is not None
+    tensors, _ = load_weights(weights)
+    save_weights(weights, tensors, {"preset": "paper-fcn32s-vgg16"})  # as older versions wrote them
+    with pytest.raises(InputError, match="normalised in another way"):
+        start(light_fcn(8), SCRATCH, weights, CLASSES)
+    save_weights(weights, tensors, {"preset": "gone"})
+    with pytest.raises(InputError, match="does not say how its images are normalised"):
+        start(caffe(), SCRATCH, weights, CLASSES)
 
 
 def test_from_scratch_nothing_is_copied() -> None:

@@ -11,7 +11,7 @@ from training.__main__ import main
 from training.networks import NETWORKS
 from training.networks.fcn import FCN
 from training.presets import PRESETS
-from training.presets.preset import MomentumSGD
+from training.presets.preset import Loss, MomentumSGD
 
 # Without dropout: which masks are drawn depends on how a batch is shared out.
 STEADY = dataclasses.replace(
@@ -20,6 +20,7 @@ STEADY = dataclasses.replace(
     architecture="fcn8s-tiny-steady",
     optimizer=MomentumSGD(learning_rate=0.05, momentum=0.9, weight_decay=1e-3),
     clip_norm=1.0,
+    loss=Loss("log", jaccard=1.0),
 )
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Measure a model on a labelled split."""
 
 import argparse
+import json
+import math
 from pathlib import Path
 
 from training.commands.arguments import add_data_arguments, open_data, require_classes
@@ -19,12 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Print the metrics as JSON."""
+    from service.metrics import DEFINITION
+    from training.boundary import BOUNDARY_DEFINITION
     from training.checkpoint import load_checkpoint
-    from training.evaluate import AugmentedSegmenter, torch_segmenter
-    from training.export.card import measure_split
+    from training.evaluate import AugmentedSegmenter, Labeller, torch_segmenter
+    from training.export.card import split_metrics
     from training.onnx_model import load_onnx
     from training.parallel import World
     from training.presets import find_preset
+    from training.survey import survey
 
     if given.model.suffix == ".onnx":
         model = load_onnx(given.model)
@@ -36,13 +41,23 @@ def run(given: argparse.Namespace) -> int:
     dataset = open_data(data, given)
     require_classes(dataset, classes, given)
     reader = dataset.evaluation(given.data, given.split)
-    if not given.mirrored and given.scales == [1.0]:
-        print(measure_split(segmenter, classes, reader, given.split).model_dump_json(indent=2))
-        return 0
-    often = AugmentedSegmenter(segmenter, given.mirrored, tuple(given.scales))
-    metrics = measure_split(often, classes, reader, given.split)
-    how = f" Not as served: averaged over the scales {given.scales}{' and mirror images' if given.mirrored else ''}."
-    print(metrics.model_copy(update={"definition": metrics.definition + how}).model_dump_json(indent=2))
+    labeller: Labeller = segmenter
+    definition = DEFINITION
+    if given.mirrored or given.scales != [1.0]:
+        labeller = AugmentedSegmenter(segmenter, given.mirrored, tuple(given.scales))
+        often = f"the scales {given.scales}{' and mirror images' if given.mirrored else ''}"
+        definition += f" Not as served: averaged over {often}."
+    found = survey(labeller, reader, len(classes))
+    metrics = split_metrics(found.confusion, classes, len(reader.stems()), given.split)
+    outlines = [None if math.isnan(score) else score for score in found.boundary.per_class.tolist()]
+    told = {
+        **metrics.model_dump(),
+        "definition": definition,
+        "mean_boundary_f": None if math.isnan(found.boundary.mean) else found.boundary.mean,
+        "boundary_f": {entry.name: score for entry, score in zip(classes, outlines, strict=True)},
+        "boundary_definition": BOUNDARY_DEFINITION,
+    }
+    print(json.dumps(told, indent=2))
     return 0
 
 

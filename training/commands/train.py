@@ -6,6 +6,7 @@ share each batch: on CPUs over gloo, which is tested, on GPUs over NCCL, which n
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 
 from training.commands.arguments import add_data_arguments, add_plan_arguments, at_least_one, chosen_plan, open_data
@@ -64,11 +65,14 @@ def run(given: argparse.Namespace) -> int:
         preset = fine_tuning(dataset, given.data, init)
     else:
         preset = dataclasses.replace(PRESETS[given.preset], dataset=dataset.name)
-    preset = dataclasses.replace(preset, epochs=given.epochs or preset.epochs, patience=given.patience or preset.patience)
+    if given.epochs:  # of few epochs the warm-up must not be all
+        warmup = min(preset.warmup_epochs, given.epochs / 4)
+        preset = dataclasses.replace(preset, epochs=given.epochs, warmup_epochs=warmup)
+    preset = dataclasses.replace(preset, patience=given.patience or preset.patience)
     name = given.name or (model_name(given.data) if own else preset.name)
     out = given.out or Path("runs") / name
     if given.serve:
-        require_place(RunFolder(out), name, dataset.description)
+        require_place(name, dataset.description)
     with world() as here:
         plan = chosen_plan(given, share_of_batch(preset.batch, here.size))
         settled = settle(preset, plan, dataset, given.data, RunFolder(out), here, given.fit)
@@ -107,6 +111,7 @@ def _require_sound(dataset: Dataset, data: Path) -> None:
     from training.data.check import check
 
     findings = check(dataset, data)
-    print(findings.text(), flush=True)
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started one speaks
+        print(findings.text(), flush=True)
     if findings.errors:
         raise InputError(f"{data}: {len(findings.errors)} errors to mend first, see above")

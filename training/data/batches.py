@@ -16,11 +16,13 @@ Batch = list[torch.Tensor]  # pixels and labels
 
 
 class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Random crops, addressed by (epoch, index): the same address always gives the same crop."""
+    """Random crops, addressed by (epoch, index): the same address always gives the same crop. InputError without images."""
 
     def __init__(self, reader: Reader, how: Augmentation, pad_value: int, seed: int) -> None:
         self.reader, self.how, self.pad_value, self.seed = reader, how, pad_value, seed
         self.stems = reader.stems()
+        if not self.stems:
+            raise InputError("the data set has no training images")
 
     def __len__(self) -> int:
         return len(self.stems)

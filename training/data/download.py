@@ -1,14 +1,14 @@
 """Published data sets, fetched from where they are published and laid out as their readers expect."""
 
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from training.data.datasets import DATASETS
+from training.data.fingerprint import fingerprint
 from training.data.unpack import unpack
 from training.errors import InputError
-from training.fetch import digest_of, fetch
+from training.fetch import digest_of, fetch, partial_of
 
 SPARE = 1.05  # file systems need a little more than the bytes
 
@@ -23,7 +23,7 @@ class Source:
     unpacked_bytes: int  # at most
     wanted: tuple[str, ...]  # paths in the archive
     strip: int  # leading parts of those paths that are left out
-    labels_sha256: str | None = None  # `labels_digest`; where the archive is made anew for every download
+    labels_sha256: str | None = None  # `fingerprint` of train and val; where the archive is made anew for every download
 
 
 _SEGNET_COMMIT = "fcaf7c4978dd8d091ec67db7cb7fdd225f5051c5"
@@ -73,7 +73,8 @@ def download(name: str, out: Path) -> None:
         raise InputError(f"{out} exists already: give a new folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     archive, unpacking = out.with_name(f"{out.name}.archive"), out.with_name(f"{out.name}.unpacking")
-    needed = int(SPARE * (source.unpacked_bytes + (0 if archive.exists() else source.archive_bytes)))
+    there = next((path.stat().st_size for path in (archive, partial_of(archive)) if path.exists()), 0)
+    needed = int(SPARE * (source.unpacked_bytes + max(0, source.archive_bytes - there)))
     free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise InputError(f"{name} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free in {out.parent}")
@@ -94,14 +95,6 @@ def _check_labels(name: str, source: Source, archive: Path, unpacked: Path) -> N
     """Raises InputError if neither the archive nor what it holds is as published."""
     if source.labels_sha256 is None or digest_of(archive, "md5") == source.md5:
         return
-    if labels_digest(name, unpacked) != source.labels_sha256:
+    splits = [DATASETS[name].train(unpacked), DATASETS[name].evaluation(unpacked, "val")]
+    if fingerprint(splits) != source.labels_sha256:
         raise InputError(f"{source.url} gave neither the published archive nor the published labels")
-
-
-def labels_digest(name: str, root: Path) -> str:
-    """SHA-256, in hex digits, over the names and labels of train and val: what a data set teaches, however it is packed."""
-    digest = hashlib.sha256()
-    for reader in (DATASETS[name].train(root), DATASETS[name].evaluation(root, "val")):
-        for stem in reader.stems():
-            digest.update(stem.encode() + reader.labels(stem).tobytes())
-    return digest.hexdigest()

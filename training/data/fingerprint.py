@@ -1,4 +1,4 @@
-"""Whether labelled images are those that a run began with."""
+"""What labelled images teach, in one number."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,14 +7,12 @@ from training.data.reader import Reader
 
 
 def fingerprint(splits: Sequence[Reader]) -> str:
-    """SHA-256 of the names and the labels of all images, in order: photos are told by their names alone.
+    """SHA-256, in hex digits, over the names and labels of all images in order, however they are stored.
 
-    Raises InputError for a mask that cannot be read.
+    Of photos it knows the names alone. Raises InputError for a mask that cannot be read.
     """
     digest = hashlib.sha256()
     for reader in splits:
         for stem in reader.stems():
-            labels = reader.labels(stem)
-            digest.update(f"{stem} {labels.shape} ".encode())
-            digest.update(labels.tobytes())
+            digest.update(stem.encode() + reader.labels(stem).tobytes())
     return digest.hexdigest()

@@ -16,6 +16,8 @@ VALUE_MODES = ("1", "L", "LA", "P", "PA", "I", "I;16", "I;16L", "I;16B")  # one 
 COLOR_MODES = ("RGB", "RGBA", "P", "PA")
 REPORTED = 5  # strange values told one by one
 
+_PNG_BIT_DEPTH = 24  # its byte in the file: signature, length, IHDR, width, height
+
 RGB = tuple[int, int, int]
 
 
@@ -32,11 +34,15 @@ def decode_mask(content: bytes, name: str) -> Image.Image:
     try:
         mask = Image.open(io.BytesIO(content), formats=FORMATS)
         mask.load()
-        return mask if mask.format == "TIFF" else ImageOps.exif_transpose(mask)  # Pillow has turned a TIFF already
+        upright = mask if mask.format == "TIFF" else ImageOps.exif_transpose(mask)  # Pillow has turned a TIFF already
     except MemoryError:
         raise
     except Exception as error:  # Pillow's parsers raise many types on damaged files
         raise InputError(f"the mask {name} cannot be read as PNG or TIFF: {error}") from error
+    if mask.format == "PNG" and mask.mode == "L" and (bits := content[_PNG_BIT_DEPTH]) < 8:
+        most = 2**bits - 1  # Pillow has made this 255, and the others in proportion
+        return upright.point([round(value * most / 255) for value in range(256)])
+    return upright
 
 
 def by_value(mask: Image.Image, name: str, ids: Mapping[int, int]) -> NDArray[np.uint8]:

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from service.contract import ClassInfo, ModelCard, SplitMetrics
-from service.metrics import DEFINITION
+from service.metrics import DEFINITION, ConfusionMatrix
 from training.checkpoint import Checkpoint
 from training.data.reader import Reader
 from training.errors import InputError
@@ -66,12 +66,16 @@ def measured(card: ModelCard, segmenter: Segmenter, where: Measurements) -> Mode
 
 def measure_split(segmenter: Labeller, classes: Sequence[ClassInfo], reader: Reader, split: str) -> SplitMetrics:
     """The figures of a labelled split. Raises MissingSplit if there is none, InputError if all of it is void."""
-    confusion = evaluate(segmenter, reader, len(classes), reader.stems())
+    return split_metrics(evaluate(segmenter, reader, len(classes)), classes, len(reader.stems()), split)
+
+
+def split_metrics(confusion: ConfusionMatrix, classes: Sequence[ClassInfo], images: int, split: str) -> SplitMetrics:
+    """The figures that follow from a split's confusion matrix. Raises InputError if it is empty."""
     if not confusion.counts.any():
         raise InputError(f"the {split} split has no labelled pixel to measure anything on")
     return SplitMetrics(
         split=split,
-        images=len(reader.stems()),
+        images=images,
         definition=DEFINITION,
         mean_iou=confusion.mean_iou,
         weighted_iou=confusion.weighted_iou,

@@ -23,7 +23,8 @@ def export(
 ) -> dict[Path, ModelCard]:
     """Write `<name>.onnx`, `<name>.safetensors` and the variants into `folder`; returns the model files and their cards.
 
-    Every figure of a card is measured on the file's own graph. Raises GateError, and leaves every file as it was, if the
+    Every figure of a card is measured on the file's own graph. Files are replaced one after another, the weights last; their
+    commits tell which belong together if this is killed in between. Raises GateError, and leaves every file as it was, if the
     graph does not say what the network says, or a variant loses too much; InputError if `folder` would be left with a
     variant of an older model.
     """
@@ -36,9 +37,10 @@ def export(
     weights = half_weights(network)
     models = with_variants(model, where, variants)
     folder.mkdir(parents=True, exist_ok=True)
+    cards = _write(folder, name, models)
     description = describe_weights(checkpoint.preset, checkpoint.data, checkpoint.commit)
     save_weights(folder / f"{name}.safetensors", weights, description)
-    return _write(folder, name, models)
+    return cards
 
 
 def export_variants(path: Path, where: Measurements, variants: Collection[Precision]) -> dict[Path, ModelCard]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode  # no public name; torch is pinned
 
+from service.geometry import padded_size
 from training.learner import Learner
 from training.losses import SegmentationLoss
 from training.memory.live import LiveBytes
@@ -86,8 +87,7 @@ def estimate(
             step = live.peak
             learner.optimizer.zero_grad()
             live.restart()
-            stride = network.stride
-            width, height = (-(-side // stride) * stride for side in largest)
+            width, height = padded_size(*largest, network.stride)
             with torch.no_grad():
                 averaged.eval()(torch.empty(1, 3, height, width))
             validation = live.peak

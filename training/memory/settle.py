@@ -97,7 +97,10 @@ def sizes(preset: Preset, dataset: Dataset, data: Path) -> tuple[Size, Size]:
 
 
 def _images(reader: Reader) -> Iterator[Size]:
-    for stem in reader.stems():
+    stems = reader.stems()
+    if not stems:
+        raise InputError("a split of the data set has no images")
+    for stem in stems:
         with stored_image(reader, stem) as image:
             size = image.size
         yield size

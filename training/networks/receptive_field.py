@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from service.contract import Halo
+from service.geometry import padded_size
 from training.networks.bilinear import BilinearEnlargement
 from training.networks.network import SegmentationNetwork
 from training.networks.normalisation import Normalise
@@ -32,10 +33,8 @@ def halo(network: SegmentationNetwork) -> Halo | None:
     field = receptive_field(network)
     if field is None:
         return None
-    return Halo(
-        before=_round_up(field.before + network.output_stride, network.stride),
-        after=_round_up(field.after + network.output_stride, network.stride),
-    )
+    before, after = padded_size(field.before + network.output_stride, field.after + network.output_stride, network.stride)
+    return Halo(before=before, after=after)
 
 
 def receptive_field(network: SegmentationNetwork) -> ReceptiveField | None:
@@ -104,7 +103,3 @@ def _one_channel(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
     weight = torch.full((1, 1, *layer.kernel_size), 1 / math.prod(layer.kernel_size), dtype=torch.float64)
     layer.weight, layer.bias, layer.groups = nn.Parameter(weight, requires_grad=False), None, 1
     return layer
-
-
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

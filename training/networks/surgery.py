@@ -22,14 +22,16 @@ class Transfer:
 
     def __str__(self) -> str:
         """The layers by name, many of a kind in one word: a line for a person; `text` tells them all."""
-        kinds = (("copied", self.copied), ("new", self.fresh), ("unused", self.unused))
-        parts = [f"{len(names)} tensors {what} ({_layers(names)})" for what, names in kinds if names]
+        parts = [f"{len(names)} tensors {what} ({_layers(names)})" for what, names in self._kinds if names]
         return "; ".join([*parts, self.remark] if self.remark else parts)
 
     def text(self) -> str:
         """Every tensor by name, one per line."""
-        kinds = (("copied", self.copied), ("new", self.fresh), ("unused", self.unused))
-        return "".join(f"{what} {name}\n" for what, names in kinds for name in names)
+        return "".join(f"{what} {name}\n" for what, names in self._kinds for name in names)
+
+    @property
+    def _kinds(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        return ("copied", self.copied), ("new", self.fresh), ("unused", self.unused)
 
 
 def _layers(names: Iterable[str]) -> str:

@@ -69,7 +69,9 @@ def read_record(folder: Path) -> Record:
     try:
         return TypeAdapter(Record).validate_json(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{folder} holds no {FILE}: no run of this trainer, or one that has not finished an epoch") from error
+        raise InputError(
+            f"{folder} holds no {FILE}: no run of this trainer, or an unfinished one: give its train command again"
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{file} is no record of a run: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -24,7 +24,7 @@ class Run:
 def read_runs(folders: Sequence[Path]) -> list[Run]:
     """The runs in those folders, labelled by their titles, and by their folders too where titles are the same.
 
-    Raises InputError if a folder holds no record of a finished epoch, if two were not measured on the same
+    Raises InputError if a folder holds no record of a finished run, if two were not measured on the same
     images, or if one is given twice.
     """
     if len(set(folders)) < len(folders):

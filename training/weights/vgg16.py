@@ -95,6 +95,8 @@ def load_vgg16(published: Published, network: SegmentationNetwork, path: Path | 
             check_sha256(path, published.sha256)
     try:
         tensors = published.read(path)
+    except MemoryError:
+        raise
     except Exception as error:  # pickle, protobuf and HDF5 each raise their own on foreign bytes
         raise InputError(f"{path} cannot be read as {published.name} is: {error}") from error
     fits = published.connected and backbone.geometry.fc6_kernel == PAPER.fc6_kernel

@@ -18,7 +18,8 @@ from PIL import Image
 
 from training.data.check import check
 from training.data.datasets import DATASETS
-from training.data.download import SOURCES, download, labels_digest
+from training.data.download import SOURCES, download
+from training.data.fingerprint import fingerprint
 from training.errors import InputError
 
 
@@ -163,7 +164,8 @@ def test_an_archive_with_another_checksum_is_refused(server: Server, tmp_path: P
 def test_camvid_packed_anew_is_known_by_its_labels(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.publish("camvid", camvid_archive(), monkeypatch)
     download("camvid", tmp_path / "first")
-    labels = labels_digest("camvid", tmp_path / "first")
+    camvid = DATASETS["camvid"]
+    labels = fingerprint([camvid.train(tmp_path / "first"), camvid.evaluation(tmp_path / "first", "val")])
     server.publish("camvid", camvid_archive(), monkeypatch, md5="0" * 32, labels_sha256=labels)
     download("camvid", tmp_path / "second")
     server.publish("camvid", camvid_archive(), monkeypatch, md5="0" * 32, labels_sha256="0" * 64)

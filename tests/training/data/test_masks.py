@@ -1,5 +1,7 @@
 """What the pixels of a stored mask stand for."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,17 @@ def test_black_and_white_pixels_are_the_values_0_and_1() -> None:
     mask = Image.fromarray(np.array([[False, True]]))
     assert mask.mode == "1"
     assert by_value(mask, "a.png", IDS).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_grey_values_of_few_bits_are_what_the_file_holds(bits: int, tmp_path: Path) -> None:
+    values = [value % 2**bits for value in (0, 1, 2, 3, 5, 10, 15, 1)]
+    row = int("".join(f"{value:0{bits}b}" for value in values), 2).to_bytes(bits, "big")
+    header = struct.pack(">IIBBBBB", len(values), 1, bits, 0, 0, 0, 0)  # grey
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
+    framed = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks]
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(framed))
+    assert by_value(read_mask(tmp_path / "a.png"), "a.png", {value: value for value in range(16)}).tolist() == [values]
 
 
 @given(colors=st.lists(st.sampled_from(sorted(COLORS)), min_size=1, max_size=6), mode=st.sampled_from(["RGB", "RGBA", "P"]))
