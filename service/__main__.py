@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from contextlib import suppress
 
 
@@ -21,9 +22,10 @@ def main() -> int:
     raise_file_limit()
     try:
         settings = Settings()
+        tempfile.gettempdir()  # for uploads
         configure(settings.log_format)
         app = create_app(settings)
-    except (ValidationError, DeviceUnavailable) as error:
+    except (ValidationError, DeviceUnavailable, FileNotFoundError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 2
     with suppress(KeyboardInterrupt):  # which Uvicorn raises again after it has stopped

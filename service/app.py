@@ -44,7 +44,8 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.default_model not in repository.models:
         log.warning("the default model %r is not in %s", settings.default_model, settings.models_dir.resolve())
     on_gpu = any(served.device == "cuda" for served in repository.models.values())
-    workers = max(usable_cpus(), LARGEST) if on_gpu else usable_cpus()  # as many as a batch can hold wait for a GPU at once
+    # A batch is at work on a GPU, the next one waits, and as many images as there are cores are decoded and encoded.
+    workers = usable_cpus() + (2 * LARGEST if on_gpu else 0)
     engine = Engine(workers, settings.queue_megapixels)
     telemetry = Telemetry(engine, repository)
     watchdog = Watchdog(repository, engine)
@@ -69,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.draining = False  # DrainingServer raises it
+    app.state.give_up = engine.give_up  # DrainingServer calls it when it waits no longer
     app.state.abandoned = False  # whether work has hung, and its thread with it
     keyed = [Depends(require_key(settings.api_keys))]
     app.include_router(segment_router(settings, repository, engine, telemetry), dependencies=keyed)

@@ -1,5 +1,6 @@
 """From an upload to an answer: the blocking work of one request, on one worker thread."""
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -10,10 +11,12 @@ from service.geometry import padded_size, resized, working_size
 from service.imaging.decode import Upload, decode
 from service.inference.cancellation import OutOfDeviceMemory
 from service.inference.engine import Ticket
-from service.inference.model import Model
+from service.inference.model import Model, Schedule
 from service.inference.repository import Variant
-from service.results.areas import segment
+from service.results.areas import Segmentation, segment
 from service.results.renderings import RENDERINGS, Format, ModelInfo, Outcome, Rendered
+
+log = logging.getLogger(__name__)
 
 Resolution = Literal["model", "native"] | int
 
@@ -64,8 +67,12 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
     model: Model | None = None
     try:
         model = job.variant.model()
-        scores = model.scores(shrunk, ticket.cancellation, ticket.alone)
-        segmentation = segment(scores, len(card.classes), working, user, ticket.cancellation)
+        try:
+            schedule, segmentation = _segmented(job, model, ticket, shrunk, user)
+        except OutOfDeviceMemory as error:
+            log.warning("out of memory on %s at %dx%d, once more in small tiles: %s", model.device, *working, error)
+            model.give_back()
+            schedule, segmentation = _segmented(job, model, ticket, shrunk, user, small=True)
     except OutOfDeviceMemory:
         job.variant.ran_out_of_memory(model)
         raise
@@ -80,12 +87,20 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
         orientation=orientation,
         segmentation=segmentation,
         opacity=job.opacity,
-        schedule="batched" if model.batches else "alone" if ticket.alone else "side_by_side",
+        schedule=schedule,
         decode_ms=(decoded - start) * 1000,
         queue_ms=ticket.queued_ms,
         infer_ms=(inferred - decoded) * 1000,
     )
     return outcome, RENDERINGS[job.format](outcome)
+
+
+def _segmented(
+    job: Job, model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small: bool = False
+) -> tuple[Schedule, Segmentation]:
+    """How the image, at its working size, was run, and its labels at the user's (width, height)."""
+    scores = model.scores(image, ticket.cancellation, ticket.alone, small)
+    return scores.schedule, segment(scores, len(job.variant.card.classes), image.size, user, ticket.cancellation)
 
 
 def _let_go(image: Image.Image, form: Format) -> None:

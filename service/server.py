@@ -4,21 +4,26 @@ import asyncio
 import os
 import resource
 import socket
+from contextlib import suppress
 
 import uvicorn
 from fastapi import FastAPI
 
 from service.http.connections import BoundedProtocol
 
+FILES = 65_536  # more than all connections and uploads take
 DRAIN_S = 60  # longest wait for answers that are under way
+GIVE_UP_S = 55.0  # until what is not answered by then is answered 503
 SETTLE_S = 2.0  # longest wait for the requests of open connections: on a busy machine they come later than one would think
 SETTLE_STEP_S = 0.05
 
 
 def raise_file_limit() -> None:
     """Let this process open as many files as it may: each connection is one, and each upload that is spooled another."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
+    with suppress(ValueError, OSError):  # macOS has limits that it does not tell
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, wanted), most))
 
 
 class DrainingServer(uvicorn.Server):
@@ -60,6 +65,7 @@ class DrainingServer(uvicorn.Server):
                 waiting += _accept_all(listener)
         for accepted in waiting:
             await asyncio.get_running_loop().connect_accepted_socket(self._protocol, accepted)
+        asyncio.get_running_loop().call_later(GIVE_UP_S, self._app.state.give_up)
         await self._settle()
         await super().shutdown(sockets)
 

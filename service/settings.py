@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     reload_s: float = Field(2, ge=0, description="between looks at the models folder for changes; 0: none after the start")
     default_model: str = "animals-fcn8s-lite0"
     device: Device = "auto"
-    gpu_memory_bytes: int | None = Field(None, ge=1, description="of each loaded model at most; by default what there is")
+    gpu_memory_bytes: int | None = Field(None, ge=1, description="of each session at most: a model's, and those of its tiles")
     max_upload_bytes: int = Field(33_554_432, ge=1, description="of the whole body, chunked included")
     max_pixels: int = Field(67_108_864, ge=1, le=PILLOW_MAX_PIXELS, description="width x height, read from the image's header")
     deadline_s: float = Field(30, gt=0, description="from the end of the upload to the answer")

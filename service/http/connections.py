@@ -58,7 +58,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._progress = False
-        self._took_most = False  # since the last look, of what was to be taken
         self.heard = self.loop.time()
         super().data_received(data)
         if self.transport.is_closing():
@@ -147,8 +146,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._watch_taking()
 
     def _make_room(self) -> None:
-        others = [one for one in self.connections if isinstance(one, BoundedProtocol) and one is not self]
-        waiting = [one for one in others if one.is_silent()] or [one for one in others if one.is_stalled()]
+        bounded = [one for one in self.connections if isinstance(one, BoundedProtocol)]
+        others = [one for one in bounded if one is not self and not one.transport.is_closing()]
+        idle = [one for one in others if one.is_silent() and not one.transport.get_write_buffer_size()]
+        waiting = idle or [one for one in others if one.is_stalled()]
         if waiting:
             min(waiting, key=lambda one: one.heard).transport.abort()
         else:

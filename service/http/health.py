@@ -32,6 +32,8 @@ def health_router(repository: Repository, telemetry: Telemetry, watchdog: Watchd
     async def readyz(request: Request) -> Status:
         if request.app.state.draining:
             raise Problem(503, "the service is stopping")
+        if not watchdog.alive:
+            raise Problem(503, "trial images are no longer segmented")
         if not repository.models:
             raise Problem(503, "no model is loaded")
         if repository.failing:

@@ -14,9 +14,10 @@ from service.http.problems import Problem, responses
 from service.http.telemetry import Telemetry
 from service.http.uploads import FIELD, uploaded_image
 from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, Upload, open_image
-from service.inference.cancellation import RunFailed
+from service.inference.cancellation import Cancelled, RunFailed
+from service.inference.device import DeviceUnavailable
 from service.inference.engine import DeadlineExceeded, Engine, QueueFull
-from service.inference.model_file import InvalidModel, ModelFile
+from service.inference.model_file import InvalidModel, ModelFile, UnreadableModel
 from service.inference.repository import Repository, UnknownModel
 from service.pipeline import Job, process
 from service.results.renderings import CLASSES_HEADER, Format, SegmentAnswer
@@ -106,9 +107,11 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
             except QueueFull as error:
                 retry = {"Retry-After": str(error.retry_after_s)}
                 raise Problem(429, str(error), settings.queue_megapixels, retry) from error
+            except Cancelled as error:
+                raise Problem(503, "the service is stopping") from error
             except DeadlineExceeded as error:
                 raise Problem(504, str(error), deadline) from error
-            except (InvalidModel, RunFailed) as error:
+            except (InvalidModel, UnreadableModel, RunFailed, DeviceUnavailable) as error:
                 log.error("%s (%s) does not run: %s", chosen.card.name, chosen.card.precision, error)
                 raise Problem(503, f"this variant of {chosen.card.name} does not run: {error}") from error
             except (BrokenImage, UnsupportedImage) as error:

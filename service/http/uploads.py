@@ -19,7 +19,7 @@ SPOOL_BYTES = 1 << 20  # kept in memory; what is larger goes to the temporary fo
 PAUSE_S = 10.0  # longest wait for the next piece of a body
 SLOWEST_BYTES_PER_S = 16_384  # after the first PAUSE_S, on average
 FIELD = "file"
-NO_ROOM = {errno.ENOSPC, errno.EMFILE, errno.ENFILE}  # other uploads fill the temporary folder, or the table of open files
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}  # others fill the temporary folder, or the table of files
 
 
 class BoundedBody:

@@ -59,12 +59,17 @@ class Cancellation:
             yield options
         except Exception as error:  # ONNX Runtime reports all as general failures, which only their texts tell apart
             self.check()
-            if _OUT_OF_MEMORY.search(str(error)):
+            if is_out_of_memory(error):
                 raise OutOfDeviceMemory(first_line(error)) from error
             raise RunFailed(first_line(error)) from error
         finally:
             with self._lock:
                 self._running = None
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of ONNX Runtime tells of too little memory."""
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def first_line(error: Exception) -> str:

@@ -3,7 +3,7 @@
 import ctypes
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 import onnxruntime as ort
 
+from service.inference.cancellation import OutOfDeviceMemory, first_line, is_out_of_memory
 from service.settings import Device
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def create_session(
     """A session for the bytes of an ONNX file, on so many threads of the CPU; by default as many as there are cores.
 
     `gpu_memory_bytes`: of a GPU, that it allocates at most for its weights and activations; by default what there is.
-    Raises DeviceUnavailable if `device` is "cuda" and the session is not on CUDA, and what ONNX Runtime
+    Raises DeviceUnavailable if `device` is "cuda" and the session is not on CUDA, OutOfDeviceMemory, and what ONNX Runtime
     raises for a file that it cannot run.
     """
     options = ort.SessionOptions()
@@ -78,10 +79,10 @@ def create_session(
         if device == "cuda":
             has = ", ".join(ort.get_available_providers())
             raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but this onnxruntime has only {has}: install the gpu extra")
-        return ort.InferenceSession(model, options, providers=[CPU])
+        return _open(model, options, [CPU])
     ort.preload_dlls()  # CUDA and cuDNN from their wheels; without it the provider falls back to the CPU silently
     limit = {} if gpu_memory_bytes is None else {"gpu_mem_limit": str(gpu_memory_bytes)}
-    session = ort.InferenceSession(model, options, providers=[(CUDA, CUDA_OPTIONS | limit), CPU])
+    session = _open(model, options, [(CUDA, CUDA_OPTIONS | limit), CPU])
     if reported_device(session) != "cuda":
         reason = why_no_cuda()
         if device == "cuda":
@@ -90,9 +91,23 @@ def create_session(
     return session
 
 
+def _open(
+    model: bytes, options: ort.SessionOptions, providers: Sequence[str | tuple[str, dict[str, str]]]
+) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(model, options, providers=providers)
+    except Exception as error:  # of no common type, as in `Cancellation.run_options`
+        if is_out_of_memory(error):
+            raise OutOfDeviceMemory(first_line(error)) from error
+        raise
+
+
 @cache
 def _share_cpu_arena() -> None:
-    """Let all sessions on the CPU allocate from one arena: each would keep its own peak, though few run at once."""
+    """Let all sessions allocate from one arena where the CPU is all there is: each would keep its own peak.
+
+    Few of them run at once.
+    """
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg({}))
 

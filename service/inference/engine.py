@@ -10,7 +10,9 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TypeVar
 
-from service.inference.cancellation import Cancellation
+from service.inference.cancellation import Cancellation, Cancelled
+
+MOST_WAIT = 0.8  # of its deadline, that work may be expected to wait when it is accepted: speeds vary
 
 T = TypeVar("T")
 
@@ -32,6 +34,7 @@ class Ticket:
     """A piece of accepted work, as its worker sees it."""
 
     cancellation: Cancellation
+    megapixels: float
     accepted: float  # time.perf_counter() of admission
     due: float  # ... of its deadline
     started: float = 0.0  # ... and of its first step on a worker
@@ -54,23 +57,29 @@ class Engine:
         self._tickets: set[Ticket] = set()  # accepted, and still in memory
         self.admitted_megapixels = 0.0
         self.last_success = time.monotonic()  # or the start
+        self.last_failure = 0.0  # time.monotonic() when work last ended in an error that was not its being called off
 
     async def run(self, work: Callable[[Ticket], T], megapixels: float, deadline_s: float) -> T:
         """Run `work` on a worker thread and return its result.
 
-        Work heavier than the whole queue is accepted when nothing else is. Raises QueueFull at once,
-        DeadlineExceeded after `deadline_s` seconds, and whatever the work raises.
+        Work heavier than the whole queue is accepted when nothing else is. Raises QueueFull at once, also if by what has been
+        measured the work would wait longer than its deadline; DeadlineExceeded after `deadline_s` seconds, Cancelled after
+        `give_up`, and whatever the work raises.
         """
-        if self.admitted_megapixels > 0 and self.admitted_megapixels + megapixels > self._capacity:
-            raise QueueFull(max(1, math.ceil(self.admitted_megapixels / (self._megapixels_per_s * self._workers))))
+        ahead = sum(ticket.megapixels for ticket in tuple(self._tickets) if not ticket.started)
+        speed = self._megapixels_per_s * self._workers
+        is_full = self.admitted_megapixels > 0 and self.admitted_megapixels + megapixels > self._capacity
+        is_late = ahead > 0 and ahead + megapixels > MOST_WAIT * speed * deadline_s
+        if is_full or is_late:
+            raise QueueFull(max(1, math.ceil(self.admitted_megapixels / speed)))
         now = time.perf_counter()
-        ticket = Ticket(Cancellation(), now, now + deadline_s)
+        ticket = Ticket(Cancellation(), megapixels, now, now + deadline_s)
         self._tickets.add(ticket)
         self.admitted_megapixels += megapixels
         future = self._pool.submit(copy_context().run, self._start, work, ticket)  # with the request's id, for the log
         loop = asyncio.get_running_loop()
         # The place is given back when the worker lets go of the memory, not when the client stops waiting.
-        future.add_done_callback(lambda done: self._ended(done, ticket, megapixels, loop))
+        future.add_done_callback(lambda done: self._ended(done, ticket, loop))
         try:
             async with asyncio.timeout(deadline_s):
                 return await asyncio.wrap_future(future)
@@ -82,6 +91,11 @@ class Engine:
     def has_hung(self, seconds: float) -> bool:
         """Whether work has not ended so many seconds after its deadline, when it was called off."""
         return any(time.perf_counter() > ticket.due + seconds for ticket in tuple(self._tickets))
+
+    def give_up(self) -> None:
+        """Call all accepted work off."""
+        for ticket in tuple(self._tickets):
+            ticket.cancellation.cancel()
 
     def close(self, patience_s: float = 10.0) -> bool:
         """Stop the workers; whether running work has ended within `patience_s` seconds."""
@@ -97,16 +111,20 @@ class Engine:
         ticket.cancellation.check()
         return work(ticket)
 
-    def _ended(self, done: Future[T], ticket: Ticket, megapixels: float, loop: asyncio.AbstractEventLoop) -> None:
+    def _ended(self, done: Future[T], ticket: Ticket, loop: asyncio.AbstractEventLoop) -> None:
         self._tickets.discard(ticket)
         with suppress(RuntimeError):  # the loop is closed: work that had hung ends after the service
-            loop.call_soon_threadsafe(self._release, done, ticket, megapixels)
+            loop.call_soon_threadsafe(self._release, done, ticket)
 
-    def _release(self, done: Future[T], ticket: Ticket, megapixels: float) -> None:
-        self.admitted_megapixels -= megapixels
+    def _release(self, done: Future[T], ticket: Ticket) -> None:
+        self.admitted_megapixels -= ticket.megapixels
         if self.admitted_megapixels < 1e-9:  # rounding of many additions and subtractions
             self.admitted_megapixels = 0.0
-        if not done.cancelled() and done.exception() is None:
-            rate = megapixels / max(1e-3, time.perf_counter() - ticket.started)
+        if done.cancelled() or isinstance(done.exception(), Cancelled):
+            return
+        if done.exception() is None:
+            rate = ticket.megapixels / max(1e-3, time.perf_counter() - ticket.started)
             self._megapixels_per_s += 0.1 * (rate - self._megapixels_per_s)
             self.last_success = time.monotonic()
+        else:
+            self.last_failure = time.monotonic()

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -18,13 +19,16 @@ from service.inference.cancellation import Cancellation, OutOfDeviceMemory, firs
 from service.inference.device import ARENAS, DeviceUnavailable, OpenSession, ReportedDevice, reported_device, usable_cpus
 from service.inference.foreign import Interface
 from service.inference.model_file import InvalidModel, ModelFile
-from service.inference.tiling import RUN_BYTES, Box, Tiling
+from service.inference.tiling import Box, Tiling
 
 log = logging.getLogger(__name__)
 
-SMALLER = 4  # times less memory for a run, once one has found too little
 MOST_SHAPES = 32  # short sides of images that CUDA is prepared for; others take a moment when they first come
 TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
+
+
+# How an image is run: by itself on all cores, on one beside others, with others of its shape, or tile by tile.
+Schedule = Literal["alone", "side_by_side", "batched", "tiled"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Scores:
     bands: Iterable[NDArray[np.float32]]  # (C, some rows, W / stride) each
     rows: int  # of all bands together
     stride: int  # image pixels per score, along each axis
+    schedule: Schedule
 
 
 class Sessions:
@@ -79,11 +84,11 @@ class Model:
         """
         try:
             session = open_session(content)
-        except DeviceUnavailable:
+        except (DeviceUnavailable, OutOfDeviceMemory):
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
             raise InvalidModel(f"it cannot be run: {first_line(error)}") from error
-        tiling = Tiling(content, file.card, open_session)
+        tiling = Tiling(content, file.card, open_session, reported_device(session))
         batches = None
         if reported_device(session) == "cuda" and not isinstance(session.get_inputs()[0].shape[0], int):
             batches = Batches(partial(_scores, session, file.interface), lambda: tiling.bytes_per_pixel)
@@ -92,34 +97,28 @@ class Model:
         model._try_out()
         return model
 
-    def scores(self, image: Image.Image, cancellation: Cancellation, alone: bool = True) -> Scores:
+    def scores(self, image: Image.Image, cancellation: Cancellation, alone: bool = True, small: bool = False) -> Scores:
         """The scores of an RGB image at its working size: of one run, or tile by tile where that would take too much memory.
 
         `alone`: on all cores; else on one, for what runs side by side. tests/benchmarks/bench_scheduling.py shows why.
-        Only for a size that its file `takes`. Raises Cancelled, now or as the scores are computed.
+        `small`: in tiles at any rate, and small ones, where the model has a halo.
+        Only for a size that its file `takes`. Raises Cancelled and OutOfDeviceMemory, now or as the scores are computed.
         """
         card = self.card
         width, height = padded_size(*image.size, card.stride)
         rows = height // card.output_stride
-        run_bytes = RUN_BYTES
-        if card.halo is None or self.tiling.runs_whole(width, height):
+        if card.halo is None or (not small and self.tiling.runs_whole(width, height)):
             pixels = network_input(image, image.size, card.stride, card.pad_value)
-            try:
-                return Scores([self.run(pixels, cancellation, alone)], rows, card.output_stride)
-            except OutOfDeviceMemory:
-                if card.halo is None:
-                    raise
-                log.warning("out of memory on %s at %dx%d: once more, in small tiles", self.device, width, height)
-                self._give_back()
-                run_bytes //= SMALLER
+            schedule: Schedule = "batched" if self.batches else "alone" if alone else "side_by_side"
+            return Scores([self.run(pixels, cancellation, alone)], rows, card.output_stride, schedule)
 
         def crop(box: Box) -> NDArray[np.uint8]:
             left, top, right, bottom = box
             part = image.crop((left, top, min(right, image.width), min(bottom, image.height)))
             return network_input(part, part.size, card.stride, card.pad_value)
 
-        network = self.tiling.network(width, height, run_bytes)
-        return Scores(network.scores(crop, width, height, cancellation), rows, card.output_stride)
+        network = self.tiling.network(width, height, small)
+        return Scores(network.scores(crop, width, height, cancellation), rows, card.output_stride, "tiled")
 
     def run(self, image: NDArray[np.uint8], cancellation: Cancellation, alone: bool = True) -> NDArray[np.float32]:
         """(1, H, W, 3) uint8, H and W multiples of the stride -> (C, H / output_stride, W / output_stride) float32.
@@ -139,8 +138,8 @@ class Model:
         side, _ = padded_size(1, 1, self.card.stride)
         return np.full((1, side, side, 3), self.card.pad_value, np.uint8)
 
-    def _give_back(self) -> None:
-        """Let the session's arenas keep no more than the smallest image needs."""
+    def give_back(self) -> None:
+        """Let the session's arenas keep no more than the smallest image needs. Raises as `run` does."""
         _scores(self.sessions.on_all_cores, self.interface, self.smallest_image, Cancellation(), gives_back=True)
 
     def _warm_up(self) -> None:
@@ -155,7 +154,12 @@ class Model:
             most = largest_batch(BATCH_BYTES / (self.tiling.bytes_per_pixel * height * width))
             for number in (size for size in SIZES if size <= most):
                 images = np.zeros((number, height, width, 3), np.uint8)
-                _scores(self.sessions.on_all_cores, self.interface, images, Cancellation())
+                try:
+                    _scores(self.sessions.on_all_cores, self.interface, images, Cancellation())
+                except OutOfDeviceMemory:  # `Batches` runs one by one what does not fit together
+                    if number == 1:
+                        raise
+                    break
 
     def _try_out(self) -> None:
         """Run the shapes that will be asked for most: the sessions then have the memory, and CUDA the plans, they need."""

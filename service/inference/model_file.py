@@ -25,6 +25,10 @@ class InvalidModel(ValueError):
     """A file that is not a model of this service's contract."""
 
 
+class UnreadableModel(RuntimeError):
+    """A file that cannot be read just now."""
+
+
 @dataclass(frozen=True)
 class ModelFile:
     """What a file says of itself."""
@@ -36,7 +40,7 @@ class ModelFile:
 
     @classmethod
     def read(cls, path: Path) -> "ModelFile":
-        """Raises InvalidModel if the file cannot be read, needs more than itself, or has no valid card."""
+        """Raises InvalidModel if the file needs more than itself, or has no valid card, and UnreadableModel."""
         content = _content(path)
         try:
             graph = OnnxFile(content)
@@ -64,7 +68,7 @@ class ModelFile:
         return self.most_pixels is None or padded[0] * padded[1] <= self.most_pixels
 
     def content(self) -> bytes:
-        """The file's bytes. Raises InvalidModel if it is no longer the file that was read."""
+        """The file's bytes. Raises InvalidModel if it is no longer the file that was read, and UnreadableModel."""
         content = _content(self.path)
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise InvalidModel("it has changed since it was found")
@@ -92,7 +96,7 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InvalidModel(f"it cannot be read: {error.strerror}") from error
+        raise UnreadableModel(f"it cannot be read: {error.strerror}; that is tried again") from error
 
 
 def _card(path: Path, graph: OnnxFile) -> tuple[ModelCard, Interface]:
@@ -103,11 +107,11 @@ def _card(path: Path, graph: OnnxFile) -> tuple[ModelCard, Interface]:
             return ModelCard.model_validate_json(graph.metadata[METADATA_KEY]), Interface()
         if beside.exists():
             source = beside.name
-            foreign = ForeignCard.model_validate_json(beside.read_bytes())
+            foreign = ForeignCard.model_validate_json(_content(beside))
             return foreign.card(graph), ForeignInterface(foreign, graph)
     except ValidationError as error:
         what = error.errors()[0]
         raise InvalidModel(f"{source} is not valid: {'.'.join(map(str, what['loc']))}: {what['msg']}") from error
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise InvalidModel(f"{source} is not valid: {error}") from error
     raise InvalidModel(f"it has no card: neither metadata {METADATA_KEY!r} nor {beside.name} beside it")

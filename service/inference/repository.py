@@ -11,7 +11,7 @@ from service.contract import ModelCard, Precision
 from service.inference.cancellation import OutOfDeviceMemory
 from service.inference.device import DeviceUnavailable, OpenSession, ReportedDevice, create_session, may_use_cuda
 from service.inference.model import Model
-from service.inference.model_file import InvalidModel, ModelFile, Stamp, stamp
+from service.inference.model_file import InvalidModel, ModelFile, Stamp, UnreadableModel, stamp
 from service.inference.variants import by_preference
 from service.settings import Device
 
@@ -73,7 +73,7 @@ class Variant:
         self._failures = 0
 
     def ran_out_of_memory(self, model: Model | None) -> None:
-        """A run of `model`, or its loading, did not, for want of memory: the next opens a session anew, its arenas empty."""
+        """A run of `model`, or its loading, did not, for want of memory: the next opens a session anew."""
         with self._lock:
             if model is self._model:  # of several that share a session the first one speaks for all
                 self._failures += 1
@@ -127,9 +127,10 @@ class Repository:
     @property
     def broken(self) -> dict[str, str]:
         """Files below the folder that are not served, and why."""
-        rejected = {path: reason for path, (_, reason) in self._rejected.items()}
-        found_later = {path: variant.fault for path, variant in self._known.items() if variant.fault is not None}
-        reasons = rejected | found_later | self._waiting | self._doubles
+        # Copies: this is asked from other threads than the one that looks at the folder.
+        rejected = {path: reason for path, (_, reason) in self._rejected.copy().items()}
+        found_later = {path: variant.fault for path, variant in self._known.copy().items() if variant.fault is not None}
+        reasons = rejected | found_later | self._waiting.copy() | self._doubles
         return {_printable(path.relative_to(self._folder).as_posix()): _printable(reason) for path, reason in reasons.items()}
 
     def served(self, name: str) -> Served:
@@ -190,11 +191,11 @@ class Repository:
             fresh = Variant(ModelFile.read(path), now, self._open_session)
             if not start:
                 fresh.model()
-        except (InvalidModel, OutOfDeviceMemory) as error:
-            if isinstance(error, InvalidModel):
-                self._rejected[path] = now, str(error)
-            else:
-                self._waiting[path] = NO_MEMORY
+        except InvalidModel as error:
+            self._rejected[path] = now, str(error)
+            return before
+        except (OutOfDeviceMemory, UnreadableModel) as error:
+            self._waiting[path] = _why_later(error)
             return before
         return fresh
 
@@ -208,9 +209,9 @@ class Repository:
                 best, *_ = by_preference({precision: variant.card for precision, variant in variants.items()}, device)
                 try:
                     runs_on = variants[best].runs_on or variants[best].model().device
-                except (InvalidModel, OutOfDeviceMemory) as error:
-                    if isinstance(error, OutOfDeviceMemory):  # no fault of the file's: it is tried again at the next look
-                        self._waiting[variants[best].file.path] = NO_MEMORY
+                except (InvalidModel, OutOfDeviceMemory, UnreadableModel) as error:
+                    if not isinstance(error, InvalidModel):  # no fault of the file's: it is tried again at the next look
+                        self._waiting[variants[best].file.path] = _why_later(error)
                     left.remove(variants[best])
                     break
                 if runs_on == device or device == devices[-1]:
@@ -229,6 +230,10 @@ class Repository:
                 log.info("serving %s (%s, sha256 %s) on %s", name, served.automatic, now, served.device)
         for name in self.models.keys() - models.keys():
             log.info("no longer serving %s", name)
+
+
+def _why_later(error: OutOfDeviceMemory | UnreadableModel) -> str:
+    return NO_MEMORY if isinstance(error, OutOfDeviceMemory) else str(error)
 
 
 def _printable(text: str) -> str:

@@ -8,8 +8,8 @@ top of the image to its bottom: what lies between them, and the scores, are neve
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, pairwise
 from math import ceil, log2
 from typing import Any
@@ -19,14 +19,16 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.contract import INPUT_NAME, OUTPUT_NAME, Halo, ModelCard
-from service.inference.cancellation import Cancellation
-from service.inference.device import ARENAS, reported_device
+from service.inference.cancellation import Cancellation, OutOfDeviceMemory
+from service.inference.device import ARENAS, DeviceUnavailable, ReportedDevice, reported_device
 from service.inference.layers import Layers, Tensor, UnknownLayer
 from service.inference.parts import Part, TiledPart, bytes_per_pixel, cut
 
 log = logging.getLogger(__name__)
 
-RUN_BYTES = 96 << 20  # activations of one run, as they are estimated; ONNX Runtime takes two to three times as much
+# Activations of one run, as they are estimated; ONNX Runtime takes about twice as much.
+RUN_BYTES: dict[ReportedDevice, int] = {"cpu": 96 << 20, "cuda": 1 << 30}
+SMALLER = 8  # times less, once that was too much
 LEVELS = 8  # widths and heights of images, for each doubling: parts are chosen once for each
 SURELY_WHOLE_PIXELS = 1 << 19
 UNKNOWN_BYTES_PER_PIXEL = 250.0  # of activations, where the graph's layers are not known: more than most networks take
@@ -196,44 +198,44 @@ def _region(halo: Halo, core: Box, width: int, height: int) -> Box:
 class Tiling:
     """Decides which images a model sees whole, and keeps what it needs for the others."""
 
-    def __init__(self, content: bytes, card: ModelCard, open_session: Callable[[bytes], ort.InferenceSession]) -> None:
+    def __init__(
+        self, content: bytes, card: ModelCard, open_session: Callable[[bytes], ort.InferenceSession], device: ReportedDevice
+    ) -> None:
         """`content` is the model's file. Nothing is read of it, and no session opened, before an image needs it."""
-        self._content, self._card, self._open = content, card, open_session
+        self._content, self._card, self._open, self._device = content, card, open_session, device
         self._lock = threading.Lock()
-        self._layers: Layers | None = None
-        self._read = False
         self._sessions: dict[Part, ort.InferenceSession] = {}
         self._networks: dict[tuple[int, int, int], TiledNetwork] = {}
 
-    @property
+    @cached_property
     def bytes_per_pixel(self) -> float:
         """Of activations, for each pixel of an image that is run whole; an estimate."""
-        layers = self._known_layers()
-        return bytes_per_pixel(layers.layers) if layers else UNKNOWN_BYTES_PER_PIXEL
+        return bytes_per_pixel(self._layers.layers) if self._layers else UNKNOWN_BYTES_PER_PIXEL
 
     def runs_whole(self, width: int, height: int) -> bool:
         """Whether a padded image of that size fits one run."""
         if width * height <= SURELY_WHOLE_PIXELS:
             return True
-        return width * height * self.bytes_per_pixel <= RUN_BYTES
+        return width * height * self.bytes_per_pixel <= RUN_BYTES[self._device]
 
-    def network(self, width: int, height: int, run_bytes: int | None = None) -> TiledNetwork:
-        """The parts that suit a padded image of that size, where a run may take `run_bytes`: RUN_BYTES by default.
+    def network(self, width: int, height: int, small: bool = False) -> TiledNetwork:
+        """The parts that suit a padded image of that size; `small`: in tiles that take less memory than usual.
 
-        Only for a model whose card has a halo.
+        Only for a model whose card has a halo. Raises OutOfDeviceMemory and DeviceUnavailable where they cannot be opened.
         """
-        most = run_bytes or RUN_BYTES
+        most = RUN_BYTES[self._device] // (SMALLER if small else 1)
         level = _level(width), _level(height), most
-        layers = self._known_layers()
         with self._lock:
             if level not in self._networks:
-                self._networks[level] = self._network(layers, (_length(level[0]), _length(level[1])), most)
+                self._networks[level] = self._network(self._layers, (_length(level[0]), _length(level[1])), most)
             return self._networks[level]
 
     def _network(self, layers: Layers | None, size: tuple[int, int], run_bytes: int) -> TiledNetwork:
         if layers is not None:
             try:
                 return self._opened(layers, cut(layers, self._card.stride, size, run_bytes))
+            except (OutOfDeviceMemory, DeviceUnavailable):
+                raise
             except Exception:  # of a graph like no other: its layers are known one by one, but not how to cut it
                 log.exception("%s cannot be cut; it is tiled as a whole", self._card.name)
         return self._opened(None, [TiledPart.of(self._whole(), self._card.stride, run_bytes, size[1])])
@@ -244,13 +246,12 @@ class Tiling:
                 self._sessions[tiled.part] = self._open(self._file(layers, tiled.part))
         return TiledNetwork([(tiled, self._sessions[tiled.part]) for tiled in parts], self._card.stride)
 
-    def _known_layers(self) -> Layers | None:
-        with self._lock:
-            if not self._read:
-                self._read = True
-                with suppress(UnknownLayer, LookupError, ValueError):  # a graph like no other is tiled as a whole
-                    self._layers = Layers.of(self._content, OUTPUT_NAME)
-            return self._layers
+    @cached_property
+    def _layers(self) -> Layers | None:
+        try:
+            return Layers.of(self._content, OUTPUT_NAME)
+        except (UnknownLayer, LookupError, ValueError):  # a graph like no other is tiled as a whole
+            return None
 
     def _whole(self) -> Part:
         """A network whose layers are not known, with the halo that its card tells."""

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class Watchdog(Repeated):
-    """Runs a tiny image when nothing has succeeded for a while, and nothing is waiting.
+    """Runs a tiny image when nothing has succeeded for a while: because nothing was asked for, or because all failed.
 
     A service with too much to do is not tried: it is not dead, and to restart it would make it worse. Work that goes on
     long after it was called off is death, though.
@@ -45,7 +45,8 @@ class Watchdog(Repeated):
             log.error("work does not end, though it was called off: /livez says so from now on")
             return
         quiet = time.monotonic() - max(self._engine.last_success, self._last_trial)
-        if quiet >= QUIET_S and self._engine.admitted_megapixels == 0:
+        fails = self._engine.last_failure > self._engine.last_success
+        if quiet >= QUIET_S and (fails or self._engine.admitted_megapixels == 0):
             self._try()
             self._last_trial = time.monotonic()
 

@@ -13,13 +13,13 @@ from pydantic import BaseModel
 from service.contract import ClassInfo, ModelCard, Precision
 from service.imaging.encode import mask_png, overlay_jpeg
 from service.inference.device import ReportedDevice
+from service.inference.model import Schedule
 from service.results.areas import Segmentation
 
 CLASSES_HEADER = "Segment-Classes"
 CLASSES_HEADER_LIMIT = 4096  # bytes; proxies refuse long headers
 
 Format = Literal["json", "mask", "overlay"]
-Schedule = Literal["alone", "side_by_side", "batched"]  # on all cores, on one beside others, with others on a GPU
 
 
 class ModelInfo(BaseModel):
@@ -79,7 +79,7 @@ class Outcome:
     decode_ms: float
     queue_ms: float
     infer_ms: float
-    schedule: Schedule = "alone"
+    schedule: Schedule
 
     @property
     def areas(self) -> list[ClassArea]:

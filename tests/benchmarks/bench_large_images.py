@@ -34,7 +34,7 @@ def large_jpeg(orientation: int = 1) -> bytes:
 def work(path: Path) -> float:
     """Multiply-accumulates of a tiled run as it is served, over those of the whole image."""
     file = ModelFile.read(path)
-    network = Tiling(path.read_bytes(), file.card, partial(create_session, device="cpu")).network(WIDTH, HEIGHT)
+    network = Tiling(path.read_bytes(), file.card, partial(create_session, device="cpu"), "cpu").network(WIDTH, HEIGHT)
     return operations([part for part, _ in network.parts], WIDTH, HEIGHT, file.card.stride)
 
 

@@ -32,7 +32,7 @@ def requests() -> Iterator[bytes]:
 
 
 def main() -> None:
-    """Print the peak, and the level of each hundred requests."""
+    """Print the peak, and the level of each block of requests."""
     server = start_server(quiet=True)
     process = psutil.Process(server.process.pid)
     start = process.memory_info().rss / MEGABYTE

@@ -19,9 +19,8 @@ import pytest
 from service.geometry import label_map
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory
 from service.inference.device import create_session, reported_device
-from service.inference.model import Model, Sessions
+from service.inference.model import Model
 from service.inference.model_file import ModelFile
-from service.inference.tiling import RUN_BYTES
 from service.settings import Device
 from tests import photos
 from tests.benchmarks.bench_large_images import large_jpeg
@@ -79,13 +78,11 @@ def check_parity() -> str:
 
 
 def check_tiles() -> str:
-    one, image = model("cuda"), photos.photo("coffee.png").resize((1184, 864))
-    pixels = np.asarray(image)[None]
-    whole = one.run(pixels, Cancellation())
-    network = one.tiling.network(1184, 864, RUN_BYTES // 8)
-    tiled = np.concatenate(
-        list(network.scores(lambda box: pixels[:, box[1] : box[3], box[0] : box[2]], 1184, 864, Cancellation())), axis=1
-    )
+    one, image = model("cuda"), photos.photo("coffee.png").resize((2048, 1536))
+    whole = one.run(np.asarray(image)[None], Cancellation())
+    scores = one.scores(image, Cancellation(), small=True)
+    assert scores.schedule == "tiled"
+    tiled = np.concatenate(list(scores.bands), axis=1)
     differs = tiled.argmax(0) != whole.argmax(0)
     margin = np.diff(np.sort(whole, 0)[-2:], axis=0)[0]
     assert differs.mean() <= 1e-5 and (margin[differs] < NEAR_TIE).all()
@@ -93,18 +90,17 @@ def check_tiles() -> str:
 
 
 def check_out_of_memory() -> str:
-    """A session with too little room answers in tiles."""
-    open_session = partial(create_session, device="cuda", gpu_memory_bytes=300 << 20)
-    one = model("cuda")
-    session = open_session((MODELS / f"{NAME}.onnx").read_bytes())
-    small = Model(one.card, one.device, Sessions(session, lambda: session), one.interface, one.tiling, None)
-    image = photos.photo("coffee.png").resize((1600, 1200))
-    expected = np.concatenate(list(one.scores(image, Cancellation()).bands), axis=1)
+    """Sessions with too little room for an image take it in small tiles."""
+    file, image = ModelFile.read(MODELS / f"{NAME}.onnx"), photos.photo("coffee.png").resize((2048, 1536))
+    limit = 300 << 20
+    limited = Model.load(file, file.content(), partial(create_session, device="cuda", gpu_memory_bytes=limit))
+    expected = np.concatenate(list(model("cuda").scores(image, Cancellation()).bands), axis=1)
     with pytest.raises(OutOfDeviceMemory):
-        small.run(np.zeros((1, 1216, 1600, 3), np.uint8), Cancellation())
-    found = np.concatenate(list(small.scores(image, Cancellation()).bands), axis=1)
+        limited.scores(image, Cancellation())
+    limited.give_back()
+    found = np.concatenate(list(limited.scores(image, Cancellation(), small=True).bands), axis=1)
     assert (found.argmax(0) == expected.argmax(0)).mean() > 0.9999
-    return "1600x1200 within 300 MiB: the same labels"
+    return "2048x1536 within 300 MiB a session: the same labels"
 
 
 def check_service() -> str:

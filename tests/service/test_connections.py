@@ -281,3 +281,26 @@ def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(
             if time.monotonic() < start + 4:
                 time.sleep(0.02)
     assert received > times * 1_000_000
+
+
+def test_a_client_that_has_taken_one_answer_has_its_time_for_the_next(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "TAKE_S", 1.5)
+    get = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n\r\n"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(PATIENCE_S)
+        connection.connect(address)
+        connection.sendall(get)
+        received = len(connection.recv(1, socket.MSG_PEEK))
+        time.sleep(0.3)  # the answer waits to be taken: the clock runs
+        while received < 1_000_000:
+            received += len(connection.recv(1 << 16))
+        time.sleep(0.4)
+        connection.sendall(get)
+        time.sleep(1.5)  # over the end of the first answer's time
+        while received < 2_000_000:
+            chunk = connection.recv(1 << 16)
+            assert chunk
+            received += len(chunk)

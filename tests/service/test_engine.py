@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -175,19 +176,44 @@ async def test_sums_of_odd_fractions_leave_no_rest_behind() -> None:
         await until(lambda: engine.admitted_megapixels == 0)
 
 
+@asynchronous
+async def test_what_would_wait_longer_than_its_deadline_is_refused() -> None:
+    held = Held()
+    with engine_of(queue_megapixels=1000) as engine:
+        for _ in range(60):  # until it knows what this machine does in a second
+            await engine.run(lambda _: time.sleep(0.01), 0.01, 30)  # 1 megapixel a second at most
+        first = asyncio.create_task(engine.run(held, 100, 30))  # at work: nobody waits for it alone
+        await until(held.started.is_set)
+        second = asyncio.create_task(engine.run(quick, 20, 30))
+        await until(lambda: engine.admitted_megapixels == 120)
+        with pytest.raises(QueueFull):
+            await engine.run(quick, 0.01, 10)
+        third = asyncio.create_task(engine.run(quick, 0.01, 1000))
+        held.go.set()
+        await asyncio.gather(first, second, third)
+
+
+@asynchronous
+async def test_all_that_is_accepted_can_be_given_up() -> None:
+    def endless(ticket: Ticket) -> None:
+        while True:
+            ticket.cancellation.check()
+            time.sleep(0.001)
+
+    with engine_of() as engine:
+        running = [asyncio.create_task(engine.run(endless, 1, 30)) for _ in range(3)]
+        await until(lambda: engine.admitted_megapixels == 3)
+        engine.give_up()
+        ended = await asyncio.gather(*running, return_exceptions=True)
+        assert [type(error) for error in ended] == [Cancelled] * 3
+        await until(lambda: engine.admitted_megapixels == 0)
+
+
 def test_what_is_called_off_never_begins_to_run() -> None:
     cancellation = Cancellation()
     cancellation.cancel()
     with pytest.raises(Cancelled), cancellation.run_options():
         raise AssertionError("began to run")
-
-
-def test_calling_off_stops_a_running_session() -> None:
-    cancellation = Cancellation()
-    with cancellation.run_options() as options:
-        assert not options.terminate
-        cancellation.cancel()
-        assert options.terminate
 
 
 def test_a_failure_after_calling_off_is_the_calling_off() -> None:

@@ -22,12 +22,15 @@ class Short:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room, self.opened, self.refused = 1 << 40, 0, 0
+        self.opens = True
         original = ort.InferenceSession
         short = self
 
         class Session(original):  # type: ignore[misc, valid-type]  # the package has no types
             def __init__(self, *given: object, **named: object) -> None:
                 short.opened += 1
+                if not short.opens:
+                    raise RuntimeError(MESSAGE)
                 super().__init__(*given, **named)
 
             def run(self, names: list[str], inputs: dict[str, np.ndarray], options: object = None) -> object:
@@ -78,6 +81,46 @@ def test_when_it_repeats_the_service_is_not_ready_until_a_run_succeeds(short: Sh
     short.room = 1 << 40
     assert post(client, encoded(flag())).status_code == 200
     assert client.get("/readyz").status_code == 200
+
+
+def test_where_a_session_cannot_be_opened_for_want_of_memory_it_is_tried_again(short: Short, make_client: MakeClient) -> None:
+    client = make_client()
+    short.room = 100
+    assert_problem(post(client, encoded(flag())), 503, "not enough memory")
+    short.room, short.opens = 1 << 40, False
+    for _ in range(FAILURES):
+        assert_problem(post(client, encoded(flag())), 503, "not enough memory")
+    assert_problem(client.get("/readyz"), 503, "not enough memory for colors")
+    short.opens = True
+    assert post(client, encoded(flag())).status_code == 200
+    assert client.get("/readyz").status_code == 200
+
+
+def test_where_tiles_have_no_memory_their_sessions_are_opened_for_the_next(
+    short: Short, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tiling.RUN_BYTES, "cpu", 1 << 20)
+    monkeypatch.setattr(tiling, "SURELY_WHOLE_PIXELS", 0)
+    write_model(tmp_path, halo={"before": 16, "after": 16})
+    client, image = make_client(models_dir=tmp_path), flag(640, 448)
+    short.opens = False
+    assert_problem(post(client, encoded(image), resolution="native"), 503, "not enough memory")
+    short.opens = True
+    assert np.array_equal(mask_of(client, encoded(image), resolution="native"), strongest_color(image))
+    assert 'segment_runs_total{schedule="tiled"} 1.0' in client.get("/metrics").text
+
+
+def test_tiles_that_are_too_large_are_run_again_smaller(
+    short: Short, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(tiling.RUN_BYTES, "cpu", 12 << 20)
+    monkeypatch.setattr(tiling, "UNKNOWN_BYTES_PER_PIXEL", 100.0)
+    monkeypatch.setattr(tiling, "SURELY_WHOLE_PIXELS", 0)
+    write_model(tmp_path, halo={"before": 16, "after": 16})
+    client, image = make_client(models_dir=tmp_path), flag(640, 448)
+    short.room = 200 * 200
+    assert np.array_equal(mask_of(client, encoded(image), resolution="native"), strongest_color(image))
+    assert short.refused == 1
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,10 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.http import segment
@@ -103,6 +105,22 @@ def test_without_a_gate_a_deadline_stops_the_work_itself(make_client: MakeClient
     client = make_client(deadline_s=1e-6, deadline_s_per_megapixel=0)
     assert_problem(post(client, IMAGE), 504, limit=1e-6)
     wait_for(client, 0)
+
+
+def test_what_is_given_up_when_the_service_stops_is_answered(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(job: Job, ticket: Ticket) -> None:
+        while True:
+            ticket.cancellation.check()
+            time.sleep(0.001)
+
+    monkeypatch.setattr(segment, "process", endless)
+    client = make_client()
+    with ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(post, client, IMAGE) for _ in range(4)]
+        wait_for(client, 4 * MEGAPIXELS)
+        cast(FastAPI, client.app).state.give_up()
+        for future in waiting:
+            assert_problem(future.result(), 503, "the service is stopping")
 
 
 def test_what_the_pixels_show_too_late_frees_its_place_too(make_client: MakeClient) -> None:

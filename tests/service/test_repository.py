@@ -268,3 +268,36 @@ def test_names_that_are_not_unicode_can_be_told(make_client: MakeClient, tmp_pat
     (tmp_path / os.fsdecode(b"\xff.onnx")).write_bytes(b"bad")
     write_model(tmp_path)
     assert [entry["file"] for entry in make_client(models_dir=tmp_path).get("/models").json()["broken"]] == ["?.onnx"]
+
+
+def test_a_file_that_cannot_be_read_just_now_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = Repository(tmp_path, "cpu")
+    write_model(tmp_path)
+
+    def denied(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr(Path, "read_bytes", denied)
+        for _ in range(3):
+            repository.refresh()
+        assert repository.broken == {"colors.onnx": "it cannot be read: Permission denied; that is tried again"}
+    repository.refresh()
+    assert list(repository.models) == ["colors"]
+    assert not repository.broken
+
+
+def test_a_variant_that_cannot_be_read_when_it_is_first_asked_for_is_503_and_then_answers(
+    make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path)
+    write_model(tmp_path, "colors.fp16.onnx", precision="fp16")
+    client = make_client(models_dir=tmp_path)
+
+    def denied(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr(Path, "read_bytes", denied)
+        assert_problem(post(client, encoded(flag()), precision="fp16"), 503, "cannot be read")
+    assert post(client, encoded(flag()), precision="fp16").status_code == 200

@@ -1,5 +1,7 @@
 """Images too large to run whole: tile by tile, the scores are those of the whole image."""
 
+import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,7 @@ from PIL import Image
 
 from service.contract import INPUT_NAME, Halo
 from service.geometry import label_map, network_input
-from service.inference import model, parts, tiling
+from service.inference import parts, tiling
 from service.inference.cancellation import Cancellation, Cancelled
 from service.inference.device import create_session
 from service.inference.layers import Layers, UnknownLayer
@@ -46,8 +48,7 @@ def large_photo(width: int, height: int) -> Image.Image:
 @pytest.fixture
 def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs so small that photos of a megapixel are cut into tiles."""
-    monkeypatch.setattr(tiling, "RUN_BYTES", 24 << 20)
-    monkeypatch.setattr(model, "RUN_BYTES", 24 << 20)
+    monkeypatch.setitem(tiling.RUN_BYTES, "cpu", 24 << 20)
     monkeypatch.setattr(tiling, "SURELY_WHOLE_PIXELS", 0)
 
 
@@ -255,8 +256,7 @@ def test_a_network_of_unknown_layers_is_tiled_with_the_halo_of_its_card(
     one = loaded(tmp_path / "colors.onnx")
     image = large_photo(330, 250)
     whole = np.concatenate(list(one.scores(image, Cancellation()).bands), axis=1)
-    monkeypatch.setattr(model, "RUN_BYTES", 1 << 20)
-    monkeypatch.setattr(tiling, "RUN_BYTES", 1 << 20)
+    monkeypatch.setitem(tiling.RUN_BYTES, "cpu", 1 << 20)
     monkeypatch.setattr(tiling, "SURELY_WHOLE_PIXELS", 0)
 
     def unknown(content: bytes, output_name: str) -> Layers:
@@ -289,3 +289,18 @@ def test_parts_are_chosen_once_for_images_of_about_a_size() -> None:
     networks: list[TiledNetwork] = [model.tiling.network(side, side) for side in (2400, 2432, 4800)]
     assert networks[0] is networks[1]
     assert networks[0] is not networks[2]
+
+
+def test_calling_off_stops_onnx_runtime_in_the_middle_of_a_run() -> None:
+    one = loaded(MODELS / "animals-fcn8s-lite2.onnx")
+    image = np.zeros((1, 1536, 2048, 3), np.uint8)
+    start = time.perf_counter()
+    one.run(image, Cancellation())
+    whole = time.perf_counter() - start
+    cancellation = Cancellation()
+    timer = threading.Timer(whole / 8, cancellation.cancel)
+    timer.start()
+    start = time.perf_counter()
+    with pytest.raises(Cancelled):
+        one.run(image, cancellation)
+    assert time.perf_counter() - start < 0.75 * whole

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from service.app import create_app
 from service.http import segment
 from service.inference import watchdog
-from service.inference.cancellation import Cancellation
+from service.inference.cancellation import Cancellation, RunFailed
 from service.inference.engine import Ticket
 from service.inference.model import Model
 from service.pipeline import Job, process
@@ -80,6 +80,10 @@ def lost_context(_: Cancellation) -> None:
     raise RuntimeError("CUDA failure 700: an illegal memory access was encountered")
 
 
+def broken_device(_: Cancellation) -> None:
+    raise RunFailed("CUDA failure 700: an illegal memory access was encountered")
+
+
 def hangs(cancellation: Cancellation) -> None:
     wait_until(lambda: cancellation._cancelled)
 
@@ -93,9 +97,28 @@ def test_a_service_whose_runs_fail_or_hang_is_dead_until_one_succeeds(
     assert client.get("/livez").status_code == 200
     runs.fault = fault
     wait_until(lambda: client.get("/livez").status_code == 503)
-    assert_problem(client.get("/livez"), 503, "no longer segmented")
+    for path in ("/livez", "/readyz"):
+        assert_problem(client.get(path), 503, "no longer segmented")
     runs.fault = None
     wait_until(lambda: client.get("/livez").status_code == 200)
+
+
+def test_a_service_whose_runs_all_fail_is_dead_though_it_is_busy(own: Own, runs: Runs) -> None:
+    client = own()
+    runs.fault = broken_device
+    stop = threading.Event()
+
+    def keep_asking() -> None:
+        while not stop.is_set():
+            post(client, IMAGE)
+
+    asking = [threading.Thread(target=keep_asking) for _ in range(4)]
+    for thread in asking:
+        thread.start()
+    wait_until(lambda: client.get("/livez").status_code == 503)
+    stop.set()
+    for thread in asking:
+        thread.join()
 
 
 def test_a_service_that_is_busy_is_not_tried(own: Own, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
