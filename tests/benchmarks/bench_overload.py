@@ -58,7 +58,7 @@ def main() -> None:
     for case in CASES:
         content = jpeg(*case.size)
         with on_cores(SERVER_CORE):
-            server = start_server(quiet=True, **case.settings)
+            server = start_server(quiet=True, patience=60, **case.settings)
         try:
             with on_cores(CLIENT_CORE):
                 crowd(server, content, 4, 3)
