@@ -63,9 +63,7 @@ def main() -> None:
             with on_cores(CLIENT_CORE):
                 crowd(server, content, 4, 3)
                 capacity = crowd(server, content, 8, CAPACITY_S).rate
-                print(
-                    f"{case.name}: capacity {capacity:.1f} images/s (8 clients, {CAPACITY_S:g} s); deadline {case.deadline_s:g} s"
-                )
+                print(f"{case.name}: {capacity:.1f} images/s with 8 clients, {CAPACITY_S:g} s; deadline {case.deadline_s:g} s")
                 for times in case.times:
                     report(server, content, capacity, times)
         finally:
