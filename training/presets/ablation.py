@@ -1,14 +1,15 @@
-"""What each part of CamVid's recipe brings: the recipe at half the size and a quarter of the length, and without each part.
+"""What each part of a recipe brings: the recipe at a quarter of its length, CamVid's at half the size too, and without each.
 
     python -m training train ablation-camvid --data DIR --out runs/ablation-camvid --init models/animals-fcn8s-lite2.safetensors
 
-All take that --init but `ablation-imagenet`, which begins by itself. docs/ablation/train.sh makes every run, and the page.
+All take that --init but `ablation-imagenet` and the nuclei, which begin by themselves. docs/ablation/train.sh makes every run,
+and the pages.
 """
 
 from dataclasses import replace
 
 from training.data.augment import Augmentation
-from training.presets import camvid
+from training.presets import camvid, nuclei
 from training.presets.preset import Loss
 
 _VARIED = Augmentation(crop=(224, 160), scale=(0.3, 0.9))
@@ -24,6 +25,10 @@ WHOLE = replace(
     averaging=0.98,
 )
 
+# Of the nuclei's recipe, what CamVid's has not.
+TURNED = replace(nuclei.LITE0_UNET, name="ablation-nuclei", title="the recipe", epochs=10, averaging=0.96)
+_UPRIGHT = replace(TURNED.augmentation, turns=False)
+
 ABLATION = (
     WHOLE,
     replace(WHOLE, name="ablation-imagenet", title="from ImageNet weights", start="efficientnet-lite"),
@@ -36,4 +41,8 @@ ABLATION = (
     replace(WHOLE, name="ablation-frozen", title="with layers up to stride 4 frozen", frozen_stride=4),
     replace(WHOLE, name="ablation-one-scale", title="without scaling", augmentation=replace(_VARIED, scale=(0.5, 0.5))),
     replace(WHOLE, name="ablation-colors", title="without changed colours", augmentation=replace(_VARIED, jitter=0.0)),
+    replace(WHOLE, name="ablation-mirror", title="without mirror images", augmentation=replace(_VARIED, flip=0.0)),
+    replace(WHOLE, name="ablation-warm-up", title="without warming up", warmup_epochs=0.0),
+    TURNED,
+    replace(TURNED, name="ablation-nuclei-turns", title="without quarter turns", augmentation=_UPRIGHT),
 )
