@@ -61,12 +61,13 @@ def _shipped(preset: str) -> Path | None:
 def from_model(network: SegmentationNetwork, weights: Path, classes: list[str]) -> Transfer:
     """Weights of a trained model, as `adopt` does; new class layers where its classes are others."""
     tensors, described = load_weights(weights)
-    if _normalisation(weights, described) != network.backbone.normalise.how:
-        raise InputError(f"{weights} is of preset {described.get('preset')}, whose images are normalised in another way")
     if "data" in described and [entry["name"] for entry in json.loads(described["data"])["classes"]] != classes:
         by_class = _by_class(network)
         tensors = {name: tensor for name, tensor in tensors.items() if name not in by_class}
-    return adopt(network, tensors)
+    adopted = adopt(network, tensors)  # first: that weights are of another network says more than what their images were
+    if _normalisation(weights, described) != network.backbone.normalise.how:
+        raise InputError(f"{weights} is of preset {described.get('preset')}, whose images are normalised in another way")
+    return adopted
 
 
 def _normalisation(weights: Path, described: Mapping[str, str]) -> Normalisation:
