@@ -70,7 +70,12 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
         try:
             schedule, segmentation = _segmented(job, model, ticket, shrunk, user)
         except OutOfDeviceMemory as error:
-            log.warning("out of memory on %s at %dx%d, once more in small tiles: %s", model.device, *working, error)
+            log.warning(
+                "out of memory on %s at %dx%d, once more with as little as it can: %s",
+                model.device,
+                *working,
+                error,
+            )
             model.give_back()
             schedule, segmentation = _segmented(job, model, ticket, shrunk, user, small=True)
     except OutOfDeviceMemory:

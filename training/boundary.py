@@ -1,5 +1,6 @@
 """How well outlines are followed: the boundary F-score, beside the areas that `service.metrics` measures."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -53,6 +54,11 @@ class BoundaryScore:
     def mean(self) -> float:
         """Mean of `per_class` over the classes that have one; NaN if none does."""
         return float(self.per_class[self.images > 0].mean()) if self.images.any() else float("nan")
+
+
+def stated(score: float) -> float | None:
+    """A score as JSON has it: null where there is none."""
+    return None if math.isnan(score) else score
 
 
 def boundary(region: NDArray[np.bool_]) -> NDArray[np.bool_]:

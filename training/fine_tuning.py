@@ -9,7 +9,7 @@ from training.errors import InputError
 from training.presets import find_preset
 from training.presets.fine_tuning import FINE_TUNING
 from training.presets.preset import Preset
-from training.run_folder import load_weights
+from training.run_folder import read_metadata
 from training.start import MODELS
 
 SHIPPED = MODELS / "animals-fcn8s-lite0.safetensors"  # what a fine-tuning starts from unless another file is given
@@ -28,8 +28,7 @@ def fine_tuning(dataset: Dataset, data: Path, init: Path) -> Preset:
 
     Raises InputError if that model is of an architecture that no recipe knows.
     """
-    _, described = load_weights(init)
-    trained = find_preset(described.get("preset", ""))
+    trained = find_preset(read_metadata(init).get("preset", ""))
     for preset in FINE_TUNING:
         if preset.architecture == trained.architecture:
             break

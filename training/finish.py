@@ -1,11 +1,9 @@
 """What a finished run leaves: its best model looked at closely, in pictures and in the record that reports are made of."""
 
-import math
-
 import torch
 
 from service.metrics import DEFINITION
-from training.boundary import BOUNDARY_DEFINITION
+from training.boundary import BOUNDARY_DEFINITION, stated
 from training.checkpoint import load_checkpoint
 from training.data.reader import Reader
 from training.evaluate import torch_segmenter
@@ -49,8 +47,8 @@ def finish(run: RunFolder, reader: Reader, split: str, progress: Progress, comma
         images=len(reader.stems()),
         confusion=tuple(map(tuple, found.confusion.counts.tolist())),
         definition=DEFINITION,
-        boundary_f=tuple(None if math.isnan(score) else score for score in found.boundary.per_class.tolist()),
-        mean_boundary_f=None if math.isnan(found.boundary.mean) else found.boundary.mean,
+        boundary_f=tuple(map(stated, found.boundary.per_class.tolist())),
+        mean_boundary_f=stated(found.boundary.mean),
         boundary_definition=BOUNDARY_DEFINITION,
         commit=checkpoint.commit,
         torch=torch.__version__,

@@ -50,6 +50,11 @@ class World:
         return int(shared)
 
 
+def may_speak() -> bool:
+    """Whether this process will lead, asked before `world` has joined it to the others."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def world() -> Iterator[World]:
     """The processes that torchrun started, joined until the block's end; alone where it started none."""

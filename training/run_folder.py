@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -40,23 +41,26 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     write_atomically(path, serialise(tensors, metadata))
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """What a safetensors file says of itself, without its tensors. Raises as `load_weights` does."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
-    except SafetensorError as error:
-        raise InputError(f"{path} is no readable safetensors file: {error}") from error
-
-
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors, on the CPU, and metadata of a safetensors file.
 
     Raises FileNotFoundError, or InputError if the file is no safetensors file or a broken one.
     """
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no mapping)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself, without its tensors. Raises as `load_weights` does."""
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:  # safetensors has no types here
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no mapping)
+            yield file
     except SafetensorError as error:
         raise InputError(f"{path} is no readable safetensors file: {error}") from error
 

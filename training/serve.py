@@ -24,8 +24,9 @@ def require_place(name: str, data: str) -> None:
     own = model_file(_models(), name, "fp32")
     for file in sorted(_models().rglob("*.onnx")):
         card = _card_of(file)
-        is_another = card is None or _source(card.dataset) != _source(data) if file == own else card and card.name == name
-        if is_another:
+        is_older = file == own and card is not None and _source(card.dataset) == _source(data)
+        is_of_that_name = file == own or (card is not None and card.name == name)
+        if is_of_that_name and not is_older:
             raise InputError(f"{file} is another model's of that name: give this one another --name, or remove that one")
     refuse_stale(_models(), name, ())
 

@@ -22,18 +22,20 @@ def health_router(repository: Repository, telemetry: Telemetry, watchdog: Watchd
     """The routes, bound to what they report on."""
     router = APIRouter()
 
-    @router.get("/livez", summary="Is the process alive? If not, restart it", responses=responses(503))
-    async def livez() -> Status:
+    def require_alive() -> None:
         if not watchdog.alive:
             raise Problem(503, "trial images are no longer segmented")
+
+    @router.get("/livez", summary="Is the process alive? If not, restart it", responses=responses(503))
+    async def livez() -> Status:
+        require_alive()
         return Status()
 
     @router.get("/readyz", summary="Can it answer?", responses=responses(503))
     async def readyz(request: Request) -> Status:
         if request.app.state.draining:
             raise Problem(503, "the service is stopping")
-        if not watchdog.alive:
-            raise Problem(503, "trial images are no longer segmented")
+        require_alive()
         if not repository.models:
             raise Problem(503, "no model is loaded")
         if repository.failing:

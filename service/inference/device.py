@@ -74,11 +74,11 @@ def create_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle costs 85 % less, latency the same
     options.enable_mem_pattern = False  # it would remember a plan for every size of image ever seen
     if not may_use_cuda(device):
-        _share_cpu_arena()
-        options.add_session_config_entry("session.use_env_allocators", "1")
         if device == "cuda":
             has = ", ".join(ort.get_available_providers())
             raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but this onnxruntime has only {has}: install the gpu extra")
+        _share_cpu_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         return _open(model, options, [CPU])
     ort.preload_dlls()  # CUDA and cuDNN from their wheels; without it the provider falls back to the CPU silently
     limit = {} if gpu_memory_bytes is None else {"gpu_mem_limit": str(gpu_memory_bytes)}

@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 MOST_SHAPES = 32  # short sides of images that CUDA is prepared for; others take a moment when they first come
 TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
 
-
 # How an image is run: by itself on all cores, on one beside others, with others of its shape, or tile by tile.
 Schedule = Literal["alone", "side_by_side", "batched", "tiled"]
 

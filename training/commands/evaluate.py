@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import math
 from pathlib import Path
 
 from training.commands.arguments import add_data_arguments, open_data, require_classes
@@ -22,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Print the metrics as JSON."""
     from service.metrics import DEFINITION
-    from training.boundary import BOUNDARY_DEFINITION
+    from training.boundary import BOUNDARY_DEFINITION, stated
     from training.checkpoint import load_checkpoint
     from training.evaluate import AugmentedSegmenter, Labeller, torch_segmenter
     from training.export.card import split_metrics
@@ -49,11 +48,11 @@ def run(given: argparse.Namespace) -> int:
         definition += f" Not as served: averaged over {often}."
     found = survey(labeller, reader, len(classes))
     metrics = split_metrics(found.confusion, classes, len(reader.stems()), given.split)
-    outlines = [None if math.isnan(score) else score for score in found.boundary.per_class.tolist()]
+    outlines = map(stated, found.boundary.per_class.tolist())
     told = {
         **metrics.model_dump(),
         "definition": definition,
-        "mean_boundary_f": None if math.isnan(found.boundary.mean) else found.boundary.mean,
+        "mean_boundary_f": stated(found.boundary.mean),
         "boundary_f": {entry.name: score for entry, score in zip(classes, outlines, strict=True)},
         "boundary_definition": BOUNDARY_DEFINITION,
     }

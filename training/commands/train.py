@@ -6,7 +6,6 @@ share each batch: on CPUs over gloo, which is tested, on GPUs over NCCL, which n
 
 import argparse
 import dataclasses
-import os
 from pathlib import Path
 
 from training.commands.arguments import add_data_arguments, add_plan_arguments, at_least_one, chosen_plan, open_data
@@ -109,9 +108,10 @@ def _command(given: argparse.Namespace, init: Path | None) -> str:
 def _require_sound(dataset: Dataset, data: Path) -> None:
     """Read all of a person's own data before training on it. Raises InputError if something must be mended first."""
     from training.data.check import check
+    from training.parallel import may_speak
 
     findings = check(dataset, data)
-    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun started one speaks
+    if may_speak():
         print(findings.text(), flush=True)
     if findings.errors:
         raise InputError(f"{data}: {len(findings.errors)} errors to mend first, see above")

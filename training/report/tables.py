@@ -82,7 +82,9 @@ def baseline_table(runs: Sequence[Run], baseline: Run) -> Table:
     """What each run gains over the baseline, in points of mean IoU."""
     figures = [run.record.matrix.mean_iou for run in runs]
     base = baseline.record.matrix.mean_iou
-    changes = ["baseline" if run is baseline else f"{100 * (run.record.matrix.mean_iou - base):+.1f}" for run in runs]
+    changes = [
+        "baseline" if run is baseline else f"{100 * (figure - base):+.1f}" for run, figure in zip(runs, figures, strict=True)
+    ]
     columns = (
         Column("mean IoU, %", tuple(Cell(_percent(figure)) for figure in figures)),
         Column("difference, points", tuple(map(Cell, changes))),
