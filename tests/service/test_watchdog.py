@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -145,14 +146,17 @@ def test_a_service_that_is_busy_is_not_tried(own: Own, runs: Runs, monkeypatch: 
 
 def test_while_requests_succeed_nothing_is_tried(own: Own, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "QUIET_S", 0.5)
+    answered = [time.monotonic()]
     client = own()
-    loaded, asked = runs.count, 0
-    end = time.monotonic() + 2.0  # several times as long as it may be quiet
-    while time.monotonic() < end:
+    loaded = runs.count
+    while answered[-1] < answered[0] + 2.0:  # several times as long as it may be quiet
         assert post(client, IMAGE).status_code == 200
-        asked += 1
+        answered.append(time.monotonic())
         time.sleep(0.02)
-    assert runs.count == loaded + asked
+    # Half of it is a margin: a machine that stalls for that long is quiet for the watchdog too.
+    quiet_spells = sum(later - earlier > watchdog.QUIET_S / 2 for earlier, later in pairwise(answered))
+    trials = runs.count - loaded - (len(answered) - 1)
+    assert trials <= quiet_spells
 
 
 def test_work_that_does_not_end_though_it_was_called_off_is_death(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
