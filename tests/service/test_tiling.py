@@ -300,7 +300,6 @@ def test_calling_off_stops_onnx_runtime_in_the_middle_of_a_run() -> None:
     cancellation = Cancellation()
     timer = threading.Timer(whole / 8, cancellation.cancel)
     timer.start()
-    start = time.perf_counter()
-    with pytest.raises(Cancelled):
+    with pytest.raises(Cancelled) as called_off:
         one.run(image, cancellation)
-    assert time.perf_counter() - start < 0.75 * whole
+    assert "terminate" in str(called_off.value.__context__)  # ONNX Runtime's own error, not our check before the run
