@@ -104,7 +104,7 @@ def _segmented(
     job: Job, model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small: bool = False
 ) -> tuple[Schedule, Segmentation]:
     """How the image, at its working size, was run, and its labels at the user's (width, height)."""
-    scores = model.scores(image, ticket.cancellation, ticket.alone, small)
+    scores = model.scores(image, ticket.cancellation, ticket.has_all_cores, small)
     return scores.schedule, segment(scores, len(job.variant.card.classes), image.size, user, ticket.cancellation)
 
 

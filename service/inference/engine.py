@@ -38,7 +38,7 @@ class Ticket:
     accepted: float  # time.perf_counter() of admission
     due: float  # ... of its deadline
     started: float = 0.0  # ... and of its first step on a worker
-    alone: bool = True  # no other work was accepted when it started
+    has_all_cores: bool = True  # else one: so much other work was accepted when it started
 
     @property
     def queued_ms(self) -> float:
@@ -107,7 +107,7 @@ class Engine:
 
     def _start(self, work: Callable[[Ticket], T], ticket: Ticket) -> T:
         ticket.started = time.perf_counter()
-        ticket.alone = len(self._tickets) == 1
+        ticket.has_all_cores = 2 * len(self._tickets) <= max(2, self._workers)  # tests/benchmarks/bench_scheduling.py
         ticket.cancellation.check()
         return work(ticket)
 

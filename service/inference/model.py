@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 MOST_SHAPES = 32  # short sides of images that CUDA is prepared for; others take a moment when they first come
 TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
 
-# How an image is run: by itself on all cores, on one beside others, with others of its shape, or tile by tile.
-Schedule = Literal["alone", "side_by_side", "batched", "tiled"]
+# How an image is run: on all cores, on one beside others, with others of its shape, or tile by tile.
+Schedule = Literal["all_cores", "one_core", "batched", "tiled"]
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Sessions:
         is_only = reported_device(on_all_cores) == "cuda" or usable_cpus() == 1
         self._on_one_core = on_all_cores if is_only else None
 
-    def one(self, alone: bool) -> ort.InferenceSession:
-        """The session for a run that is alone, or for one of several. Raises OutOfDeviceMemory."""
-        if alone:
+    def get(self, all_cores: bool) -> ort.InferenceSession:
+        """The session for a run that has all cores, or for one of many. Raises OutOfDeviceMemory."""
+        if all_cores:
             return self.on_all_cores
         with self._lock:
             if self._on_one_core is None:
@@ -96,10 +96,10 @@ class Model:
         model._try_out()
         return model
 
-    def scores(self, image: Image.Image, cancellation: Cancellation, alone: bool = True, small: bool = False) -> Scores:
+    def scores(self, image: Image.Image, cancellation: Cancellation, all_cores: bool = True, small: bool = False) -> Scores:
         """The scores of an RGB image at its working size: of one run, or tile by tile where that would take too much memory.
 
-        `alone`: on all cores; else on one, for what runs side by side. tests/benchmarks/bench_scheduling.py shows why.
+        `all_cores`: else on one, for what runs beside much else. tests/benchmarks/bench_scheduling.py shows why.
         `small`: in tiles at any rate, and small ones, where the model has a halo.
         Only for a size that its file `takes`. Raises Cancelled and OutOfDeviceMemory, now or as the scores are computed.
         """
@@ -108,8 +108,8 @@ class Model:
         rows = height // card.output_stride
         if card.halo is None or (not small and self.tiling.runs_whole(width, height)):
             pixels = network_input(image, image.size, card.stride, card.pad_value)
-            schedule: Schedule = "batched" if self.batches else "alone" if alone else "side_by_side"
-            return Scores([self.run(pixels, cancellation, alone)], rows, card.output_stride, schedule)
+            schedule: Schedule = "batched" if self.batches else "all_cores" if all_cores else "one_core"
+            return Scores([self.run(pixels, cancellation, all_cores)], rows, card.output_stride, schedule)
 
         def crop(box: Box) -> NDArray[np.uint8]:
             left, top, right, bottom = box
@@ -119,7 +119,7 @@ class Model:
         network = self.tiling.network(width, height, small)
         return Scores(network.scores(crop, width, height, cancellation), rows, card.output_stride, "tiled")
 
-    def run(self, image: NDArray[np.uint8], cancellation: Cancellation, alone: bool = True) -> NDArray[np.float32]:
+    def run(self, image: NDArray[np.uint8], cancellation: Cancellation, all_cores: bool = True) -> NDArray[np.float32]:
         """(1, H, W, 3) uint8, H and W multiples of the stride -> (C, H / output_stride, W / output_stride) float32.
 
         Raises Cancelled if the work was called off before or during the run.
@@ -127,7 +127,7 @@ class Model:
         if self.batches is not None:
             scores = self.batches.run(image, cancellation)
         else:
-            scores = _scores(self.sessions.one(alone), self.interface, image, cancellation)
+            scores = _scores(self.sessions.get(all_cores), self.interface, image, cancellation)
         result: NDArray[np.float32] = scores[0]
         return result
 

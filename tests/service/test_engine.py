@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from typing import ParamSpec
 
 import pytest
 
@@ -13,14 +14,15 @@ from service.inference.cancellation import Cancellation, Cancelled, RunFailed
 from service.inference.engine import DeadlineExceeded, Engine, QueueFull, Ticket
 
 PATIENCE_S = 30.0
+P = ParamSpec("P")
 
 
-def asynchronous(test: Callable[[], Coroutine[object, object, None]]) -> Callable[[], None]:
+def asynchronous(test: Callable[P, Coroutine[object, object, None]]) -> Callable[P, None]:
     """Run a coroutine as a test."""
 
     @wraps(test)
-    def run() -> None:
-        asyncio.run(asyncio.wait_for(test(), PATIENCE_S))
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(asyncio.wait_for(test(*args, **kwargs), PATIENCE_S))
 
     return run
 
@@ -228,25 +230,26 @@ def test_any_other_failure_is_told_as_such() -> None:
         raise RuntimeError("wrong shape\nstack")
 
 
+@pytest.mark.parametrize(("workers", "expected"), [(1, [True]), (2, [True, False]), (5, [True, True, False, False, False])])
 @asynchronous
-async def test_work_that_starts_beside_other_work_is_told_so() -> None:
-    with engine_of(workers=2) as engine:
-        first, second = Held(), Held()
-        alone: list[bool] = []
+async def test_work_has_all_cores_while_there_is_half_as_much_as_cores(workers: int, expected: list[bool]) -> None:
+    with engine_of(workers=workers) as engine:
+        held = [Held() for _ in range(workers)]
+        has_all_cores: list[bool] = []
 
         def noting(work: Held) -> Callable[[Ticket], str]:
             def run(ticket: Ticket) -> str:
-                alone.append(ticket.alone)
+                has_all_cores.append(ticket.has_all_cores)
                 return work(ticket)
 
             return run
 
-        running = asyncio.ensure_future(engine.run(noting(first), 1, PATIENCE_S))
-        await until(first.started.is_set)
-        beside = asyncio.ensure_future(engine.run(noting(second), 1, PATIENCE_S))
-        await until(second.started.is_set)
-        first.go.set()
-        second.go.set()
-        await asyncio.gather(running, beside)
-        await engine.run(noting(first), 1, PATIENCE_S)
-    assert alone == [True, False, True]
+        running = []
+        for work in held:
+            running.append(asyncio.ensure_future(engine.run(noting(work), 1, PATIENCE_S)))
+            await until(work.started.is_set)
+        for work in held:
+            work.go.set()
+        await asyncio.gather(*running)
+        await engine.run(noting(held[0]), 1, PATIENCE_S)
+    assert has_all_cores == [*expected, True]

@@ -53,7 +53,7 @@ def test_runs_are_counted_by_how_they_were_scheduled(make_client: MakeClient) ->
     client = make_client()
     for _ in range(3):
         post(client, IMAGE)
-    assert samples(client)["segment_runs_total", "alone"] == 3
+    assert samples(client)["segment_runs_total", "all_cores"] == 3
 
 
 def test_paths_that_clients_make_up_add_no_series(make_client: MakeClient) -> None:

@@ -46,12 +46,14 @@ class Runs:
         self.fault: Callable[[Cancellation], None] | None = None
         original = Model.run
 
-        def run(model: Model, image: NDArray[np.uint8], cancellation: Cancellation, alone: bool = True) -> NDArray[np.float32]:
+        def run(
+            model: Model, image: NDArray[np.uint8], cancellation: Cancellation, all_cores: bool = True
+        ) -> NDArray[np.float32]:
             if model.card.dataset == WATCHED:
                 self.count += 1
                 if self.fault is not None:
                     self.fault(cancellation)
-            return original(model, image, cancellation, alone)
+            return original(model, image, cancellation, all_cores)
 
         monkeypatch.setattr(Model, "run", run)
 
