@@ -1,8 +1,8 @@
 #!/bin/bash
-# What each part of the recipes brings: every run, then the pages.   docs/ablation/train.sh CAMVID NUCLEI RUNS
+# What each part of the recipes brings: every run, then the pages.   docs/ablation/train.sh CAMVID NUCLEI ANIMALS RUNS
 # Begin it again after a stop, and it goes on where it was.
 set -euo pipefail
-camvid=$1 nuclei=$2 runs=$3
+camvid=$1 nuclei=$2 animals=$3 runs=$4
 here=$(dirname "$0")
 python=$here/../../.venv/bin/python # of `make train`
 
@@ -27,3 +27,10 @@ train nuclei "$nuclei"
 train nuclei-turns "$nuclei"
 "$python" -m training report "${kept[@]}" --baseline "$here/../runs/ablation-nuclei" --out "$here/nuclei" \
     --title "What quarter turns bring to nuclei" --notes "$here/nuclei.txt"
+
+kept=()
+for name in animals animals-crops; do
+    train $name "$animals" --init "$here/../../models/animals-fcn8s-lite0.safetensors"
+done
+"$python" -m training report "${kept[@]}" --baseline "$here/../runs/ablation-animals" --out "$here/animals" \
+    --title "What whole photos bring to the animals" --notes "$here/animals.txt"

@@ -2,14 +2,14 @@
 
     python -m training train ablation-camvid --data DIR --out runs/ablation-camvid --init models/animals-fcn8s-lite2.safetensors
 
-All take that --init but `ablation-imagenet` and the nuclei, which begin by themselves. docs/ablation/train.sh makes every run,
-and the pages.
+All take that --init but `ablation-imagenet` and the nuclei, which begin by themselves, and the animals, which take
+models/animals-fcn8s-lite0.safetensors. docs/ablation/train.sh makes every run, and the pages.
 """
 
 from dataclasses import replace
 
 from training.data.augment import Augmentation
-from training.presets import camvid, nuclei
+from training.presets import animals, camvid, nuclei
 from training.presets.preset import Loss
 
 _VARIED = Augmentation(crop=(224, 160), scale=(0.3, 0.9))
@@ -29,6 +29,9 @@ WHOLE = replace(
 TURNED = replace(nuclei.LITE0_UNET, name="ablation-nuclei", title="the recipe", epochs=10, averaging=0.96)
 _UPRIGHT = replace(TURNED.augmentation, turns=False)
 
+# The animals' last stage once more, on what it ended with: whole photos keep it there, or crops do as well.
+ENDED = replace(animals.LITE0_WHOLE, name="ablation-animals", title="on whole photos", epochs=1)
+
 ABLATION = (
     WHOLE,
     replace(WHOLE, name="ablation-imagenet", title="from ImageNet weights", start="efficientnet-lite"),
@@ -45,4 +48,6 @@ ABLATION = (
     replace(WHOLE, name="ablation-warm-up", title="without warming up", warmup_epochs=0.0),
     TURNED,
     replace(TURNED, name="ablation-nuclei-turns", title="without quarter turns", augmentation=_UPRIGHT),
+    ENDED,
+    replace(ENDED, name="ablation-animals-crops", title="on crops", augmentation=animals.LITE0.augmentation),
 )
