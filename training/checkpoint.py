@@ -1,5 +1,6 @@
 """From a file of weights back to the network that they belong to."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,14 +27,22 @@ class Checkpoint:
     data: DataCard
     commit: str  # of the code that trained it
     network: SegmentationNetwork
+    command: str = ""  # that began the run; empty: not recorded
 
 
-def describe_weights(preset: Preset, data: DataCard, commit: str) -> dict[str, str]:
+def describe_weights(preset: Preset, data: DataCard, commit: str, command: str) -> dict[str, str]:
     """What a .safetensors file of weights says of itself: its metadata."""
     # The architecture need not be the preset's: --fit auto may have taken a lighter one.
     named = {"preset": preset.name, "architecture": preset.architecture}
     normalisation = TypeAdapter(Normalisation).dump_json(preset.normalisation).decode()
-    return {**named, "normalisation": normalisation, "data": DATA_CARD.dump_json(data).decode(), "commit": commit}
+    described = {"data": DATA_CARD.dump_json(data).decode(), "commit": commit, "command": command}
+    return {**named, "normalisation": normalisation, **described}
+
+
+def stated_normalisation(described: Mapping[str, str]) -> Normalisation | None:
+    """What a file's metadata say of the images that its weights know; None of an older version's."""
+    stated = described.get("normalisation")
+    return None if stated is None else TypeAdapter(Normalisation).validate_json(stated)
 
 
 def load_checkpoint(source: Path) -> Checkpoint:
@@ -45,19 +54,21 @@ def load_checkpoint(source: Path) -> Checkpoint:
         run = RunFolder(source)
         frozen = run.frozen()
         if not run.best.exists():
-            raise InputError(f"{source} has no best.safetensors yet: its first epoch is not over")
+            raise InputError(f"{source} has no best.safetensors: its first epoch is not over, or its weights were not kept")
         tensors, _ = load_weights(run.best)
-        preset, data, commit = frozen.preset, frozen.data, frozen.commit
+        preset, data, commit, command = frozen.preset, frozen.data, frozen.commit, frozen.command
     else:
         if not source.exists():
             raise InputError(f"no such file or folder: {source}")
         tensors, described = load_weights(source)
         try:
-            preset, commit = find_preset(described["preset"]), described["commit"]
-            preset = replace(preset, architecture=described.get("architecture", preset.architecture))
+            preset, commit, command = find_preset(described["preset"]), described["commit"], described.get("command", "")
+            normalisation = stated_normalisation(described) or preset.normalisation
+            architecture = described.get("architecture", preset.architecture)
+            preset = replace(preset, architecture=architecture, normalisation=normalisation)
             data = DATA_CARD.validate_json(described["data"])
         except (KeyError, ValidationError) as error:
             raise InputError(f"{source} does not say which preset and data it is of; give a run folder") from error
     network = NETWORKS[preset.architecture](len(data.classes), preset.normalisation)
     transfer(network, tensors)
-    return Checkpoint(preset, data, commit, network.eval())
+    return Checkpoint(preset, data, commit, network.eval(), command)

@@ -9,6 +9,7 @@ import torch
 from service.contract import ClassInfo
 from service.metrics import ConfusionMatrix
 from training.data.reader import Reader
+from training.errors import InputError
 from training.evaluate import evaluate, torch_segmenter
 from training.learner import Learner
 from training.pictures.curves import curves
@@ -22,12 +23,18 @@ COLLAPSED = 0.1  # share of its true pixels that everything but the most frequen
 
 
 def validate(learner: Learner, reader: Reader, classes: int) -> ConfusionMatrix:
-    """The confusion matrix of the averaged network over a split, each process measuring its share of the images."""
+    """The confusion matrix of the averaged network over a split, each process measuring its share of the images.
+
+    Raises InputError if all of the split is void.
+    """
     learner.optimizer.zero_grad()  # each step begins anew: until then their memory is free
     segmenter = torch_segmenter(learner.averaged, learner.preset)
     share = reader.stems()[learner.world.rank :: learner.world.size]
     counts = evaluate(segmenter, reader, classes, share).counts
-    return ConfusionMatrix.from_counts(learner.world.total(torch.from_numpy(counts)).numpy())
+    total = learner.world.total(torch.from_numpy(counts)).numpy()
+    if not total.any():
+        raise InputError("all pixels of the validation images are void: the best model cannot be told")
+    return ConfusionMatrix.from_counts(total)
 
 
 @dataclass(frozen=True)

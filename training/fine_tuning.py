@@ -17,9 +17,9 @@ CROPS = 6400  # to be seen in a run, where the images are many; the fewer they a
 FEWEST_EPOCHS = 5
 
 
-def model_name(data: Path) -> str:
-    """A model's name from that of its data: lower-case letters, digits and hyphens."""
-    name = data.resolve().name.removesuffix(".zip")
+def model_name(source: Path) -> str:
+    """A model's name from that of its data, run or file: lower-case letters, digits and hyphens."""
+    name = source.resolve().name.removesuffix(".zip").removesuffix(".safetensors")
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "model"
 
 

@@ -17,13 +17,13 @@ from training.run_folder import RunFolder
 from training.survey import survey
 
 
-def finish(run: RunFolder, reader: Reader, split: str, progress: Progress, command: str) -> None:
-    """Write the pictures and `record.json` of the run's best model on `reader`, the split called `split`."""
+def finish(run: RunFolder, validation: Reader, progress: Progress) -> None:
+    """Write the pictures and `record.json` of the run's best model on the validation split."""
     checkpoint = load_checkpoint(run.path)
     preset, classes = checkpoint.preset, checkpoint.data.classes
     segmenter = torch_segmenter(checkpoint.network.to(World.alone().device), preset)
-    found = survey(segmenter, reader, len(classes))
-    write_gallery(run.path, found, segmenter, reader, classes)
+    found = survey(segmenter, validation, len(classes))
+    write_gallery(run.path, found, segmenter, validation, classes)
     cuda = torch.cuda.is_available()
     record = Record(
         preset=preset.name,
@@ -43,8 +43,8 @@ def finish(run: RunFolder, reader: Reader, split: str, progress: Progress, comma
         peak_memory=progress.peak_memory,
         peak_memory_method="CUDA peak" if cuda else "peak RSS",
         best_epoch=progress.best_epoch,
-        split=split,
-        images=len(reader.stems()),
+        split="val",
+        images=len(validation.stems()),
         confusion=tuple(map(tuple, found.confusion.counts.tolist())),
         definition=DEFINITION,
         boundary_f=tuple(map(stated, found.boundary.per_class.tolist())),
@@ -52,6 +52,6 @@ def finish(run: RunFolder, reader: Reader, split: str, progress: Progress, comma
         boundary_definition=BOUNDARY_DEFINITION,
         commit=checkpoint.commit,
         torch=torch.__version__,
-        command=command,
+        command=checkpoint.command,
     )
     write_record(run.path, record)

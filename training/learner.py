@@ -28,6 +28,17 @@ from training.run_folder import flatten_optimizer, load_weights, restore_optimiz
 from training.start import start
 
 
+def create_network(preset: Preset, classes: int, plan: Plan) -> SegmentationNetwork:
+    """The preset's network as it is trained, with random weights, on torch's current device."""
+    network = NETWORKS[preset.architecture](classes, preset.normalisation)
+    if preset.frozen_stride:
+        network.backbone.freeze(preset.frozen_stride)
+    network.backbone.recompute = plan.recompute
+    # Channels last: a third faster than NCHW for depthwise layers.
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
 @dataclass
 class Learner:
     """What changes from step to step."""
@@ -54,17 +65,13 @@ class Learner:
         Raises InputError if the file does not fit the network, or if there is none and the preset continues another.
         """
         torch.manual_seed(preset.seed)
-        network = NETWORKS[preset.architecture](len(classes), preset.normalisation)
+        network = create_network(preset, len(classes), plan)
         copied = start(network, preset.start, init, [entry.name for entry in classes])
         if world.leads:
             print(f"weights from {init or preset.start}: {copied or 'drawn at random'}", flush=True)
-        if preset.frozen_stride:
-            network.backbone.freeze(preset.frozen_stride)
-        network.backbone.recompute = plan.recompute
         if world.size > 1:
             synchronise(network)
-        # Channels last: a third faster than NCHW for depthwise layers.
-        network.to(world.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(world.device)
         return cls(
             preset,
             network,

@@ -1,13 +1,15 @@
 """How far a run has come, kept with its resume file."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Self
 
 import torch
 
 from training.machine import peak_resident_memory
 from training.presets.preset import Preset
+from training.run_folder import read_metadata
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,13 @@ class Progress:
     def is_exhausted(self, epoch: int, preset: Preset) -> bool:
         """Whether the epochs after the best one have used up the preset's patience."""
         return preset.patience is not None and epoch - self.best_epoch >= preset.patience
+
+    def knowing(self, best: Path) -> Self:
+        """With the best model that is in that file, though a kill came before this was told of it."""
+        told = read_metadata(best) if best.exists() else {"epoch": "0"}
+        if int(told["epoch"]) <= self.best_epoch:
+            return self
+        return replace(self, best=float(told["val_mean_iou"]), best_epoch=int(told["epoch"]))
 
     def to_metadata(self) -> dict[str, str]:
         """As strings, exactly."""

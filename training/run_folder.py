@@ -77,6 +77,15 @@ class Frozen:
     machine: str  # processor architecture
     init: str | None  # SHA-256 of the file of its first weights; null: the preset alone says
     examples: str = ""  # `training.data.fingerprint` of its training and validation images; empty: not recorded
+    command: str = ""  # that began it; empty: not recorded
+
+    def depends_on(self, what: str) -> object:
+        """One of _DIFFERENCES, without its prose: a run goes on though a description has been reworded."""
+        if what == "preset":
+            return replace(self.preset, title="")
+        if what == "data":
+            return self.data.name, [entry.name for entry in self.data.classes]
+        return getattr(self, what)
 
 
 _DIFFERENCES = {
@@ -161,7 +170,7 @@ class RunFolder:
         found = self.frozen()
         micro_batch = min(found.plan.micro_batch, wanted.plan.micro_batch)
         alike = replace(found, plan=replace(found.plan, micro_batch=micro_batch), examples=found.examples or wanted.examples)
-        differ = [name for name in _DIFFERENCES if getattr(alike, name) != getattr(wanted, name)]
+        differ = [name for name in _DIFFERENCES if alike.depends_on(name) != wanted.depends_on(name)]
         if differ:
             told = "; ".join(_DIFFERENCES[name] for name in differ)
             raise InputError(f"{self.path} holds a run of another configuration ({told}); give another --out")

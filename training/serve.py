@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from service.contract import MODEL_NAME, ModelCard
+from service.contract import MODEL_NAME, VARIANTS, ModelCard
 from training.checkpoint import load_checkpoint
 from training.data.reader import Reader
 from training.errors import InputError
@@ -21,11 +21,11 @@ def require_place(name: str, data: str) -> None:
     """
     if not re.fullmatch(MODEL_NAME, name):
         raise InputError(f"{name!r} is no name for a model: lower-case letters, digits and hyphens; give one with --name")
-    own = model_file(_models(), name, "fp32")
+    places = {model_file(_models(), name, precision) for precision in ("fp32", *VARIANTS)}
     for file in sorted(_models().rglob("*.onnx")):
         card = _card_of(file)
-        is_older = file == own and card is not None and _source(card.dataset) == _source(data)
-        is_of_that_name = file == own or (card is not None and card.name == name)
+        is_older = file in places and card is not None and _source(card.dataset) == _source(data)
+        is_of_that_name = file in places or (card is not None and card.name == name)
         if is_of_that_name and not is_older:
             raise InputError(f"{file} is another model's of that name: give this one another --name, or remove that one")
     refuse_stale(_models(), name, ())

@@ -7,9 +7,9 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 
+from training.checkpoint import stated_normalisation
 from training.errors import InputError
 from training.fetch import local_file
 from training.networks.efficientnet_lite import EfficientNetLite
@@ -72,8 +72,8 @@ def from_model(network: SegmentationNetwork, weights: Path, classes: list[str]) 
 
 def _normalisation(weights: Path, described: Mapping[str, str]) -> Normalisation:
     """What a file of weights expects of images. Raises InputError if neither it nor its preset says so."""
-    if "normalisation" in described:
-        return TypeAdapter(Normalisation).validate_json(described["normalisation"])
+    if (stated := stated_normalisation(described)) is not None:
+        return stated
     preset = PRESETS.get(described.get("preset", ""))  # of an older version
     if preset is None:
         raise InputError(f"{weights} does not say how its images are normalised, and its preset is not known")

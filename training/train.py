@@ -69,12 +69,14 @@ def train(
         platform.machine(),
         None if init is None else hashlib.sha256(init.read_bytes()).hexdigest(),
         fingerprint([reader, validation]),
+        command,
     )
     begun = run.begun(wanted)
-    described = describe_weights(preset, dataset.card, begun.commit)
+    described = describe_weights(preset, dataset.card, begun.commit, begun.command)
     loss = create_loss(preset.loss, reader, len(dataset.classes))
     learner = Learner.create(preset, dataset.classes, init, loss, plan, world)
     progress = Progress.from_metadata(learner.restore(run.resume)) if run.resume.exists() else Progress()
+    progress = progress.knowing(run.best)
     sampler = ResumableSampler(len(crops), preset.batch, preset.epochs, preset.seed, learner.step, world.rank, world.size)
     with run.locked() if world.leads else nullcontext():  # nothing that can be refused is left
         if world.leads:
@@ -111,7 +113,7 @@ def train(
                 learner.save(run.resume, progress.to_metadata())
                 saved = time.monotonic()
         if world.leads and not run.record.exists():
-            finish(run, validation, "val", progress, command)
+            finish(run, validation, progress)
         return progress.best
 
 

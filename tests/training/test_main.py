@@ -1,5 +1,6 @@
 """The commands, as a person types them."""
 
+import argparse
 import dataclasses
 import json
 import re
@@ -12,6 +13,7 @@ import pytest
 from tests.tiny_network import PRESET
 from tests.training.data.test_cvat import write_export, zipped
 from training.__main__ import COMMANDS, USER_ERROR, main
+from training.commands.train import command_text
 from training.data.augment import Augmentation
 from training.data.find import find_dataset
 from training.errors import InputError
@@ -19,6 +21,7 @@ from training.export.recipe import recipe_text
 from training.fine_tuning import fine_tuning
 from training.networks import NETWORKS
 from training.onnx_model import load_onnx
+from training.plan import Plan
 from training.presets import PRESETS
 from training.run_folder import RunFolder, load_weights
 from training.serve import require_place
@@ -53,6 +56,34 @@ def test_a_run_its_weights_and_its_model_file_measure_alike(
     assert list(figures[0]["boundary_f"].values()) == record["boundary_f"]
     assert figures[0]["boundary_definition"] == record["boundary_definition"]
     assert figures[0]["mean_iou"] == pytest.approx(figures[2]["mean_iou"], abs=1e-4)
+
+
+def test_where_no_change_saves_memory_none_is_listed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.backends.cpu.get_cpu_capability", lambda: "AVX2")
+    assert main(["memory", "camvid-fcn8s-lite0", "--micro-batch", "1", "--recompute"]) == 0
+    told = capsys.readouterr().out
+    assert "free on this" in told
+    assert "changes" not in told
+
+
+@pytest.mark.parametrize(
+    ("plan", "processes", "expected"),
+    [
+        (Plan(4), 1, "python -m training train x --data DIR --classes FILE --out RUN --init runs/best.safetensors --epochs 2"),
+        (
+            Plan(2, "bf16", recompute=True),
+            3,
+            "torchrun --nproc-per-node 3 -m training train x --data DIR --classes FILE --out RUN --init runs/best.safetensors "
+            "--epochs 2 --micro-batch 2 --recompute --precision bf16",
+        ),
+    ],
+)
+def test_the_command_of_a_run_tells_how_it_was_carried_out(plan: Plan, processes: int, expected: str) -> None:
+    options = {"preset": "x", "classes": Path("c"), "dataset": None, "epochs": 2, "patience": None, "fit": "check"}
+    given = argparse.Namespace(init="my/runs/best.safetensors", **options)
+    assert command_text(given, Path("my/runs/best.safetensors"), plan, Plan(4), processes) == expected
 
 
 def test_a_run_can_be_shortened(shapes: Path, tmp_path: Path) -> None:
@@ -110,8 +141,9 @@ def test_an_export_writes_variants_and_page_which_can_be_written_again(
     assert {path.name for path in tmp_path.iterdir()} == written
     assert "`mine.fp16.onnx`" in (tmp_path / "mine.md").read_text()
     assert (tmp_path / "mine.onnx").read_bytes() == kept
-    assert main(["export", str(tmp_path / "mine.onnx"), "--data", str(shapes), "--name", "other"]) == 2
-    assert "keeps its folder and name" in capsys.readouterr().err
+    for options, told in ((["--name", "other"], "keeps its folder and name"), (["--empty", "cat", "x"], "with --variants")):
+        assert main(["export", str(tmp_path / "mine.onnx"), "--data", str(shapes), *options]) == 2
+        assert told in capsys.readouterr().err
 
 
 def test_a_name_that_no_model_can_have_is_told(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,21 +162,15 @@ def test_a_refused_export_ends_with_another_code(
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("there", "told"),
-    [
-        ("tiny.onnx", "tiny.onnx is another model's of that name: give this one another --name"),
-        ("tiny.int8.onnx", "was made from the tiny.onnx of"),
-    ],
-)
+@pytest.mark.parametrize("there", ["tiny.onnx", "tiny.int8.onnx"])
 def test_a_model_to_serve_does_not_replace_another_and_is_told_so_before_training(
-    there: str, told: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    there: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SEGMENT_MODELS_DIR", str(tmp_path))
     (tmp_path / there).touch()
     out = tmp_path / "run"
     assert main(["train", PRESET.name, "--data", str(shapes), "--out", str(out), "--name", "tiny", "--serve"]) == USER_ERROR
-    assert told in capsys.readouterr().err
+    assert f"{there} is another model's of that name: give this one another --name" in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -155,6 +181,9 @@ def test_an_older_model_of_the_same_data_makes_room(models: Path, tmp_path: Path
     require_place("tiny", data)
     with pytest.raises(InputError, match="another model's"):
         require_place("tiny", "images and masks in folder other")
+    shutil.copy(models / "tiny.onnx", tmp_path / "tiny.int8.onnx")
+    with pytest.raises(InputError, match=r"tiny\.int8\.onnx was made from the tiny\.onnx of before: remove it"):
+        require_place("tiny", data)
 
 
 def test_a_model_of_that_name_in_another_folder_is_not_joined(
@@ -231,11 +260,12 @@ def test_a_model_of_ones_own_data_is_measured_and_exported_on_an_export_of_cvat_
     own = dataclasses.replace(PRESET, name="own", dataset="folder", batch=2, epochs=1)
     monkeypatch.setitem(PRESETS, own.name, own)
     export = zipped(write_export(tmp_path / "task", {"train": ["a", "b"], "val": ["c", "d"]}))
-    run, models, data = tmp_path / "run", tmp_path / "models", ["--data", str(export)]
+    run, models, data = tmp_path / "oaks", tmp_path / "models", ["--data", str(export)]
     assert main(["train", own.name, *data, "--out", str(run)]) == 0
     assert main(["export", str(run), *data, "--out", str(models)]) == 0
-    for model in (run, models / "own.onnx", models / "own.safetensors"):
+    for model in (run, models / "oaks.onnx", models / "oaks.safetensors"):
         capsys.readouterr()
         assert main(["evaluate", str(model), *data]) == 0
         assert json.loads(capsys.readouterr().out)["images"] == 2
-    assert main(["export", str(models / "own.onnx"), *data]) == 0
+    assert main(["export", str(models / "oaks.onnx"), *data]) == 0
+    assert "`python -m training train own --data DIR --out RUN`" in (models / "oaks.md").read_text()

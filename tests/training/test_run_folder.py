@@ -87,6 +87,18 @@ def test_a_folder_keeps_one_configuration(change: dict[str, Any], tmp_path: Path
     assert run.frozen() == wanted
 
 
+def test_a_run_goes_on_though_its_texts_have_been_reworded(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    wanted = Frozen(PRESET, Plan(4), DATASET.card, "abc", "2.13.0", "x86_64", None)
+    run.freeze(wanted)
+    reworded = dataclasses.replace(DATASET.card, description="the same", limits=())
+    titled = dataclasses.replace(PRESET, title="another title")
+    assert run.begun(dataclasses.replace(wanted, data=reworded, preset=titled, command="train")) == wanted
+    fewer = dataclasses.replace(DATASET.card, classes=DATASET.card.classes[1:])
+    with pytest.raises(InputError, match="its data set or classes are others"):
+        run.begun(dataclasses.replace(wanted, data=fewer))
+
+
 def test_a_run_may_go_on_with_fewer_crops_at_a_time(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     wanted = Frozen(PRESET, Plan(4), DATASET.card, "abc", "2.13.0", "x86_64", None)

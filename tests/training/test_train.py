@@ -216,6 +216,15 @@ def test_a_split_without_images_is_told_before_the_first_step(shapes: Path, tmp_
     assert not (tmp_path / "run").exists()
 
 
+def test_validation_images_that_are_all_void_are_told_after_the_first_epoch(shapes: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(shapes, tmp_path / "data"))
+    for mask in (data / "SegmentationClass").glob("val*.png"):
+        with Image.open(mask) as stored:
+            stored.point(lambda _: 255).save(mask)
+    with pytest.raises(InputError, match="all pixels of the validation images are void"):
+        train(PRESET, DATASET, data, tmp_path / "run", workers=0)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_cannot_be_read_is_told_in_one_line(workers: int, shapes: Path, tmp_path: Path) -> None:
     data = Path(shutil.copytree(shapes, tmp_path / "data"))

@@ -28,11 +28,16 @@ def open_data(name: str, given: argparse.Namespace) -> Dataset:
 
     A class list or CVAT's export says that it is a person's own. Raises InputError for a name that is not known.
     """
-    from training.data.find import CVAT, FOLDER, find_dataset, layout
+    from training.data.find import CVAT, FOLDER, OWN, find_dataset, layout
 
     own = given.classes is not None or layout(given.data) == CVAT
     name = given.dataset or (FOLDER if own else name)
-    return find_dataset(layout(given.data) if name in (FOLDER, CVAT) else name, given.data, given.classes)
+    return find_dataset(layout(given.data) if name in OWN else name, given.data, given.classes)
+
+
+def data_text(given: argparse.Namespace) -> str:
+    """Those options as anyone can type them with their own folders."""
+    return f"--data DIR{' --classes FILE' if given.classes else ''}{f' --dataset {given.dataset}' if given.dataset else ''}"
 
 
 def require_classes(dataset: Dataset, classes: Sequence[ClassInfo], given: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.contract import VARIANTS, ClassInfo
-from training.commands.arguments import add_data_arguments, open_data, require_classes
+from training.commands.arguments import add_data_arguments, data_text, open_data, require_classes
 from training.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """A trained model, what to make of it, and what to measure it on."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="run folder (its best weights), .safetensors or .onnx")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: models; of an .onnx, its own)")
-    parser.add_argument("--name", help="of the model (default: the preset's; of an .onnx, its own)")
+    parser.add_argument(
+        "--name", help="of the model (default: the preset's; of your own data, the run folder's; of an .onnx, its own)"
+    )
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[], help="smaller files to make as well")
     add_data_arguments(parser, required=False)
     parser.add_argument("--split", default="val", help="split that the figures and pictures come from (default: val)")
@@ -39,28 +41,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Export, and print a line for each model file and the page."""
     from training.checkpoint import load_checkpoint
-    from training.export.files import export, export_variants, model_file
+    from training.data.find import OWN
+    from training.export.files import export, export_variants, load_fp32, model_file
     from training.export.page import file_row, write_page
-    from training.onnx_model import load_onnx
+    from training.fine_tuning import model_name
     from training.presets import find_preset
 
     if given.model.suffix == ".onnx":
         if given.out or given.name or given.data is None:
             raise InputError("an .onnx keeps its folder and name, and needs --data for its variants and its page")
-        card = load_onnx(given.model).card
+        if given.empty and not given.variants:
+            raise InputError("of an .onnx, --empty is measured on the variants that are made: name them with --variants")
+        card = load_fp32(given.model).card
         where = _measurements(given, find_preset(card.preset).dataset, card.classes)
         file = given.model
         made = export_variants(file, where, given.variants) if given.variants else {}
     else:
         checkpoint = load_checkpoint(given.model)
         where = _measurements(given, checkpoint.data.name, checkpoint.data.classes)
-        folder, name = given.out or Path("models"), given.name or checkpoint.preset.name
+        own = checkpoint.data.name in OWN
+        name = given.name or (model_name(given.model) if own else checkpoint.preset.name)
+        folder = given.out or Path("models")
         file = model_file(folder, name, "fp32")
         made = export(checkpoint, folder, name, where, given.variants)
     for path, card in made.items():
         print(", ".join(filter(None, file_row(path, card))))
     if where.labelled is not None:
-        print(write_page(file, where.labelled, where.split))
+        print(write_page(file, where.labelled, where.split, data_text(given)))
     return 0
 
 

@@ -46,7 +46,8 @@ def run(given: argparse.Namespace) -> int:
     asked = trial(preset, chosen_plan(given, preset.batch))
     print(estimate_text(asked, crop))
     print(f"free on this {device.type}: {size_text(free_memory(device))}")
-    print(trials_text(list(changes(asked, lower_precision(device), trial))))
+    if trials := list(changes(asked, lower_precision(device), trial)):
+        print(trials_text(trials))
     return 0
 
 

@@ -27,6 +27,9 @@ def run(given: argparse.Namespace) -> int:
     if given.baseline is not None and given.baseline not in given.runs:
         raise InputError(f"the baseline {given.baseline} is not among the runs")
     baseline = None if given.baseline is None else runs[given.runs.index(given.baseline)]
-    notes = given.notes.read_text(encoding="utf-8").split("\n\n") if given.notes else []
+    try:
+        notes = given.notes.read_text(encoding="utf-8").split("\n\n") if given.notes else []
+    except UnicodeDecodeError as error:
+        raise InputError(f"{given.notes} is no text in UTF-8") from error
     print(write_report(runs, baseline, given.title, notes, given.out))
     return 0

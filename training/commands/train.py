@@ -8,9 +8,17 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from training.commands.arguments import add_data_arguments, add_plan_arguments, at_least_one, chosen_plan, open_data
+from training.commands.arguments import (
+    add_data_arguments,
+    add_plan_arguments,
+    at_least_one,
+    chosen_plan,
+    data_text,
+    open_data,
+)
 from training.data.dataset import Dataset
 from training.errors import InputError
+from training.plan import Plan
 from training.presets import PRESETS
 
 
@@ -45,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     """Train, alone or with the other processes that torchrun started."""
     from training.data.batches import share_of_batch
-    from training.data.find import CVAT, FOLDER
+    from training.data.find import FOLDER, OWN
     from training.fine_tuning import SHIPPED, fine_tuning, model_name
     from training.memory.settle import settle
     from training.parallel import world
@@ -56,7 +64,7 @@ def run(given: argparse.Namespace) -> int:
 
     init = find_weights(given.init) if given.init else None
     dataset = open_data(PRESETS[given.preset].dataset if given.preset else FOLDER, given)
-    own = dataset.name in (FOLDER, CVAT)
+    own = dataset.name in OWN
     if own:
         _require_sound(dataset, given.data)
     if given.preset is None:
@@ -84,7 +92,7 @@ def run(given: argparse.Namespace) -> int:
             plan=settled.plan,
             world=here,
             workers=given.workers,
-            command=_command(given, init),
+            command=command_text(given, init, settled.plan, plan, here.size),
             has_room=settled.has_room,
         )
     if here.leads:
@@ -94,13 +102,15 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _command(given: argparse.Namespace, init: Path | None) -> str:
-    """What anyone can type to do the same again, with their own folders."""
-    words = ["python -m training train", given.preset, "--data DIR", "--classes FILE" if given.classes else None]
-    words += [f"--dataset {given.dataset}" if given.dataset else None, "--out RUN", f"--init {init.name}" if init else None]
+def command_text(given: argparse.Namespace, init: Path | None, plan: Plan, whole: Plan, processes: int) -> str:
+    """What anyone can type to do the same again, with their own folders; `whole` takes all crops at a time."""
+    words = [f"torchrun --nproc-per-node {processes} -m" if processes > 1 else "python -m", "training train", given.preset]
+    words += [data_text(given), "--out RUN"]
+    if init is not None:  # the folder's name tells runs apart, whose files are all called alike
+        words.append(f"--init {given.init if '://' in str(given.init) else Path(init.parent.name, init.name)}")
     words += [f"--epochs {given.epochs}" if given.epochs else None, f"--patience {given.patience}" if given.patience else None]
-    words += [f"--micro-batch {given.micro_batch}" if given.micro_batch else None, "--recompute" if given.recompute else None]
-    words += [f"--precision {given.precision}" if given.precision != "fp32" else None]
+    words += [f"--micro-batch {plan.micro_batch}" if plan.micro_batch != whole.micro_batch else None]
+    words += ["--recompute" if plan.recompute else None, f"--precision {plan.precision}" if plan.precision != "fp32" else None]
     words += [f"--fit {given.fit}" if given.fit != "check" else None]
     return " ".join(filter(None, words))
 

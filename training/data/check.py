@@ -102,7 +102,8 @@ def _judge(split: SplitFindings, classes: tuple[ClassInfo, ...], notes: _Notes) 
         seen = [entry.name for entry in classes if present[entry.id]]
         held = f"all labelled pixels are {seen[0]}" if seen else "all pixels are void"
         line = f"{split.name}: {held}, {split.frequencies.void} pixels are void; in grey masks 255 is void, not a class"
-        (notes.errors if split.name == TRAIN else notes.warnings).append(line)
+        is_of_use = bool(seen) and split.name != TRAIN
+        (notes.warnings if is_of_use or split.name == TEST else notes.errors).append(line)
     else:
         absent = [entry.name for entry in classes if not present[entry.id]]
         if absent:

@@ -54,7 +54,7 @@ class CvatReader:
         name = self.files(stem)[1]
         mask = decode_mask(read_member(self.export, self.members[stem][1]), name)
         if mask.mode in ("L", "1"):  # drawn without colours: values are the labels' places in the list
-            return by_value(mask, name, {entry.id: entry.id for entry in self.classes.classes})
+            return by_value(mask, name, dict(enumerate(self.classes.painted.values())))
         return by_color(mask, name, self.classes.painted)
 
 
@@ -72,9 +72,12 @@ def cvat_reader(export: Path, split: str, classes: ClassList) -> CvatReader:
         raise MissingSplit(f"{export} has no subset for split {split!r}: there are {', '.join(sorted(subsets))}")
     if not chosen:
         raise InputError(f"{export} holds no labelled image for split {split!r}: CVAT exports filled shapes and masks only")
-    photos = {name[len(IMAGES) :].rpartition(".")[0]: name for name in sorted(names) if _is_photo(name)}
+    photos = _photos(export, names)
     missing = sorted(chosen - set(photos))
     if missing:
+        other = next((name for name in sorted(names) if name.startswith(f"{IMAGES}{missing[0]}.")), None)
+        if other is not None:
+            raise InputError(f"{export / other} is in a format that is not read: there are {', '.join(PHOTO_FORMATS)}")
         raise InputError(f'{export} lacks the photo of {missing[0]} and {len(missing) - 1} more: export with "Save images"')
     return CvatReader(export, {stem: (photos[stem], f"{MASKS}{stem}.png") for stem in chosen}, classes)
 
@@ -155,8 +158,17 @@ def _labelled(stems: list[str], names: frozenset[str]) -> list[str]:
     return [stem for stem in stems if f"{MASKS}{stem}.png" in names]
 
 
-def _is_photo(name: str) -> bool:
-    return name.startswith(IMAGES) and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+def _photos(export: Path, names: frozenset[str]) -> dict[str, str]:
+    """Names of the photos in the export, by stem. Raises InputError for two of one stem."""
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        if not name.startswith(IMAGES) or PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        stem = name[len(IMAGES) :].rpartition(".")[0]
+        if stem in found:
+            raise InputError(f"{export} holds {found[stem]} and {name}: which one counts?")
+        found[stem] = name
+    return found
 
 
 def _text(export: Path, name: str) -> str:

@@ -73,13 +73,13 @@ def download(name: str, out: Path) -> None:
         raise InputError(f"{out} exists already: give a new folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     archive, unpacking = out.with_name(f"{out.name}.archive"), out.with_name(f"{out.name}.unpacking")
+    shutil.rmtree(unpacking, ignore_errors=True)  # of a run that was killed
     there = next((path.stat().st_size for path in (archive, partial_of(archive)) if path.exists()), 0)
     needed = int(SPARE * (source.unpacked_bytes + max(0, source.archive_bytes - there)))
     free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise InputError(f"{name} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free in {out.parent}")
     fetch(source.url, archive, None if source.labels_sha256 else source.md5, "md5")
-    shutil.rmtree(unpacking, ignore_errors=True)  # of a run that was killed
     try:
         unpack(archive, unpacking, source.wanted, source.strip, source.unpacked_bytes)
         _check_labels(name, source, archive, unpacking)

@@ -9,7 +9,7 @@ from training.data.datasets import DATASETS
 from training.data.folder import folder_reader
 from training.errors import InputError
 
-FOLDER, CVAT = "folder", "cvat"  # what a person's own data can be
+FOLDER, CVAT = OWN = "folder", "cvat"  # what a person's own data can be
 _LICENCE = "Not stated: trained on somebody's own images, whose terms the trainer was not told. Add them before you share it."
 _LIMITS = (
     "It knows images like those it was trained on, and no others: another camera, place, season or light may confuse it.",

@@ -60,15 +60,21 @@ def read_upright(reader: Reader, stem: str) -> Image.Image:
 @contextmanager
 def stored_image(reader: Reader, stem: str) -> Iterator[Image.Image]:
     """One image of a split as stored, its pixels not yet read; what is wrong with it in the block is an InputError."""
+    with naming(reader.files(stem)[0]), reader.image(stem) as stored:
+        yield stored
+
+
+@contextmanager
+def naming(file: str) -> Iterator[None]:
+    """What goes wrong with an image file in the block is an InputError that names it."""
     try:
-        with reader.image(stem) as stored:
-            yield stored
+        yield
     except (InputError, MemoryError):
         raise
     except FileNotFoundError as error:
-        raise InputError(f"{reader.files(stem)[0]} is missing") from error
+        raise InputError(f"{file} is missing") from error
     except Exception as error:  # Pillow's parsers raise many types on damaged files
-        raise InputError(f"{reader.files(stem)[0]} cannot be read: {error}") from error
+        raise InputError(f"{file} cannot be read: {error}") from error
 
 
 def read_pair(reader: Reader, stem: str) -> tuple[Image.Image, NDArray[np.uint8]]:

@@ -9,7 +9,7 @@ import numpy as np
 from service.contract import ClassInfo, EmptyScene
 from service.geometry import upright_rgb
 from training.data.paired import IMAGE_SUFFIXES
-from training.data.reader import open_photo
+from training.data.reader import naming, open_photo
 from training.errors import InputError
 from training.evaluate import Segmenter
 
@@ -46,7 +46,7 @@ def find_scenes(may_hold: Sequence[str], paths: Sequence[Path]) -> Scenes:
 def measure_scenes(segmenter: Segmenter, classes: Sequence[ClassInfo], scenes: Scenes) -> EmptyScene:
     """Share of the pixels that get one of the classes that no image holds.
 
-    Raises InputError if `may_hold` names what is no class, OSError for an image that cannot be read.
+    Raises InputError if `may_hold` names what is no class, and for an image that cannot be read.
     """
     if unknown := scenes.may_hold - {entry.name for entry in classes}:
         raise InputError(
@@ -56,8 +56,9 @@ def measure_scenes(segmenter: Segmenter, classes: Sequence[ClassInfo], scenes: S
     wrong = pixels = 0
     worst = 0.0
     for photo in scenes.photos:
-        with open_photo(photo) as stored:
-            labels = segmenter.labels(upright_rgb(stored)[0])
+        with naming(str(photo)), open_photo(photo) as stored:
+            image, _ = upright_rgb(stored)
+        labels = segmenter.labels(image)
         found = int(np.isin(labels, [entry.id for entry in absent]).sum())
         wrong, pixels, worst = wrong + found, pixels + labels.size, max(worst, found / labels.size)
     return EmptyScene(

@@ -38,7 +38,7 @@ def export(
     models = with_variants(model, where, variants)
     folder.mkdir(parents=True, exist_ok=True)
     cards = _write(folder, name, models)
-    description = describe_weights(checkpoint.preset, checkpoint.data, checkpoint.commit)
+    description = describe_weights(checkpoint.preset, checkpoint.data, checkpoint.commit, checkpoint.command)
     save_weights(folder / f"{name}.safetensors", weights, description)
     return cards
 
@@ -48,10 +48,15 @@ def export_variants(path: Path, where: Measurements, variants: Collection[Precis
 
     Raises InputError if it is no fp32 model file, AccuracyError as `export` does.
     """
-    fp32 = load_onnx(path)
-    if fp32.card.precision != "fp32":
-        raise InputError(f"{path} is a variant itself ({fp32.card.precision}): give the fp32 file")
-    return _write(path.parent, path.stem, with_variants(fp32, where, variants)[1:])
+    return _write(path.parent, path.stem, with_variants(load_fp32(path), where, variants)[1:])
+
+
+def load_fp32(path: Path) -> OnnxModel:
+    """A model's fp32 file. Raises InputError if it is another, or none."""
+    model = load_onnx(path)
+    if model.card.precision != "fp32":
+        raise InputError(f"{path} is a variant itself ({model.card.precision}): give the fp32 file")
+    return model
 
 
 def refuse_stale(folder: Path, name: str, variants: Collection[Precision]) -> None:

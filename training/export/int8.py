@@ -6,7 +6,7 @@ everywhere 4.4 (on AVX2), seven bits everywhere 2.3, seven bits but for depthwis
 """
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from service.geometry import network_input, working_size
 from training.data.reader import Reader, read_upright
 from training.errors import InputError
 from training.export.bias_correction import Images, correct_biases, groups
+from training.spread import at_even_steps
 
 CALIBRATION_IMAGES = 60
 # Without VNNI, x86 adds two products of uint8 and int8 in 16 bits, and cuts off what does not fit: with weights of -64..64
@@ -28,21 +29,13 @@ CALIBRATION_IMAGES = 60
 SEVEN_BITS = {"axis": 0, "reduce_range": True}
 
 
-def calibration_stems(stems: Sequence[str]) -> list[str]:
-    """CALIBRATION_IMAGES names at even steps through a split, the first and the last among them; all if there are fewer.
-
-    Neighbours in a list are often alike (frames of a video, photos of one day): even steps see the whole of it.
-    """
-    places = np.linspace(0, len(stems) - 1, min(CALIBRATION_IMAGES, len(stems))).round().astype(int)
-    return [stems[place] for place in places]
-
-
 def calibration_images(reader: Reader, card: ModelCard) -> Images:
     """Images of a split, each (1, H, W, 3) uint8, prepared for the model of that card as the service prepares them.
 
+    Neighbours in a list are often alike (frames of a video, photos of one day): even steps see the whole of it.
     Raises InputError if there is none, or one cannot be read.
     """
-    stems = calibration_stems(reader.stems())
+    stems = at_even_steps(reader.stems(), CALIBRATION_IMAGES)
     if not stems:
         raise InputError("int8 is calibrated on training images, and there is none")
     images = (read_upright(reader, stem) for stem in stems)

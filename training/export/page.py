@@ -5,42 +5,51 @@ from pathlib import Path
 
 from service.contract import VARIANTS, EmptyScene, Latency, ModelCard, SplitMetrics
 from training.data.reader import Reader
+from training.errors import InputError
 from training.evaluate import Segmenter
-from training.export.files import model_file
+from training.export.files import load_fp32, model_file
 from training.onnx_model import load_onnx
 from training.pictures.panel import encoded, panel
 from training.run_folder import write_atomically
-from training.survey import Example, examine, survey
+from training.spread import at_even_steps
+from training.survey import Example, examine, rank
 
 WORST, SPREAD = 8, 12  # images of the panel
 
 
-def write_page(path: Path, reader: Reader, split: str) -> Path:
+def write_page(path: Path, reader: Reader, split: str, data: str) -> Path:
     """Write `<name>.md` and `<name>.jpg` beside the fp32 model file at `path`; returns the page's path.
 
-    The pictures come from `reader`, the split called `split`; the table of files shows the variants beside `path`.
+    The pictures come from `reader`, the split called `split` of what the options `data` of a command give; the table of
+    files shows the variants beside `path`. Raises InputError if `path` is a variant, or all of the split is void.
     """
-    model = load_onnx(path)
+    model = load_fp32(path)
     variants = [file for precision in VARIANTS if (file := model_file(path.parent, path.stem, precision)).exists()]
     cards = {path: model.card, **{file: load_onnx(file).card for file in variants}}
     chosen = choose_examples(model.segmenter, reader, len(model.card.classes))
     write_atomically(path.with_suffix(".jpg"), encoded(panel(chosen, model.card.classes), "JPEG"))
     page = path.with_suffix(".md")
-    write_atomically(page, page_text(path, cards, split, len(chosen)).encode())
+    write_atomically(page, page_text(path, cards, split, data, len(chosen)).encode())
     return page
 
 
 def choose_examples(segmenter: Segmenter, reader: Reader, classes: int) -> list[Example]:
-    """The WORST images by their own mean IoU, then SPREAD others at even steps from bad to good."""
-    ranked = survey(segmenter, reader, classes).ranked
-    worst, rest = ranked[:WORST], ranked[WORST:]
-    step = max(1.0, (len(rest) - 1) / (SPREAD - 1))
-    spread = [rest[round(number * step)] for number in range(min(SPREAD, len(rest)))]
-    return [examine(segmenter, reader, stem, classes) for stem in (*worst, *spread)]
+    """The WORST images by their own mean IoU, then SPREAD others at even steps from bad to good.
+
+    Raises InputError if all pixels of all images are void.
+    """
+    ranked = rank(segmenter, reader, classes)
+    if not ranked:
+        raise InputError("the split has no labelled pixel to show anything on")
+    chosen = (*ranked[:WORST], *at_even_steps(ranked[WORST:], SPREAD))
+    return [examine(segmenter, reader, stem, classes) for stem in chosen]
 
 
-def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str, shown: int) -> str:
-    """Markdown about the file `model`, one of `cards`, with a panel of `shown` pictures; every figure is a card's."""
+def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str, data: str, shown: int) -> str:
+    """Markdown about the file `model`, one of `cards`, with a panel of `shown` pictures; every figure is a card's.
+
+    `split` and `data` as `write_page` has them.
+    """
     card = cards[model]
     names = ", ".join(entry.name for entry in card.classes)
     size = f"shrunk to a long side of {card.long_side} px" if card.long_side else "taken at their own size"
@@ -61,7 +70,7 @@ def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str, shown: i
             ],
         ),
         "## How good it is",
-        *(_split_section(metrics, model) for metrics in card.metrics),
+        *(_split_section(metrics, model, data) for metrics in card.metrics),
         "## Files",
         _files(cards),
         "## What it sees where there is nothing",
@@ -82,7 +91,7 @@ def _caption(split: str, shown: int) -> str:
     return f"{worst}, {rest}. White is void: not counted."
 
 
-def _split_section(metrics: SplitMetrics, model: Path) -> str:
+def _split_section(metrics: SplitMetrics, model: Path, data: str) -> str:
     classes = [(name, "absent" if iou is None else f"{iou:.1%}") for name, iou in metrics.iou.items()]
     overall = [
         ("**mean IoU**", f"**{metrics.mean_iou:.1%}**"),
@@ -95,7 +104,7 @@ def _split_section(metrics: SplitMetrics, model: Path) -> str:
             f"On the {metrics.split} split, {metrics.images} images. {metrics.definition}",
             _table(("class", "IoU"), classes),
             _table(("all classes", ""), overall),
-            f"Measured on this file by `python -m training evaluate {model.name} --data DIR --split {metrics.split}`.",
+            f"Measured on this file by `python -m training evaluate {model.name} {data} --split {metrics.split}`.",
         ]
     )
 

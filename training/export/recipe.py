@@ -8,16 +8,19 @@ from training.presets.preset import AdamW, MomentumSGD, Preset
 _CHOSEN = {preset.name for preset in FINE_TUNING}  # by the model that is continued: no one types them
 
 
-def recipe_text(preset: Preset, commit: str) -> str:
-    """Markdown: a numbered step for `preset`, as it was run at `commit`, and for each preset before it, the first one first.
+def recipe_text(preset: Preset, commit: str, command: str = "") -> str:
+    """Markdown: a numbered step for `preset`, as `command` ran it at `commit`, and for each preset before it, first to last.
 
-    DIR is the data of `preset`; other data that a step before it learned from are called by name.
+    A step whose command is not known (empty) is told by its preset's. DIR is the data of `preset`; other data that a step
+    before it learned from are called by name.
     """
     presets = [preset]
     while presets[0].start in PRESETS and presets[0].start != presets[0].name:  # one's own model can be fine-tuned again
         presets.insert(0, PRESETS[presets[0].start])
     data = ["DIR" if step.dataset == preset.dataset else step.dataset.upper() for step in presets]
-    steps = "\n".join(f"{number}. {_step(*step)}" for number, step in enumerate(zip(presets, data, strict=True), 1))
+    commands = [*[""] * (len(presets) - 1), command]
+    told = zip(presets, data, commands, strict=True)
+    steps = "\n".join(f"{number}. {_step(*step)}" for number, step in enumerate(told, 1))
     averages = " Shipped is the exponential moving average of the weights." if preset.averaging else ""
     return (
         f"{steps}\n\nThe last step ran at commit `{commit[:12]}`.{averages} "
@@ -25,13 +28,16 @@ def recipe_text(preset: Preset, commit: str) -> str:
     )
 
 
-def _step(preset: Preset, data: str) -> str:
+def _step(preset: Preset, data: str, command: str) -> str:
     continues, chosen = preset.start in PRESETS, preset.name in _CHOSEN
     words = ["python -m training train", "" if chosen else preset.name, f"--data {data} --out runs/{preset.name}"]
     words += [f"--init runs/{preset.start}/best.safetensors"] if continues else []
+    command = command or " ".join(filter(None, words))
+    known = PRESETS.get(preset.name, preset)
     schedule = "a cosine to zero" if preset.schedule == "cosine" else "a constant rate"
     parts = [
-        f"from {'those' if continues else preset.start} weights",
+        f"from {'those' if '--init' in command else preset.start} weights",
+        f"{preset.architecture} in place of {known.architecture}" if preset.architecture != known.architecture else "",
         f"{_epochs(preset.epochs)} of {preset.batch} {preset.augmentation.size} a step{_variation(preset.augmentation)}",
         _optimizer(preset.optimizer),
         f"{_epochs(preset.warmup_epochs)} of warm-up and {schedule}" if preset.warmup_epochs else schedule,
@@ -43,7 +49,7 @@ def _step(preset: Preset, data: str) -> str:
         f"averaging {preset.averaging:g} a step" if preset.averaging else "",
         f"seed {preset.seed}",
     ]
-    return f"`{' '.join(filter(None, words))}`: {', '.join(filter(None, parts))}."
+    return f"`{command}`: {', '.join(filter(None, parts))}."
 
 
 def _epochs(number: float) -> str:

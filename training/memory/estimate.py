@@ -9,10 +9,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode  # no public name; torch is pinned
 
 from service.geometry import padded_size
-from training.learner import Learner
+from training.learner import Learner, create_network
 from training.losses import SegmentationLoss
 from training.memory.live import LiveBytes
-from training.networks import NETWORKS
 from training.optimizer import create_optimizer
 from training.parallel import World
 from training.plan import Plan
@@ -50,11 +49,7 @@ def estimate(
     `crop` is what a step sees of an image, `largest` what validation sees at most, before it is padded.
     """
     with torch.device("meta"):
-        network = NETWORKS[preset.architecture](classes, preset.normalisation)
-    if preset.frozen_stride:
-        network.backbone.freeze(preset.frozen_stride)
-    network.backbone.recompute = plan.recompute
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = create_network(preset, classes, plan)
     averaged = copy.deepcopy(network).requires_grad_(False)
     live, seen = LiveBytes(device), min(preset.batch // processes, 2 * plan.micro_batch)  # a third part is as the second
     cpu = torch.device("cpu")  # the shapes are the same on every device, and tensors of a CPU can be made without one

@@ -60,7 +60,7 @@ def settle(preset: Preset, plan: Plan, dataset: Dataset, data: Path, run: RunFol
         return Settled(preset, plan, has_room=False)
     tried = one_at_a_time(asked, trial) if begun else changes(asked, lower_precision(world.device), trial)
     trials = fit(asked, tried, free, trial)
-    if world.leads:
+    if world.leads and trials:
         print(trials_text(trials), flush=True)
     if not trials or not trials[-1].fits(free):
         remedy = "stop something else, or go on with --fit off" if begun else "take smaller crops or another preset"

@@ -42,7 +42,7 @@ def _refined_lite(variant: str) -> Builder:
     return lambda classes, normalisation: RefinedFCN(EfficientNetLite(variant, normalisation), classes, _EXPANDING[:-1], 1)
 
 
-_LITE = ("lite0", "lite1", "lite2")
+_LITE = ("lite0", "lite2")
 NETWORKS: dict[str, Builder] = {
     **{f"fcn{stride}s-{variant}": _fcn_lite(variant, stride) for variant in _LITE for stride in (32, 16, 8)},
     **{f"fcn{stride}s-vgg16": _fcn_vgg16(stride) for stride in (32, 16, 8)},

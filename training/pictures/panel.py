@@ -33,7 +33,7 @@ def overlay(image: Image.Image, labels: NDArray[np.uint8], classes: Sequence[Cla
     return Image.fromarray(blended.round().astype(np.uint8))
 
 
-def panel(examples: Sequence[Example], classes: Sequence[ClassInfo], columns: int = 2) -> Image.Image:
+def panel(examples: Sequence[Example], classes: Sequence[ClassInfo]) -> Image.Image:
     """All examples, each as image | truth | estimate under its name and mean IoU, above a legend."""
     rows = [
         (
@@ -46,12 +46,10 @@ def panel(examples: Sequence[Example], classes: Sequence[ClassInfo], columns: in
         )
         for example in examples
     ]
-    return contact_sheet(rows, classes, columns)
+    return contact_sheet(rows, classes, columns=2)
 
 
-def contact_sheet(
-    rows: Sequence[tuple[str, Sequence[Image.Image]]], classes: Sequence[ClassInfo], columns: int = 2
-) -> Image.Image:
+def contact_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], classes: Sequence[ClassInfo], columns: int) -> Image.Image:
     """Rows of pictures side by side, each row under its caption, in `columns` columns above a legend."""
     font = ImageFont.load_default(size=12)
     width, height = max(len(pictures) for _, pictures in rows) * CELL[0] + GAP, CAPTION + CELL[1] + GAP

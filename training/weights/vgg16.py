@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from training.errors import InputError
-from training.fetch import cache_folder, check_sha256, fetch
+from training.fetch import check_sha256, local_file
 from training.networks.network import SegmentationNetwork
 from training.networks.normalisation import Normalisation
 from training.networks.surgery import Transfer, transfer
@@ -88,7 +88,7 @@ def load_vgg16(published: Published, network: SegmentationNetwork, path: Path | 
     if not isinstance(backbone, Vgg16):
         raise InputError("VGG-16 weights need a network on VGG-16")
     if path is None:
-        path = fetch(published.url, cache_folder() / published.name, published.sha256)
+        path = local_file(published.url, {published.url: published.sha256})
     else:
         published = _of_layout(path, published)
         if path.name == published.name:
@@ -104,7 +104,8 @@ def load_vgg16(published: Published, network: SegmentationNetwork, path: Path | 
     placed = {places.get(name, name): tensor for name, tensor in as_convolutions(tensors).items()}
     fresh = [ours for ours, known in backbone.published_names().items() if known not in places]
     unused = published.left_out if fits else (*published.left_out, *CONNECTED)
-    return replace(transfer(backbone, placed, fresh=fresh, unused=unused), remark=published.remark)
+    remark = "; ".join(filter(None, (published.licence, published.remark)))
+    return replace(transfer(backbone, placed, fresh=fresh, unused=unused), remark=remark)
 
 
 def _of_layout(path: Path, expected: Published) -> Published:

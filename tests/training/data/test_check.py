@@ -122,6 +122,13 @@ def test_masks_that_call_their_one_class_255_are_an_error(root: Path) -> None:
     assert len(findings.warnings) == 1
 
 
+def test_a_validation_split_of_void_alone_is_an_error(root: Path) -> None:
+    for mask in root.glob("val/masks/*.png"):
+        Image.fromarray(np.full_like(labels(), 255)).save(mask)
+    [error] = found(root).errors
+    assert error.startswith("val: all pixels are void")
+
+
 def test_a_missing_split_is_an_error_but_for_test(tmp_path: Path, root: Path) -> None:
     findings = check(find_dataset("camvid", tmp_path), tmp_path)
     assert [split.name for split in findings.splits] == []

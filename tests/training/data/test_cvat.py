@@ -121,6 +121,29 @@ def test_an_export_without_images_says_how_to_export_again(tmp_path: Path) -> No
         readers(zipped(folder))
 
 
+def test_a_photo_in_a_format_that_is_not_read_is_told_by_its_name(tmp_path: Path) -> None:
+    export = write_export(tmp_path / "task", {"default": ["a", "b"]})
+    (export / "JPEGImages/a.jpg").rename(export / "JPEGImages/a.bmp")
+    with pytest.raises(InputError, match=r"a\.bmp is in a format that is not read"):
+        readers(export)
+
+
+def test_two_photos_of_one_name_are_no_guess(tmp_path: Path) -> None:
+    export = write_export(tmp_path / "task", {"default": ["a", "b"]})
+    Image.new("RGB", (3, 2)).save(export / "JPEGImages/a.png")
+    with pytest.raises(InputError, match=r"a\.jpg and JPEGImages/a\.png: which one counts"):
+        readers(export)
+
+
+def test_the_values_of_a_grey_mask_are_places_in_the_labelmap(tmp_path: Path) -> None:
+    export = write_export(tmp_path / "task", {"default": ["a", "b"]}, LABELMAP.replace("oak tree", "void"))
+    for stem in ("a", "b"):
+        Image.fromarray(np.array([[0, 1, 2]] * 2, np.uint8)).save(export / f"SegmentationClass/{stem}.png")
+    train, _ = readers(export)
+    [stem, *_] = train.stems()
+    assert train.labels(stem).tolist() == [[0, 255, 1]] * 2
+
+
 def test_a_colour_outside_the_labelmap_is_an_error_that_names_the_member(tmp_path: Path) -> None:
     folder = write_export(tmp_path / "task", {"default": ["a", "b"]})
     for stem in ("a", "b"):

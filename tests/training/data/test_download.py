@@ -199,6 +199,16 @@ def test_what_is_there_is_not_overwritten_and_a_killed_runs_rest_is(
     assert sorted(path.name for path in (tmp_path / "voc").iterdir()) == ["ImageSets", "JPEGImages", "SegmentationClass"]
 
 
+def test_what_a_killed_run_unpacked_does_not_fill_the_disk_for_ever(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.publish("voc", voc_archive(), monkeypatch)
+    unpacking = tmp_path / "voc.unpacking"
+    unpacking.mkdir()
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0 if unpacking.exists() else 1 << 40))
+    download("voc", tmp_path / "voc")
+
+
 def test_a_disk_too_small_for_the_unpacked_set_is_told_first(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,17 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
         find_scenes(["background"], [])
 
 
+@pytest.mark.parametrize("content", [b"no picture", None])
+def test_an_image_that_cannot_be_read_is_named(content: bytes | None, tmp_path: Path) -> None:
+    photo = tmp_path / "broken.tif"
+    if content is None:
+        Image.fromarray(np.ones((2, 2), np.float32)).save(photo)
+    else:
+        photo.write_bytes(content)
+    with pytest.raises(InputError, match=r"broken\.tif cannot be read"):
+        measure_scenes(SEGMENTER, CLASSES, find_scenes(["background"], [photo]))
+
+
 def test_a_class_that_the_model_does_not_know_is_named(tmp_path: Path) -> None:
     scenes = find_scenes(["background", "horse"], [write(tmp_path / "a.png", [("red", 1)])])
     with pytest.raises(InputError, match="horse: no class of the model, which knows background, cat, person"):

@@ -1,13 +1,10 @@
 """What int8 is calibrated on, and what it makes of a graph."""
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from tests.tiny_network import DATASET
@@ -18,17 +15,7 @@ from training.errors import InputError
 from training.evaluate import torch_scorer
 from training.export.card import describe
 from training.export.graph import to_onnx
-from training.export.int8 import CALIBRATION_IMAGES, calibration_images, calibration_stems, to_int8
-
-
-@given(count=st.integers(1, 4000))
-def test_calibration_images_lie_at_even_steps_through_the_split(count: int) -> None:
-    places = [int(stem) for stem in calibration_stems([str(number) for number in range(count)])]
-    assert len(places) == min(count, CALIBRATION_IMAGES)
-    assert (places[0], places[-1]) == (0, count - 1)
-    steps = {after - before for before, after in pairwise(places)}
-    assert all(step > 0 for step in steps)
-    assert max(steps, default=0) - min(steps, default=0) <= 1
+from training.export.int8 import calibration_images, to_int8
 
 
 def test_calibration_images_have_the_size_that_the_service_gives_them(shapes: Path) -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 from service.contract import VARIANTS
 from tests.tiny_network import DATASET, PRESET
 from tests.training.export.color_network import color_checkpoint
+from training.errors import InputError
 from training.export.card import Measurements
 from training.export.empty_scenes import find_scenes
 from training.export.files import export
@@ -21,7 +22,7 @@ def page(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     scenes = find_scenes(["background"], [shapes / "JPEGImages"])
     folder = tmp_path_factory.mktemp("page")
     export(color_checkpoint(), folder, "colors", Measurements(reader, "val", (scenes,), DATASET.train(shapes)), VARIANTS)
-    return write_page(folder / "colors.onnx", reader, "val")
+    return write_page(folder / "colors.onnx", reader, "val", "--data DIR --classes FILE")
 
 
 def test_the_page_states_the_cards_figures(page: Path) -> None:
@@ -34,7 +35,7 @@ def test_the_page_states_the_cards_figures(page: Path) -> None:
     assert f"{scene.fraction:.2%} | {scene.worst_image_fraction:.2%}" in text
     assert card.licence in text
     assert all(limit in text for limit in DATASET.limits)
-    assert "python -m training evaluate colors.onnx --data DIR --split val" in text
+    assert "python -m training evaluate colors.onnx --data DIR --classes FILE --split val" in text
 
 
 def test_every_file_has_a_row_with_its_size_and_its_price(page: Path) -> None:
@@ -71,6 +72,11 @@ def test_the_worst_image_comes_first_and_the_best_last(models: Path, shapes: Pat
     assert figures[0] < figures[-1]
 
 
+def test_a_variant_has_no_page_of_its_own(page: Path, shapes: Path) -> None:
+    with pytest.raises(InputError, match=r"colors\.int8\.onnx is a variant itself"):
+        write_page(page.with_name("colors.int8.onnx"), DATASET.evaluation(shapes, "val"), "val", "")
+
+
 def test_the_caption_counts_the_pictures_that_there_are(page: Path) -> None:
     assert "The 4 worst images of the val split by their own mean IoU, the worst one first." in page.read_text()
 
@@ -79,4 +85,4 @@ def test_the_page_tells_the_recipe_of_the_card_and_says_where_a_card_of_before_h
     card = load_onnx(page.with_suffix(".onnx")).card
     assert card.recipe in page.read_text()
     path = page.with_suffix(".onnx")
-    assert f"By preset `{PRESET.name}`" in page_text(path, {path: card.model_copy(update={"recipe": ""})}, "val", 4)
+    assert f"By preset `{PRESET.name}`" in page_text(path, {path: card.model_copy(update={"recipe": ""})}, "val", "", 4)

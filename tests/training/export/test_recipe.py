@@ -39,6 +39,15 @@ def test_ones_own_data_chooses_its_recipe() -> None:
     assert "train shapes-fcn8s-tiny --data DIR" in recipe_text(replace(PRESET, dataset="folder"), "none")
 
 
+def test_the_last_step_is_told_by_the_command_that_ran_it_and_another_network_by_its_name() -> None:
+    lighter = replace(PRESETS["paper-fcn32s-vgg16"], architecture="fcn32s-vgg16")
+    text = recipe_text(
+        lighter, "none", "python -m training train paper-fcn32s-vgg16 --data DIR --out RUN --init x.pth --fit auto"
+    )
+    assert "1. `python -m training train paper-fcn32s-vgg16 --data DIR --out RUN --init x.pth --fit auto`: from those" in text
+    assert "fcn32s-vgg16 in place of fcn32s-vgg16-paper" in text
+
+
 def test_a_fine_tuned_model_that_is_fine_tuned_again_is_one_step() -> None:
     again = replace(PRESETS["fine-tune-unet-lite0"], start="fine-tune-unet-lite0")
     assert "1. `python -m training train --data DIR" in recipe_text(again, "none")

@@ -72,6 +72,15 @@ def test_what_no_change_helps_is_refused(shapes: Path, tmp_path: Path, monkeypat
         settled(shapes, tmp_path, "auto")
 
 
+def test_a_run_that_has_begun_with_one_crop_at_a_time_can_only_be_given_more_memory(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunFolder(tmp_path).freeze(Frozen(LARGE, Plan(1), DATASET.card, "", torch.__version__, "", None))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1000000")
+    with pytest.raises(InputError, match="stop something else, or go on with --fit off"):
+        settled(shapes, tmp_path, "auto", Plan(1))
+
+
 def test_a_run_that_auto_began_keeps_its_plan(shapes: Path, tmp_path: Path) -> None:
     train(replace(PRESET, epochs=1), DATASET, shapes, tmp_path / "run", plan=Plan(2, recompute=True), workers=0)
     again = settle(PRESET, Plan(4), DATASET, shapes, RunFolder(tmp_path / "run"), World.alone(), "auto")

@@ -100,7 +100,7 @@ def test_padding_is_tensorflows_same(kernel: int, stride: int, size: int) -> Non
     torch.testing.assert_close(layer(image), F.conv2d(padded, weight, stride=stride, groups=4))
 
 
-@pytest.mark.parametrize(("variant", "taps"), [("lite0", (40, 112)), ("lite1", (40, 112)), ("lite2", (48, 120))])
+@pytest.mark.parametrize(("variant", "taps"), [("lite0", (40, 112)), ("lite2", (48, 120))])
 def test_features_come_at_their_strides(variant: str, taps: tuple[int, int]) -> None:
     network = EfficientNetLite(variant, Normalisation()).eval()
     with torch.inference_mode():

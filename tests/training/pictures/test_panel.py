@@ -6,7 +6,7 @@ from PIL import Image
 
 from tests.photos import photo
 from training.data.dataset import class_table
-from training.pictures.panel import encoded, overlay, panel
+from training.pictures.panel import contact_sheet, encoded, overlay, panel
 from training.survey import Example
 
 CLASSES = class_table(("background", "#000000"), ("cat", "#400000"), ("cow", "#408000"))
@@ -33,8 +33,7 @@ def test_an_overlay_leaves_background_blends_classes_and_whitens_void() -> None:
 @pytest.mark.parametrize(("columns", "length"), [(1, 5), (2, 12), (2, 60)])
 def test_the_legend_shows_the_colour_of_every_class_however_many_and_long(columns: int, length: int) -> None:
     classes = class_table(*((f"class {number} ".ljust(length, "x"), f"#{number:02x}40ff") for number in range(21)))
-    blank = np.full((30, 40), 255, np.uint8)
-    sheet = panel([Example("one", Image.new("RGB", (40, 30), "white"), blank, blank, float("nan"))], classes, columns)
+    sheet = contact_sheet([("one", [Image.new("RGB", (40, 30), "white")] * 3)], classes, columns)
     shown = {color for _, color in sheet.getcolors(1 << 16) or []}
     assert {entry.rgb for entry in classes} <= shown
 

@@ -145,7 +145,7 @@ def test_published_weights_take_a_stand_ins_place_by_their_files_suffix(tmp_path
     published = convolutions() | connected()
     network = light_fcn()
     copied = load_vgg16(PUBLISHED["vgg16-hed"], network, write_caffe(tmp_path / "mine.caffemodel", published))
-    assert copied.remark == ""
+    assert copied.remark == "CC BY 4.0"
     found = by_known_name(network)
     assert all(torch.equal(found[name], tensor) for name, tensor in published.items() if name.startswith("conv"))
     with pytest.raises(InputError, match="normalised otherwise"):
