@@ -19,7 +19,7 @@ from service.http.health import health_router
 from service.http.segment import segment_router
 from service.http.telemetry import AccountForRequests, Telemetry
 from service.inference.batching import LARGEST
-from service.inference.device import require_one_runtime, usable_cpus
+from service.inference.device import may_use_cuda, require_one_runtime, usable_cpus
 from service.inference.engine import Engine
 from service.inference.repeated import Repeated
 from service.inference.repository import Repository
@@ -30,6 +30,7 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
+HELD_IMAGES = 2  # of the largest accepted size, that are at work at once; of smaller ones as many as are as large together
 STATIC = Path(__file__).parent / "static"
 CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"
 
@@ -43,18 +44,17 @@ def create_app(settings: Settings) -> FastAPI:
     repository = Repository(settings.models_dir, settings.device, settings.gpu_memory_bytes)
     if settings.default_model not in repository.models:
         log.warning("the default model %r is not in %s", settings.default_model, settings.models_dir.resolve())
-    on_gpu = any(served.device == "cuda" for served in repository.models.values())
+    devices = {served.device for served in repository.models.values()}
+    on_gpu = "cuda" in devices or (not devices and may_use_cuda(settings.device))  # of models that come later
     # A batch is at work on a GPU, the next one waits, and as many images as there are cores are decoded and encoded.
     workers = usable_cpus() + (2 * LARGEST if on_gpu else 0)
-    engine = Engine(workers, settings.queue_megapixels)
+    engine = Engine(workers, settings.queue_megapixels, HELD_IMAGES * settings.max_pixels)
     telemetry = Telemetry(engine, repository)
     watchdog = Watchdog(repository, engine)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        threads: list[Repeated] = [watchdog]
-        if settings.reload_s:
-            threads.append(Watch(repository, settings.reload_s))
+        threads: list[Repeated] = [watchdog, Watch(repository, settings.reload_s)]
         for thread in threads:
             thread.start()
         yield

@@ -17,6 +17,7 @@ HEAD_BYTES = 65_536  # of a head, or of trailers behind a body
 TAKE_S = 30.0  # between two looks at how much of an answer a client has taken
 SLOWEST_BYTES_PER_S = 16_384  # at which it must take it, on average between two looks
 SEND_BUFFER = 1 << 18  # bytes the kernel holds: were it to hold megabytes, a slow client could not be told from a dead one
+MOST_PIPELINED = 100  # requests of one connection that wait for those before them
 STALLED_S = 1.0  # without a byte of its body, until a request may be dropped for another connection's sake
 MAX_CONNECTIONS = 1000  # then the one goes that has waited longest without a request, or else without a byte of its body
 
@@ -34,6 +35,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._taking: asyncio.TimerHandle | None = None  # the next look
         self._in_body = False  # or behind it, before its end
         self._head_bytes = 0  # of the head that is being read
+        self._refusal: Problem | None = None  # of what is being read: the connection ends when all that has come is read
         self._loose_bytes = 0  # received since the last progress: neither a body's nor the end of a head
         self._progress = False
         self._took_most = False  # since the last look, of what was to be taken
@@ -64,7 +66,9 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._loose_bytes = 0 if self._progress else self._loose_bytes + len(data)
         if max(self._loose_bytes, self._head_bytes) > HEAD_BYTES:
-            self._refuse(Problem(431, f"the head of a request is larger than {HEAD_BYTES} bytes", HEAD_BYTES))
+            self._refusal = _head_too_large()
+        if self._refusal is not None:
+            self._refuse(self._refusal)
         elif self.is_silent() and self._silence is None:
             self._await_request()
 
@@ -78,24 +82,28 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value)
-        if self._head_bytes <= HEAD_BYTES:  # more are not kept: the connection ends when all that has come is read
+        if self._head_bytes <= HEAD_BYTES:  # more are not kept
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._progress = self._in_body = True
-        if self._head_bytes <= HEAD_BYTES:
+        if self._head_bytes > HEAD_BYTES:
+            self._refusal = _head_too_large()
+        elif len(self.pipeline) >= MOST_PIPELINED:
+            self._refusal = Problem(429, f"more than {MOST_PIPELINED} requests wait on one connection", MOST_PIPELINED)
+        if self._refusal is None:
             self._stop_waiting()
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._progress = True
-        if self.cycle is not None:  # it is None behind a head that was too large
+        if self._refusal is None:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._progress, self._in_body = True, False
         self._stop_waiting()
-        if self.cycle is not None:
+        if self._refusal is None:
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -165,3 +173,7 @@ class BoundedProtocol(HttpToolsProtocol):
             lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in (headers | dict(problem.headers or {})).items())
             self.transport.write(STATUS_LINE[problem.details.status] + lines + b"\r\n" + body)
         self.transport.close()
+
+
+def _head_too_large() -> Problem:
+    return Problem(431, f"the head of a request is larger than {HEAD_BYTES} bytes", HEAD_BYTES)

@@ -4,15 +4,17 @@ import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
+from service.http.disconnect import ClientGone
 from service.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
+CLIENT_GONE = 499  # nginx's, for the log and the counters: nobody is there to read it
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,9 @@ def install(app: FastAPI) -> None:
         faults = (f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors())
         return Problem(422, "; ".join(faults)).response()
 
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=CLIENT_GONE)
+
     async def out_of_memory(_: Request, error: Exception) -> JSONResponse:
         log.error("out of memory: %s", error)
         return Problem(503, "not enough memory just now", headers={"Retry-After": "10"}).response()
@@ -81,6 +86,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, problem)
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(ClientGone, gone)
     app.add_exception_handler(MemoryError, out_of_memory)
     app.add_exception_handler(Exception, unexpected)
     app.openapi()["components"]["schemas"][ProblemDetails.__name__] = ProblemDetails.model_json_schema()  # see `responses`

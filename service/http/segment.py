@@ -2,17 +2,18 @@
 
 import asyncio
 import logging
+from math import prod
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import StringConstraints
 
 from service.contract import Precision
-from service.http.disconnect import ClientGone, unless_gone
+from service.http.disconnect import unless_gone
 from service.http.negotiation import preferred_format
 from service.http.problems import Problem, responses
 from service.http.telemetry import Telemetry
-from service.http.uploads import FIELD, uploaded_image
+from service.http.uploads import FIELD, Intake, uploaded_image
 from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, Upload, open_image
 from service.inference.cancellation import Cancelled, RunFailed
 from service.inference.device import DeviceUnavailable
@@ -24,8 +25,6 @@ from service.results.renderings import CLASSES_HEADER, Format, SegmentAnswer
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
-
-CLIENT_GONE = 499  # nginx's, for the log and the counters: nobody is there to read it
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _OPENAPI: dict[str, object] = {
@@ -57,6 +56,7 @@ _SUCCESS: dict[int | str, dict[str, object]] = {
 def segment_router(settings: Settings, repository: Repository, engine: Engine, telemetry: Telemetry) -> APIRouter:
     """The route, bound to what it needs."""
     router = APIRouter()
+    intake = Intake(settings.max_upload_bytes)
 
     @router.post(
         "/segment",
@@ -86,7 +86,7 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
             chosen = repository.get(model or settings.default_model, precision)
         except UnknownModel as error:
             raise Problem(404, str(error)) from error
-        async with uploaded_image(request, settings.max_upload_bytes) as file:
+        async with uploaded_image(request, intake) as file:
             upload = await asyncio.to_thread(_open, file, settings.max_pixels)
             job = Job(
                 upload=upload,
@@ -100,10 +100,8 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
             deadline = settings.deadline_s + settings.deadline_s_per_megapixel * job.megapixels
             try:
                 outcome, rendered = await unless_gone(
-                    request, engine.run(lambda ticket: process(job, ticket), job.megapixels, deadline)
+                    request, engine.run(lambda ticket: process(job, ticket), job.megapixels, deadline, prod(upload.size))
                 )
-            except ClientGone:
-                return Response(status_code=CLIENT_GONE)
             except QueueFull as error:
                 retry = {"Retry-After": str(error.retry_after_s)}
                 raise Problem(429, str(error), settings.queue_megapixels, retry) from error

@@ -13,24 +13,39 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
+from service.http.disconnect import ClientGone
 from service.http.problems import Problem
 
 SPOOL_BYTES = 1 << 20  # kept in memory; what is larger goes to the temporary folder (Starlette's own figure for forms)
+UPLOADS = 16  # of the largest accepted size, that are held at once; of smaller ones as many as are as large together
 PAUSE_S = 10.0  # longest wait for the next piece of a body
 SLOWEST_BYTES_PER_S = 16_384  # after the first PAUSE_S, on average
 FIELD = "file"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}  # others fill the temporary folder, or the table of files
 
 
+class Intake:
+    """What all requests together have sent and hold, until they are answered."""
+
+    def __init__(self, max_upload_bytes: int) -> None:
+        self.max_bytes = max_upload_bytes  # of one
+        self.held = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is more than UPLOADS of the largest."""
+        return self.held > UPLOADS * self.max_bytes
+
+
 class BoundedBody:
-    """Stands in for a request's `receive`, and refuses what is too long (413) or too slow (408).
+    """Stands in for a request's `receive`, and refuses what is too long (413), too slow (408) or too much (503).
 
     Raising from `receive` stops any parser above it at once.
     """
 
-    def __init__(self, receive: Receive, max_bytes: int) -> None:
+    def __init__(self, receive: Receive, intake: Intake) -> None:
         self._receive = receive
-        self._max_bytes = max_bytes
+        self._intake = intake
         self._received = 0
         self._started = asyncio.get_running_loop().time()
 
@@ -41,13 +56,25 @@ class BoundedBody:
         except TimeoutError:
             raise Problem(408, f"no data for {PAUSE_S:g} s", PAUSE_S, {"Connection": "close"}) from None
         self._received += len(message.get("body", b""))
-        if self._received > self._max_bytes:
-            raise too_large(self._max_bytes)
+        self._intake.held += len(message.get("body", b""))
+        if self._received > self._intake.max_bytes:
+            raise too_large(self._intake.max_bytes)
+        if self._intake.is_full:
+            raise no_room()
         elapsed = asyncio.get_running_loop().time() - self._started
         if elapsed > PAUSE_S and self._received < SLOWEST_BYTES_PER_S * (elapsed - PAUSE_S) and message.get("more_body"):
             detail = f"the body comes in at less than {SLOWEST_BYTES_PER_S} bytes a second"
             raise Problem(408, detail, SLOWEST_BYTES_PER_S, {"Connection": "close"})
         return message
+
+    def let_go(self) -> None:
+        """Its bytes are no longer held."""
+        self._intake.held -= self._received
+
+
+def no_room() -> Problem:
+    """503 while others hold what there is."""
+    return Problem(503, "no room for the upload just now", headers={"Retry-After": "10"})
 
 
 def too_large(max_bytes: int) -> Problem:
@@ -56,16 +83,17 @@ def too_large(max_bytes: int) -> Problem:
 
 
 @asynccontextmanager
-async def uploaded_image(request: Request, max_bytes: int) -> AsyncIterator[BinaryIO]:
+async def uploaded_image(request: Request, intake: Intake) -> AsyncIterator[BinaryIO]:
     """The image of a request, as a file that is closed afterwards: multipart field `file`, or the raw body.
 
     Raises Problem: 400 for an empty or malformed body, 408, 413, 415 for another content type, 422 without the field,
-    503 while the temporary folder is full.
+    503 while the temporary folder is full, or too much is held. Raises ClientGone.
     """
     declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > max_bytes:
-        raise too_large(max_bytes)
-    bounded = Request(request.scope, BoundedBody(request.receive, max_bytes))
+    if declared.isdecimal() and int(declared) > intake.max_bytes:
+        raise too_large(intake.max_bytes)
+    body = BoundedBody(request.receive, intake)
+    bounded = Request(request.scope, body)
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     try:
         if kind == "multipart/form-data":
@@ -83,10 +111,12 @@ async def uploaded_image(request: Request, max_bytes: int) -> AsyncIterator[Bina
         else:
             raise Problem(415, f"send multipart/form-data, image/* or application/octet-stream, not {kind}")
     except ClientDisconnect as error:
-        raise Problem(400, "the client went away before the whole body had come") from error
+        raise ClientGone from error
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        raise Problem(503, "no room for the upload just now", headers={"Retry-After": "10"}) from error
+        raise no_room() from error
     except HTTPException as error:  # Starlette's multipart parser
         raise Problem(400, f"malformed form: {error.detail}") from error
+    finally:
+        body.let_go()

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
@@ -14,8 +14,12 @@ MAX_BANDS = 4
 MAX_SIDE = 65_500  # libjpeg's limit: a longer image could have no overlay, and one row of its scores fills the memory
 _SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|II[*+]\0|MM\0[*+]", re.DOTALL)
 _SIGNATURE_BYTES = 12
+_TIFF_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
 _BIG_TIFF = 43  # third byte of the file
-_SAMPLES_PER_PIXEL, _TILE_WIDTH, _TILE_LENGTH = 277, 322, 323  # TIFF tags
+_STRIPS, _SAMPLES_PER_PIXEL, _TILE_WIDTH, _TILE_LENGTH, _TILES = 273, 277, 322, 323, 324  # TIFF tags
+# Pillow keeps what it reads before the pixels, and a list of where they lie: more than this no honest file needs.
+HEADER_READS, HEADER_BYTES = 2_000, 16 << 20
+MAX_TIFF_PARTS = 1 << 18
 
 
 class BrokenImage(ValueError):
@@ -41,7 +45,18 @@ class _Reader:
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        self._file, self.seek, self.tell = file, file.seek, file.tell
+        self._reads, self._bytes = HEADER_READS, HEADER_BYTES
+        self.in_header = True  # WebP is handed to its library as a whole
+
+    def read(self, size: int = -1) -> bytes:
+        """As a file's. Raises BrokenImage for a header that never ends."""
+        content = self._file.read(size)
+        if self.in_header and size >= 0:
+            self._reads, self._bytes = self._reads - 1, self._bytes - len(content)
+            if min(self._reads, self._bytes) < 0:
+                raise BrokenImage("the image's header is too long")
+        return content
 
 
 @dataclass(frozen=True)
@@ -63,7 +78,11 @@ def open_image(file: BinaryIO, max_pixels: int) -> Upload:
         raise BrokenImage("the image is empty")
     file.seek(0)
     try:
-        image = Image.open(cast(BinaryIO, _Reader(file)), formats=FORMATS)
+        if start[:2] in _TIFF_ORDERS and _tiff_parts(file, start) > MAX_TIFF_PARTS:
+            raise UnsupportedImage(f"the TIFF has more than {MAX_TIFF_PARTS} strips or tiles")
+        reader = _Reader(file)
+        image = Image.open(cast(BinaryIO, reader), formats=FORMATS)
+        reader.in_header = False
         _check(image, max_pixels)
     except (BrokenImage, TooManyPixels, UnsupportedImage, MemoryError):
         raise
@@ -110,6 +129,21 @@ def decode(upload: Upload) -> tuple[Image.Image, int]:
     if image is not upload.image:
         upload.image.close()
     return image, orientation
+
+
+def _tiff_parts(file: BinaryIO, start: bytes) -> int:
+    """How many strips and tiles a TIFF's first directory names; 0 where it has none, or is cut short."""
+    order, big = _TIFF_ORDERS[start[:2]], start[2] == _BIG_TIFF or start[3] == _BIG_TIFF
+    word, count, entry = (8, 8, 20) if big else (4, 2, 12)  # bytes of an offset, of the number of entries, of one entry
+    file.seek(8 if big else 4)
+    file.seek(int.from_bytes(file.read(word), order))
+    entries = file.read(int.from_bytes(file.read(count), order) * entry)
+    file.seek(0)
+    parts = 0
+    for place in range(0, len(entries) - entry + 1, entry):
+        if int.from_bytes(entries[place : place + 2], order) in (_STRIPS, _TILES):
+            parts += int.from_bytes(entries[place + 4 : place + 4 + word], order)
+    return parts
 
 
 def _unidentified(file: BinaryIO, start: bytes) -> BrokenImage | UnsupportedImage:

@@ -38,5 +38,5 @@ def overlay_jpeg(image: Image.Image, labels: NDArray[np.uint8], classes: tuple[C
         colors = Image.fromarray(palette[labels[top : top + rows]])
         image.paste(Image.blend(image.crop(box), colors, opacity), box)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY, comment=b"")  # by default the upload's own
     return buffer.getvalue()

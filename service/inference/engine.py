@@ -2,16 +2,21 @@
 
 import asyncio
 import math
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
-from service.inference.cancellation import Cancellation, Cancelled
+from service.inference.cancellation import Cancellation, Cancelled, OutOfDeviceMemory, RunFailed
+from service.inference.device import DeviceUnavailable
 
+FAILURES = (RunFailed, OutOfDeviceMemory, DeviceUnavailable)  # the device's or a model's; other errors are of what was sent
+CLOSE_S = 10.0
+LOOK_S = 0.1  # between two looks whether what waits for room has been called off
 MOST_WAIT = 0.8  # of its deadline, that work may be expected to wait when it is accepted: speeds vary
 
 T = TypeVar("T")
@@ -34,7 +39,9 @@ class Ticket:
     """A piece of accepted work, as its worker sees it."""
 
     cancellation: Cancellation
+    work: Callable[["Ticket"], object] | None  # null once it is over: what it holds is let go of
     megapixels: float
+    held_pixels: int
     accepted: float  # time.perf_counter() of admission
     due: float  # ... of its deadline
     started: float = 0.0  # ... and of its first step on a worker
@@ -49,22 +56,25 @@ class Ticket:
 class Engine:
     """Runs blocking work on threads, within bounds. Use from one event loop."""
 
-    def __init__(self, workers: int, queue_megapixels: float) -> None:
+    def __init__(self, workers: int, queue_megapixels: float, most_held_pixels: float = math.inf) -> None:
+        """`most_held_pixels`: of the images that are at work at once, at the size that they were sent in."""
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="segment")
         self._capacity = queue_megapixels
+        self._most_held, self._held, self._let_go = most_held_pixels, 0, threading.Condition()
         self._workers = workers
         self._megapixels_per_s = 5.0  # of one worker: a first guess, measured from then on
         self._tickets: set[Ticket] = set()  # accepted, and still in memory
         self.admitted_megapixels = 0.0
         self.last_success = time.monotonic()  # or the start
-        self.last_failure = 0.0  # time.monotonic() when work last ended in an error that was not its being called off
+        self.last_failure = 0.0  # time.monotonic() when work last ended in one of FAILURES
 
-    async def run(self, work: Callable[[Ticket], T], megapixels: float, deadline_s: float) -> T:
+    async def run(self, work: Callable[[Ticket], T], megapixels: float, deadline_s: float, held_pixels: int = 0) -> T:
         """Run `work` on a worker thread and return its result.
 
-        Work heavier than the whole queue is accepted when nothing else is. Raises QueueFull at once, also if by what has been
-        measured the work would wait longer than its deadline; DeadlineExceeded after `deadline_s` seconds, Cancelled after
-        `give_up`, and whatever the work raises.
+        `megapixels` are what it costs, `held_pixels` what it holds in memory from its first step on. Work heavier than the
+        whole queue is accepted when nothing else is. Raises QueueFull at once, also if by what has been measured the work
+        would wait longer than its deadline; DeadlineExceeded after `deadline_s` seconds, Cancelled after `give_up`, and
+        whatever the work raises.
         """
         ahead = sum(ticket.megapixels for ticket in tuple(self._tickets) if not ticket.started)
         speed = self._megapixels_per_s * self._workers
@@ -73,16 +83,16 @@ class Engine:
         if is_full or is_late:
             raise QueueFull(max(1, math.ceil(self.admitted_megapixels / speed)))
         now = time.perf_counter()
-        ticket = Ticket(Cancellation(), megapixels, now, now + deadline_s)
+        ticket = Ticket(Cancellation(), work, megapixels, held_pixels, now, now + deadline_s)
         self._tickets.add(ticket)
         self.admitted_megapixels += megapixels
-        future = self._pool.submit(copy_context().run, self._start, work, ticket)  # with the request's id, for the log
+        future = self._pool.submit(copy_context().run, self._start, ticket)  # with the request's id, for the log
         loop = asyncio.get_running_loop()
         # The place is given back when the worker lets go of the memory, not when the client stops waiting.
         future.add_done_callback(lambda done: self._ended(done, ticket, loop))
         try:
             async with asyncio.timeout(deadline_s):
-                return await asyncio.wrap_future(future)
+                return cast(T, await asyncio.wrap_future(future))
         except TimeoutError as error:
             raise DeadlineExceeded(f"not finished within {deadline_s:.1f} s") from error
         finally:
@@ -97,26 +107,45 @@ class Engine:
         for ticket in tuple(self._tickets):
             ticket.cancellation.cancel()
 
-    def close(self, patience_s: float = 10.0) -> bool:
-        """Stop the workers; whether running work has ended within `patience_s` seconds."""
+    def close(self) -> bool:
+        """Stop the workers; whether running work has ended within CLOSE_S seconds."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-        end = time.monotonic() + patience_s
+        end = time.monotonic() + CLOSE_S
         while any(ticket.started for ticket in tuple(self._tickets)) and time.monotonic() < end:
             time.sleep(0.01)
         return not any(ticket.started for ticket in tuple(self._tickets))
 
-    def _start(self, work: Callable[[Ticket], T], ticket: Ticket) -> T:
-        ticket.started = time.perf_counter()
-        ticket.has_all_cores = 2 * len(self._tickets) <= max(2, self._workers)  # tests/benchmarks/bench_scheduling.py
-        ticket.cancellation.check()
-        return work(ticket)
+    def _start(self, ticket: Ticket) -> object:
+        with self._room_for(ticket):
+            work = ticket.work
+            assert work is not None  # it would have been cancelled
+            ticket.started = time.perf_counter()
+            ticket.has_all_cores = 2 * len(self._tickets) <= max(2, self._workers)  # tests/benchmarks/bench_scheduling.py
+            ticket.cancellation.check()
+            return work(ticket)
 
-    def _ended(self, done: Future[T], ticket: Ticket, loop: asyncio.AbstractEventLoop) -> None:
+    @contextmanager
+    def _room_for(self, ticket: Ticket) -> Iterator[None]:
+        """Wait until the images at work leave room for this one, or none is. Raises Cancelled."""
+        with self._let_go:
+            while self._held and self._held + ticket.held_pixels > self._most_held:
+                ticket.cancellation.check()
+                self._let_go.wait(LOOK_S)
+            self._held += ticket.held_pixels
+        try:
+            yield
+        finally:
+            with self._let_go:
+                self._held -= ticket.held_pixels
+                self._let_go.notify_all()
+
+    def _ended(self, done: Future[object], ticket: Ticket, loop: asyncio.AbstractEventLoop) -> None:
         self._tickets.discard(ticket)
+        ticket.work = None
         with suppress(RuntimeError):  # the loop is closed: work that had hung ends after the service
             loop.call_soon_threadsafe(self._release, done, ticket)
 
-    def _release(self, done: Future[T], ticket: Ticket) -> None:
+    def _release(self, done: Future[object], ticket: Ticket) -> None:
         self.admitted_megapixels -= ticket.megapixels
         if self.admitted_megapixels < 1e-9:  # rounding of many additions and subtractions
             self.admitted_megapixels = 0.0
@@ -126,5 +155,5 @@ class Engine:
             rate = ticket.megapixels / max(1e-3, time.perf_counter() - ticket.started)
             self._megapixels_per_s += 0.1 * (rate - self._megapixels_per_s)
             self.last_success = time.monotonic()
-        else:
+        elif isinstance(done.exception(), FAILURES):
             self.last_failure = time.monotonic()

@@ -14,8 +14,9 @@ from service.geometry import padded_size
 from service.inference.foreign import ForeignCard, ForeignInterface, Interface
 from service.inference.onnx_file import OnnxFile, UnsafeFile
 
-WHOLE_BYTES = 800_000_000  # that the run of a model that cannot be tiled may take
-BYTES_PER_PIXEL = 200  # of its activations
+MAX_FILE_BYTES = 1 << 30  # twice the largest network's of this kind: the file and what is parsed of it are in memory at once
+WHOLE_BYTES = 1_000_000_000  # that the run of a model that cannot be tiled may take
+UNKNOWN_BYTES_PER_PIXEL = 250  # of a network's activations, where its layers are not known: more than most networks take
 SCORE_COPIES = 3  # of its scores, while they are enlarged
 
 Stamp = tuple[tuple[int, int, int], ...]  # of the file and of a card beside it: inode, bytes, time of the last change
@@ -58,7 +59,7 @@ class ModelFile:
         if self.card.halo is not None:
             return None
         scores = 4 * len(self.card.classes) / self.card.output_stride**2
-        return int(WHOLE_BYTES / (BYTES_PER_PIXEL + SCORE_COPIES * scores))
+        return int(WHOLE_BYTES / (UNKNOWN_BYTES_PER_PIXEL + SCORE_COPIES * scores))
 
     def takes(self, size: tuple[int, int]) -> bool:
         """Whether the model can run an image of that working size (width, height), whole or in tiles."""
@@ -94,7 +95,11 @@ def _beside(path: Path) -> Path:
 
 def _content(path: Path) -> bytes:
     try:
+        if (size := path.stat().st_size) > MAX_FILE_BYTES:
+            raise InvalidModel(f"it has {size} bytes, the limit is {MAX_FILE_BYTES}")
         return path.read_bytes()
+    except MemoryError as error:
+        raise UnreadableModel("not enough memory to read it; that is tried again") from error
     except OSError as error:
         raise UnreadableModel(f"it cannot be read: {error.strerror}; that is tried again") from error
 

@@ -86,7 +86,12 @@ class Served:
 
     variants: Mapping[Precision, Variant]
     automatic: Precision
-    device: ReportedDevice
+
+    @property
+    def device(self) -> ReportedDevice:
+        """Of the automatic variant, by the word of the session that was opened last."""
+        assert self.best.runs_on is not None
+        return self.best.runs_on
 
     @property
     def best(self) -> Variant:
@@ -140,14 +145,22 @@ class Repository:
             raise UnknownModel(f"no model {name!r}; there is {', '.join(models) or 'none'}")
         return models[name]
 
-    def refresh(self, start: bool = False) -> None:
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a file is to be tried again."""
+        return bool(self._waiting)
+
+    def refresh(self, start: bool = False, changes: bool = True) -> None:
         """Take over what has changed in the folder; but for the start, only what is as it was at the last look.
 
+        Without `changes`, the folder is taken to be as it was: what was to be tried again is, and nothing else.
         A file takes traffic once it has answered a test image: at the start that is asked of the automatic variants alone,
         of the others when they are needed. A file that is no valid model is named in `broken`, and what it held before
         stays in service. Raises DeviceUnavailable as `Model.load` does.
         """
-        found = {path: now for path in sorted(self._folder.rglob("*.onnx")) if (now := stamp(path)) is not None}
+        found = self._seen
+        if changes:
+            found = {path: now for path in sorted(self._folder.rglob("*.onnx")) if (now := stamp(path)) is not None}
         moved = {variant.stamp: variant for path, variant in self._known.items() if path not in found}
         told = self.broken
         self._waiting = {}
@@ -215,7 +228,7 @@ class Repository:
                     left.remove(variants[best])
                     break
                 if runs_on == device or device == devices[-1]:
-                    return Served(variants, best, runs_on)
+                    return Served(variants, best)
         return None
 
     def _tell(self, models: Mapping[str, Served], told: Mapping[str, str]) -> None:

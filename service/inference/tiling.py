@@ -19,9 +19,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from service.contract import INPUT_NAME, OUTPUT_NAME, Halo, ModelCard
-from service.inference.cancellation import Cancellation, OutOfDeviceMemory
+from service.inference.cancellation import Cancellation, OutOfDeviceMemory, first_line
 from service.inference.device import ARENAS, DeviceUnavailable, ReportedDevice, reported_device
 from service.inference.layers import Layers, Tensor, UnknownLayer
+from service.inference.model_file import UNKNOWN_BYTES_PER_PIXEL
 from service.inference.parts import Part, TiledPart, bytes_per_pixel, cut
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,6 @@ RUN_BYTES: dict[ReportedDevice, int] = {"cpu": 96 << 20, "cuda": 1 << 30}
 SMALLER = 8  # times less, once that was too much
 LEVELS = 8  # widths and heights of images, for each doubling: parts are chosen once for each
 SURELY_WHOLE_PIXELS = 1 << 19
-UNKNOWN_BYTES_PER_PIXEL = 250.0  # of activations, where the graph's layers are not known: more than most networks take
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the padded image
 Crop = Callable[[Box], NDArray[np.uint8]]  # that box of the padded image as (1, H, W, 3)
@@ -225,20 +225,27 @@ class Tiling:
         """
         most = RUN_BYTES[self._device] // (SMALLER if small else 1)
         level = _level(width), _level(height), most
+        longest = _length(level[0]), _length(level[1])
         with self._lock:
             if level not in self._networks:
-                self._networks[level] = self._network(self._layers, (_length(level[0]), _length(level[1])), most)
+                layers = self._layers
+                try:
+                    parts = [self._whole(longest, most)] if layers is None else cut(layers, self._card.stride, longest, most)
+                    self._networks[level] = self._opened(layers, parts)
+                except (OutOfDeviceMemory, DeviceUnavailable):
+                    raise
+                except Exception:  # of a graph like no other; or for the moment: the next image tries again
+                    log.exception("%s cannot be run in parts; it is tiled as a whole", self._card.name)
+                    return self._opened_whole(longest, most)
             return self._networks[level]
 
-    def _network(self, layers: Layers | None, size: tuple[int, int], run_bytes: int) -> TiledNetwork:
-        if layers is not None:
-            try:
-                return self._opened(layers, cut(layers, self._card.stride, size, run_bytes))
-            except (OutOfDeviceMemory, DeviceUnavailable):
-                raise
-            except Exception:  # of a graph like no other: its layers are known one by one, but not how to cut it
-                log.exception("%s cannot be cut; it is tiled as a whole", self._card.name)
-        return self._opened(None, [TiledPart.of(self._whole(), self._card.stride, run_bytes, size[1])])
+    def _opened_whole(self, size: tuple[int, int], run_bytes: int) -> TiledNetwork:
+        try:
+            return self._opened(None, [self._whole(size, run_bytes)])
+        except DeviceUnavailable:
+            raise
+        except Exception as error:  # the file is known to run: what is missing is room
+            raise OutOfDeviceMemory(first_line(error)) from error
 
     def _opened(self, layers: Layers | None, parts: Sequence[TiledPart]) -> TiledNetwork:
         for tiled in parts:
@@ -253,13 +260,14 @@ class Tiling:
         except (UnknownLayer, LookupError, ValueError):  # a graph like no other is tiled as a whole
             return None
 
-    def _whole(self) -> Part:
-        """A network whose layers are not known, with the halo that its card tells."""
+    def _whole(self, size: tuple[int, int], run_bytes: int) -> TiledPart:
+        """The network as one part, with the halo that its card tells."""
         card, halo = self._card, self._card.halo
         assert halo is not None
         image = Tensor(INPUT_NAME, 1, 3, np.dtype(np.uint8))
         scores = Tensor(OUTPUT_NAME, card.output_stride, len(card.classes), np.dtype(np.float32))
-        return Part((), (image,), (scores,), halo, UNKNOWN_BYTES_PER_PIXEL, 1.0)
+        part = Part((), (image,), (scores,), halo, UNKNOWN_BYTES_PER_PIXEL, 1.0)
+        return TiledPart.of(part, card.stride, run_bytes, size[1])
 
     def _file(self, layers: Layers | None, part: Part) -> bytes:
         if layers is None:

@@ -1,10 +1,12 @@
-"""Memory of the service over 2,000 requests: long side 32 to 3,000 px, four formats, seeded.
+"""Memory of the service over 2,000 requests of four clients: long side 32 to 3,000 px, four formats, a third in tiles; seeded.
 
 python -m tests.benchmarks.bench_memory
 """
 
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import httpx
 import numpy as np
@@ -14,7 +16,8 @@ from tests.benchmarks.load import MEGABYTE, peak_rss
 from tests.photos import photo
 from tests.service_process import start_server, stop_server
 
-REQUESTS, SEED, BLOCK = 2000, 20261122, 200
+REQUESTS, CLIENTS, SEED, BLOCK = 2000, 4, 20261122, 200
+PATHS = ("/segment", "/segment?format=mask&resolution=native", "/segment?format=overlay")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 
 
@@ -38,17 +41,22 @@ def main() -> None:
     start = process.memory_info().rss / MEGABYTE
     levels: list[float] = []
     try:
-        with httpx.Client(base_url=server.url, timeout=60) as client:
-            for number, file in enumerate(requests()):
-                path = ("/segment", "/segment?format=mask", "/segment?format=overlay")[number % 3]
+        with httpx.Client(base_url=server.url, timeout=60) as client, ThreadPoolExecutor(CLIENTS) as pool:
+
+            def ask(number: int, file: bytes) -> None:
+                path = PATHS[number % len(PATHS)]
                 client.post(path, content=file, headers={"Content-Type": "image/*"}).raise_for_status()
                 levels.append(process.memory_info().rss / MEGABYTE)
+
+            files = enumerate(requests())
+            while batch := list(islice(files, CLIENTS)):
+                list(pool.map(ask, *zip(*batch, strict=True)))
         peak = peak_rss(server.process.pid)
     finally:
         stop_server(server)
     half = levels[REQUESTS // 2 :]
     slope, error = slope_of(half)
-    print(f"{REQUESTS} requests, one client, resident memory of the service:")
+    print(f"{REQUESTS} requests, {CLIENTS} clients, resident memory of the service:")
     print(f"  after start      {start:7.1f} MB")
     print(f"  peak             {peak:7.1f} MB")
     for first in range(0, REQUESTS, BLOCK):

@@ -3,6 +3,7 @@
 make .venv-bench/installed && .venv-bench/bin/python -m tests.benchmarks.bench_others
 """
 
+import io
 import signal
 import socket
 import subprocess
@@ -11,8 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import httpx
 import numpy as np
 import psutil
+from PIL import Image
 
 from tests.benchmarks.load import BarePipeline, crowd, jpeg, on_cores, rate, row
 from tests.service_process import ROOT, Server, start_server
@@ -21,6 +24,7 @@ CLIENTS, ROUNDS, ROUND_S, PATIENCE_S = 16, 5, 6.0, 120.0
 SERVER_CORE, CLIENT_CORE = 0, 1
 OTHERS = "tests.benchmarks.competitors"
 BOUNDARY = "benchmark"
+LEAST_AGREED = 0.98  # of the pixels: int8 and torch round otherwise
 
 
 def form(content: bytes) -> bytes:
@@ -82,17 +86,25 @@ def main() -> None:
             "FastAPI and torch": start(python("torch_app")),
         }
         pipeline = BarePipeline(threads=1)
+    with Image.open(io.BytesIO(pipeline(bare))) as mask:
+        expected = np.asarray(mask)
     paths = {"this service, fp32": "/segment?format=mask&precision=fp32", "this service, as shipped": "/segment?format=mask"}
-    names = [*paths, *others, "bare loop, fp32"]
+    asked = {name: (ours, path) for name, path in paths.items()} | {name: (one, "/segment") for name, one in others.items()}
+    names = [*asked, "bare loop, fp32"]
     rates: dict[str, list[float]] = {name: [] for name in names}
     try:
+        for name, (server, path) in asked.items():
+            answer = httpx.post(server.url + path, content=content, headers={"Content-Type": kind}, timeout=60)
+            with Image.open(io.BytesIO(answer.content)) as mask:
+                agreed = float((np.asarray(mask) == expected).mean())
+            assert agreed > LEAST_AGREED, f"{name} gives another mask: {agreed:.1%} of the pixels are alike"
         for number in range(ROUNDS + 1):
             measured: dict[str, float] = {}
             with on_cores(CLIENT_CORE):
-                for name, path in paths.items():
-                    measured[name] = crowd(ours, content, CLIENTS, ROUND_S, path, kind).rate
-                for name, server in others.items():
-                    measured[name] = crowd(server, content, CLIENTS, ROUND_S, "/segment", kind).rate
+                for name, (server, path) in asked.items():
+                    answers = crowd(server, content, CLIENTS, ROUND_S, path, kind)
+                    assert set(answers.statuses) == {200}, f"{name} answers {answers.statuses}"
+                    measured[name] = answers.rate
             with on_cores(SERVER_CORE):
                 measured["bare loop, fp32"] = rate(lambda: pipeline(bare), ROUND_S)
             for name, figure in measured.items():

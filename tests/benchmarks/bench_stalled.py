@@ -6,13 +6,15 @@ python -m tests.benchmarks.bench_stalled
 import http.client
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from tests.benchmarks.load import crowd, jpeg, on_cores, row
 from tests.service_process import Server, start_server, stop_server
 
-STALLED, CLIENTS, ROUNDS, ROUND_S, PROBES = 200, 8, 7, 5.0, 40
+STALLED, CLIENTS, ROUNDS, ROUND_S = 200, 8, 7, 5.0
+PROBES, PROBE_S = 40, 0.1  # spread over a round
 SERVER_CORE, CLIENT_CORE = 0, 1
 
 
@@ -38,6 +40,7 @@ def livez(server: Server) -> list[float]:
         assert connection.getresponse().status == 200
         times.append((time.perf_counter() - start) * 1000)
         connection.close()
+        time.sleep(PROBE_S)
     return times
 
 
@@ -55,8 +58,10 @@ def main() -> None:
             for _ in range(ROUNDS):
                 free.append(crowd(server, content, CLIENTS, ROUND_S).rate)
                 lines = stall(server)
-                probes += livez(server)
-                beside.append(crowd(server, content, CLIENTS, ROUND_S).rate)
+                with ThreadPoolExecutor(1) as prober:  # while the others work
+                    probing = prober.submit(livez, server)
+                    beside.append(crowd(server, content, CLIENTS, ROUND_S).rate)
+                    probes += probing.result()
                 for line in lines:
                     line.close()
     finally:

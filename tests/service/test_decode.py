@@ -245,6 +245,36 @@ def test_an_absurd_tiff_is_an_image_or_one_of_three_errors(name: str) -> None:
         assert str(error)
 
 
+JPEG, PNG = encoded(flag(), "JPEG"), encoded(flag(), "PNG")
+ENDLESS = {
+    "segments": JPEG[:2] + b"\xff\xe0\x00\x02" * 100_000 + JPEG[2:],
+    "exif in many parts": JPEG[:2] + (b"\xff\xe1\x00\x68Exif\0\0" + bytes(96)) * 10_000 + JPEG[2:],
+    "large segments": JPEG[:2] + (b"\xff\xe5\xff\xff" + bytes(65_533)) * 400 + JPEG[2:],
+    "chunks": PNG[:33] + chunk(b"abCd", b"") * 100_000 + PNG[33:],
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_header_that_does_not_end_is_broken(name: str) -> None:
+    with pytest.raises(BrokenImage, match="header is too long"):
+        open_image(io.BytesIO(ENDLESS[name]), 10**6)
+
+
+def test_a_header_may_hold_what_cameras_and_editors_put_there() -> None:
+    segments = (b"\xff\xe2\xff\xff" + bytes(65_533)) * 60 + b"\xff\xed\x00\x06abcd" * 400
+    assert open_image(io.BytesIO(JPEG[:2] + segments + JPEG[2:]), 10**6).size == flag().size
+
+
+@pytest.mark.parametrize("tag", [273, 324], ids=["strips", "tiles"])
+def test_a_tiff_in_countless_parts_is_refused_before_they_are_listed(tag: int) -> None:
+    directory = struct.pack("<HHHII", 1, tag, 3, 1 << 20, 100) + bytes(4)
+    with pytest.raises(UnsupportedImage, match="more than 262144 strips or tiles"):
+        open_image(io.BytesIO(b"II*\0\x08\0\0\0" + directory + bytes(1 << 21)), 10**6)
+    big = struct.pack(">QHHQQ", 1, tag, 3, 1 << 20, 100) + bytes(8)
+    with pytest.raises(UnsupportedImage, match="more than 262144 strips or tiles"):
+        open_image(io.BytesIO(b"MM\0\x2b\0\x08\0\0" + struct.pack(">Q", 16) + big + bytes(1 << 21)), 10**6)
+
+
 def test_a_directory_that_is_its_own_successor_holds_nobody_up() -> None:
     assert decoded(ABSURD["a directory that is its own successor"]).size == (4, 4)
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -107,6 +108,75 @@ async def test_work_heavier_than_the_queue_is_taken_when_it_is_alone() -> None:
             await engine.run(quick, 0.1, 30)
         held.go.set()
         assert await heavy == "done"
+
+
+@asynchronous
+async def test_images_at_work_hold_no_more_pixels_than_they_may_but_one_that_is_larger_runs_alone() -> None:
+    small, large, last = Held(), Held(), Held()
+    engine = Engine(3, 10, most_held_pixels=100)
+    running = [asyncio.create_task(engine.run(small, 1, 30, 60))]
+    await until(small.started.is_set)
+    running += [asyncio.create_task(engine.run(large, 1, 30, 200)), asyncio.create_task(engine.run(last, 1, 30, 40))]
+    await until(last.started.is_set)
+    assert not large.started.is_set()
+    small.go.set()
+    last.go.set()
+    await until(large.started.is_set)
+    large.go.set()
+    await asyncio.gather(*running)
+    engine.close()
+
+
+@asynchronous
+async def test_work_that_waits_for_room_can_be_called_off() -> None:
+    held, waiting = Held(), Held()
+    engine = Engine(2, 10, most_held_pixels=100)
+    running = asyncio.create_task(engine.run(held, 1, 30, 100))
+    await until(held.started.is_set)
+    with pytest.raises(DeadlineExceeded):
+        await engine.run(waiting, 1, 0.1, 100)
+    await until(lambda: engine.admitted_megapixels == 1)
+    assert not waiting.started.is_set()
+    held.go.set()
+    await running
+    engine.close()
+
+
+@asynchronous
+async def test_work_that_is_called_off_in_the_queue_holds_nothing_on_to() -> None:
+    class Upload:
+        pass
+
+    def job(upload: Upload) -> Callable[[Ticket], None]:
+        return lambda ticket: print(upload)
+
+    held, upload = Held(), Upload()
+    gone = weakref.ref(upload)
+    with engine_of(workers=1) as engine:
+        running = asyncio.create_task(engine.run(held, 1, 30))
+        await until(held.started.is_set)
+        with pytest.raises(DeadlineExceeded):
+            await engine.run(job(upload), 1, 0.05)
+        del upload
+        await until(lambda: gone() is None)
+        held.go.set()
+        await running
+
+
+@asynchronous
+async def test_what_was_wrong_with_an_image_is_no_failure_of_the_service() -> None:
+    def work(error: Exception) -> Callable[[Ticket], None]:
+        def run(_: Ticket) -> None:
+            raise error
+
+        return run
+
+    with engine_of() as engine:
+        for error, fails in ((ValueError("broken"), False), (RunFailed("CUDA failure"), True)):
+            with pytest.raises(type(error)):
+                await engine.run(work(error), 1, 10)
+            await until(lambda: engine.admitted_megapixels == 0)
+            assert (engine.last_failure > 0) == fails
 
 
 @asynchronous

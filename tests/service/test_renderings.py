@@ -52,6 +52,12 @@ def test_a_header_above_4_kb_is_left_out() -> None:
     assert CLASSES_HEADER not in render_mask(outcome(255, labels, (10**12,) * 255)).headers
 
 
+def test_an_overlay_does_not_take_over_what_was_written_beside_the_pixels() -> None:
+    described = outcome(1, np.zeros((2, 2), np.uint8), (4,))
+    described.image.info["comment"] = b"x" * 70_000  # more than a JPEG can hold
+    assert "comment" not in opened(render_overlay(described).body).info
+
+
 def test_an_overlay_can_be_as_long_as_a_jpeg_can() -> None:
     labels = np.zeros((1, 65_500), np.uint8)
     assert opened(render_overlay(outcome(1, labels, (65_500,))).body).size == (65_500, 1)

@@ -17,6 +17,7 @@ from service.inference.device import DeviceUnavailable
 from service.inference.model import Model
 from service.inference.model_file import ModelFile
 from service.inference.repository import Repository, UnknownModel
+from service.inference.watch import Watch
 from tests.service.answers import assert_problem, post
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
@@ -285,6 +286,28 @@ def test_a_file_that_cannot_be_read_just_now_is_tried_again(tmp_path: Path, monk
     repository.refresh()
     assert list(repository.models) == ["colors"]
     assert not repository.broken
+
+
+def test_what_there_was_no_memory_for_is_tried_again_though_changes_are_not_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path)
+    with monkeypatch.context() as short:
+        short.setattr(Path, "read_bytes", lambda path: bytes(1 << 62))
+        repository = Repository(tmp_path, "cpu")
+    assert repository.broken == {"colors.onnx": "not enough memory to read it; that is tried again"}
+    write_model(tmp_path / "new", name="new")
+    watch = Watch(repository, 0)
+    watch.look()
+    assert list(repository.models) == ["colors"]
+    watch.look()
+    assert list(repository.models) == ["colors"]
+
+
+def test_a_file_too_large_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "large.onnx").open("wb") as file:
+        file.truncate(3 << 30)
+    assert Repository(tmp_path, "cpu").broken == {"large.onnx": "it has 3221225472 bytes, the limit is 1073741824"}
 
 
 def test_a_variant_that_cannot_be_read_when_it_is_first_asked_for_is_503_and_then_answers(

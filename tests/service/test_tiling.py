@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,13 +20,13 @@ from PIL import Image
 from service.contract import INPUT_NAME, Halo
 from service.geometry import label_map, network_input
 from service.inference import parts, tiling
-from service.inference.cancellation import Cancellation, Cancelled
+from service.inference.cancellation import Cancellation, Cancelled, OutOfDeviceMemory
 from service.inference.device import create_session
 from service.inference.layers import Layers, UnknownLayer
 from service.inference.model import Model
 from service.inference.model_file import ModelFile
 from service.inference.parts import Part, TiledPart
-from service.inference.tiling import TiledNetwork, operations, tiles
+from service.inference.tiling import TiledNetwork, Tiling, operations, tiles
 from tests import photos
 from tests.service.answers import assert_problem, mask_of, post, strongest_color
 from tests.service.conftest import MakeClient
@@ -132,6 +133,25 @@ def test_a_changed_pixel_outside_the_halo_changes_nothing_and_one_inside_does(af
 def test_a_50_megapixel_photo_costs_the_default_models_less_than_twice_its_own_work(name: str) -> None:
     network = loaded(MODELS / f"{name}.onnx").tiling.network(8192, 6112)
     assert operations([part for part, _ in network.parts], 8192, 6112, 32) < 2
+
+
+def test_parts_that_could_not_be_opened_for_a_moment_are_opened_for_the_next_image() -> None:
+    path = MODELS / "animals-fcn8s-lite0.onnx"
+    content, failures = path.read_bytes(), 1
+
+    def open_session(model: bytes) -> ort.InferenceSession:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            raise RuntimeError("pthread_create failed")
+        return create_session(model, "cpu")
+
+    one = Tiling(content, ModelFile.read(path).card, open_session, "cpu")
+    assert len(one.network(4096, 4096).parts) == 1
+    assert len(one.network(4096, 4096).parts) > 1
+    failures = 2
+    with pytest.raises(OutOfDeviceMemory, match="pthread_create"):
+        Tiling(content, ModelFile.read(path).card, open_session, "cpu").network(4096, 4096)
 
 
 @pytest.mark.parametrize("name", ["animals-fcn8s-lite0", "nuclei-unet", "research/camvid-refined-lite2"])

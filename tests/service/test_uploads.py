@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from service.http import uploads
 from tests.service.answers import assert_problem, mask_of, post
+from tests.service.conftest import MakeClient
 from tests.service.live import Line, chunked, head, serving
 from tests.service.pictures import encoded, flag
 
@@ -136,11 +137,23 @@ def test_without_room_for_an_upload_the_answer_is_503_and_when_to_come_again(
     assert int(response.headers["retry-after"]) >= 1
 
 
+def test_more_than_all_requests_together_may_hold_is_503_and_is_let_go_of(
+    make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_client(max_upload_bytes=2 * len(IMAGE))
+    monkeypatch.setattr(uploads, "UPLOADS", 0.25)
+    for _ in range(3):
+        assert_problem(post(client, IMAGE), 503, "no room")
+    monkeypatch.setattr(uploads, "UPLOADS", 0.5)
+    for _ in range(3):
+        assert post(client, IMAGE).status_code == 200
+
+
 @pytest.fixture(scope="module")
 def impatient(colors: TestClient) -> Iterator[tuple[str, int]]:
     """The application on a real socket, waiting for a body no longer than an instant."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(uploads, "PAUSE_S", 0.3)
+        patch.setattr(uploads, "PAUSE_S", 1.0)
         with serving(colors.app) as address:  # type: ignore[arg-type]
             yield address
 
@@ -156,7 +169,7 @@ def line(impatient: tuple[str, int]) -> Iterator[Line]:
 def test_a_body_that_stalls_is_408_and_the_connection_ends(line: Line) -> None:
     line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE[:50])
     status, headers, body = line.response()
-    assert_problem(httpx.Response(status, headers=headers, content=body), 408, "no data", limit=0.3)
+    assert_problem(httpx.Response(status, headers=headers, content=body), 408, "no data", limit=1.0)
     assert headers["connection"] == "close"
     assert line.is_closed()
 
@@ -205,6 +218,8 @@ def test_a_client_that_goes_away_leaves_the_service_at_work(line: Line, impatien
     other = Line(impatient)
     other.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
     assert other.response()[0] == 200
+    other.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
+    assert b'segment_http_requests_total{route="/segment",status="499"}' in other.response()[2]
     other.close()
 
 

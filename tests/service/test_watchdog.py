@@ -35,7 +35,7 @@ IMAGE = encoded(flag())
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "INTERVAL_S", 0.01)
     monkeypatch.setattr(watchdog, "QUIET_S", 0.05)
-    monkeypatch.setattr(watchdog, "TRIAL_S", 0.2)
+    monkeypatch.setattr(watchdog, "TRIAL_S", 1.0)
 
 
 class Runs:
@@ -137,7 +137,7 @@ def test_a_service_that_is_busy_is_not_tried(own: Own, runs: Runs, monkeypatch: 
     working = threading.Thread(target=post, args=(client, IMAGE))
     working.start()
     assert waiting.wait(PATIENCE_S)
-    time.sleep(0.1)  # a trial that was under way
+    time.sleep(0.5)  # a trial that was under way
     before = runs.count
     time.sleep(0.3)
     assert runs.count == before
