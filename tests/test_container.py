@@ -175,7 +175,7 @@ def test_it_becomes_healthy_and_stays_within_limits(container: Container) -> Non
     limits = container.inspect()["HostConfig"]
     assert limits["Memory"] == 4 * 2**30
     assert limits["CpuQuota"] == 2 * limits["CpuPeriod"]
-    assert limits["PidsLimit"] == 512
+    assert limits["PidsLimit"] == 2048
 
 
 def test_process_1_is_the_service_without_root_or_capabilities(container: Container) -> None:
