@@ -37,7 +37,7 @@ def same_results(one: Path, other: Path) -> None:
     assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
     for name in WEIGHTS:
         (tensors, described), (expected, as_described) = load_weights(one / name), load_weights(other / name)
-        anew = {"commit": "", "seconds": "", "peak_memory": ""}  # a colleague may commit between two runs
+        anew = {"commit": "", "seconds": "", "peak_memory": "", "command": ""}  # a colleague may commit between two runs
         assert described | anew == as_described | anew
         assert tensors.keys() == expected.keys()
         for tensor in expected:
