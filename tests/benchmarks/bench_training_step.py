@@ -95,7 +95,7 @@ def peak(name: str, heap: str) -> float:
     """The same in megabytes, the median of fresh processes."""
     command = [sys.executable, "-m", "tests.benchmarks.bench_training_step", name, heap]
     runs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(PROCESSES)]
-    return statistics.median(json.loads(told.splitlines()[-1]) for told in runs) / 1e6
+    return float(statistics.median(json.loads(told.splitlines()[-1]) for told in runs)) / 1e6
 
 
 def main() -> None:
