@@ -55,6 +55,8 @@ class Learner:
     copied: Transfer | None  # the first weights; null: drawn at random
     step: int = 0
     losses: list[Tensor] = field(default_factory=list)  # of the steps of the epoch so far
+    # Statistics of normalisation as the step began; kept, because small blocks that come and go scatter the heap.
+    before: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def create(
@@ -94,10 +96,13 @@ class Learner:
         rate = rate_at(self.step / steps_per_epoch, self.preset)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
-        statistics = {name: tensor.clone() for name, tensor in self.network.named_buffers()}
+        buffers = dict(self.network.named_buffers())
+        self.before = self.before or {name: torch.empty_like(tensor) for name, tensor in buffers.items()}
+        for name, tensor in buffers.items():
+            self.before[name].copy_(tensor)
         while (loss := self._gradients(pixels, labels)) is None:
-            for name, tensor in self.network.named_buffers():  # as if the step had not been tried
-                tensor.copy_(statistics[name])
+            for name, tensor in buffers.items():  # as if the step had not been tried
+                tensor.copy_(self.before[name])
         self.scaler.unscale_(self.optimizer)
         if self.preset.clip_norm is not None:
             clip_grad_norm_(self.network.parameters(), self.preset.clip_norm)
