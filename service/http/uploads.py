@@ -55,8 +55,9 @@ class BoundedBody:
                 message = await self._receive()
         except TimeoutError:
             raise Problem(408, f"no data for {PAUSE_S:g} s", PAUSE_S, {"Connection": "close"}) from None
-        self._received += len(message.get("body", b""))
-        self._intake.held += len(message.get("body", b""))
+        size = len(message.get("body", b""))
+        self._received += size
+        self._intake.held += size
         if self._received > self._intake.max_bytes:
             raise too_large(self._intake.max_bytes)
         if self._intake.is_full:

@@ -29,7 +29,7 @@ WHOLE = replace(
 TURNED = replace(nuclei.LITE0_UNET, name="ablation-nuclei", title="the recipe", epochs=10, averaging=0.96)
 _UPRIGHT = replace(TURNED.augmentation, turns=False)
 
-# The animals' last stage once more, on what it ended with: whole photos keep it there, or crops do as well.
+# One epoch more of the animals' last stage, on whole photos as it was; beside it one on crops, as in the stage before.
 ENDED = replace(animals.LITE0_WHOLE, name="ablation-animals", title="on whole photos", epochs=1)
 
 ABLATION = (
