@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.draining = False  # DrainingServer raises it
     app.state.give_up = engine.give_up  # DrainingServer calls it when it waits no longer
     app.state.abandoned = False  # whether work has hung, and its thread with it
-    keyed = [Depends(require_key(settings.api_keys))]
+    keyed = [Depends(require_key(settings.api_keys))] if settings.api_keys else []
     app.include_router(segment_router(settings, repository, engine, telemetry), dependencies=keyed)
     app.include_router(catalogue_router(repository, settings.default_model), dependencies=keyed)
     app.include_router(health_router(repository, telemetry, watchdog))

@@ -9,14 +9,14 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 
 from service.http.problems import Problem
 
-_BEARER = HTTPBearer(auto_error=False, description="one of SEGMENT_API_KEYS, where the service has any")
+_BEARER = HTTPBearer(auto_error=False, description="one of SEGMENT_API_KEYS")
 _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False)
 
 
 def require_key(keys: tuple[str, ...]) -> Callable[..., Awaitable[None]]:
     """A dependency that lets a request pass with one of `keys`, as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 
-    No keys: open to all. Raises Problem 401.
+    Raises Problem 401.
     """
 
     async def check(
@@ -26,7 +26,7 @@ def require_key(keys: tuple[str, ...]) -> Callable[..., Awaitable[None]]:
         given = bearer.credentials if bearer else header or ""
         # Every key is compared, each in constant time, so that the time taken tells nothing.
         matches = [hmac.compare_digest(given.encode("latin-1"), key.encode()) for key in keys]
-        if keys and not any(matches):
+        if not any(matches):
             raise Problem(401, "a valid API key is needed", headers={"WWW-Authenticate": "Bearer"})
 
     return check

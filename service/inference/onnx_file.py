@@ -1,4 +1,4 @@
-"""An ONNX file, as far as the service reads it itself: its nodes, and how to cut a piece out of it.
+"""An ONNX file, as far as the service reads it itself: its nodes, how to cut a piece out of it, and how to make a small one.
 
 Read with protobuf, which ONNX Runtime brings along, through the few fields named here, under the numbers that onnx.proto
 gives them; protobuf carries all others along unread. The `onnx` package would add 60 MB to the image.
@@ -17,13 +17,23 @@ Message = Any  # protobuf's generated classes have no static types here
 
 _KINDS = {"long": 3, "int": 5, "string": 9, "bytes": 12}  # FieldDescriptorProto.Type
 _MESSAGE = 11
+_INTS = 7  # AttributeProto.AttributeType
+_IR_VERSION, _OPSET = 8, 11  # in which sums still have their axes as an attribute
 _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> number, type, repeated
-    "Model": {"graph": (7, "Graph", False), "metadata_props": (14, "Entry", True), "functions": (25, "Function", True)},
+    "Model": {
+        "ir_version": (1, "long", False),
+        "graph": (7, "Graph", False),
+        "opset_import": (8, "Opset", True),
+        "metadata_props": (14, "Entry", True),
+        "functions": (25, "Function", True),
+    },
+    "Opset": {"version": (2, "long", False)},
     "Entry": {"key": (1, "string", False), "value": (2, "string", False)},
     "Function": {"node": (7, "Node", True), "domain": (10, "string", False), "attribute_proto": (11, "Attribute", True)},
     "Sparse": {"values": (1, "Tensor", False), "indices": (2, "Tensor", False)},
     "Graph": {
         "node": (1, "Node", True),
+        "name": (2, "string", False),
         "initializer": (5, "Tensor", True),
         "sparse_initializer": (15, "Sparse", True),
         "input": (11, "Value", True),
@@ -46,6 +56,7 @@ _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> 
         "tensors": (10, "Tensor", True),
         "sparse_tensor": (22, "Sparse", False),
         "sparse_tensors": (23, "Sparse", True),
+        "type": (20, "int", False),
         "graphs": (11, "Graph", True),
     },
     "Tensor": {
@@ -162,6 +173,26 @@ class OnnxFile:
         graph.output.extend(_value(name, kind) for name, kind in outputs.items())
         content: bytes = part.SerializeToString()
         return content
+
+
+def node(operator: str, inputs: Sequence[str], output: str, **lists: Sequence[int]) -> Message:
+    """A node with attributes that are lists of integers."""
+    made = _messages()["Node"](op_type=operator, input=inputs, output=[output])
+    for name, numbers in lists.items():
+        made.attribute.add(name=name, ints=numbers, type=_INTS)
+    return made
+
+
+def small_model(nodes: Sequence[Message], inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """A model of those nodes, between float32 tensors of four dimensions."""
+    model = _messages()["Model"](ir_version=_IR_VERSION)
+    model.opset_import.add(version=_OPSET)
+    model.graph.name = "small"
+    model.graph.node.extend(nodes)
+    for values, names in ((model.graph.input, inputs), (model.graph.output, outputs)):
+        values.extend(_value(name, np.dtype(np.float32)) for name in names)
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def _refuse_sparse(tensors: Sequence[Message]) -> None:

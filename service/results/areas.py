@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from service.geometry import enlarge_bands, label_strip
 from service.inference.cancellation import Cancellation
 from service.inference.model import Scores
+from service.results.softmax import winning_probability
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def segment(
         cancellation.check()
         won, best = label_strip(strip)
         labels[top : top + len(won)] = won
-        probability = _winning_probability(strip, best).ravel()
+        probability = winning_probability(strip, best).ravel()
         winners = won.ravel()
         for class_id in range(classes):  # faster than bincount, which widens its input to 64 bits
             of_class = winners == class_id
@@ -48,13 +49,3 @@ def segment(
                 certainty[class_id] += np.dot(of_class.astype(np.float32), probability)
     confidence = tuple(float(c / n) if n else None for c, n in zip(certainty, pixels, strict=True))
     return Segmentation(labels, tuple(int(n) for n in pixels), confidence)
-
-
-def _winning_probability(strip: NDArray[np.float32], best: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Softmax of the largest score, 1 / sum(exp(score - best)); overwrites the strip."""
-    strip -= best[:, None]
-    np.exp(strip, out=strip)
-    total = strip[:, 0]
-    for class_id in range(1, strip.shape[1]):
-        total += strip[:, class_id]
-    return np.reciprocal(total, out=total)

@@ -84,10 +84,10 @@ def rate(work: Callable[[], object], seconds: float) -> float:
 class Answers:
     """What a crowd of clients got."""
 
-    seconds: float
     statuses: Counter[int] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)  # seconds, of answers 200
     in_time: int = 0  # answers 200 before the end
+    last_s: float = 0.0  # when the last of those came
 
     @property
     def sent(self) -> int:
@@ -96,8 +96,8 @@ class Answers:
 
     @property
     def rate(self) -> float:
-        """Answers 200 a second."""
-        return self.in_time / self.seconds
+        """Answers 200 a second, until the last: what is left of the time has gone into answers that came too late to count."""
+        return self.in_time / self.last_s if self.in_time else 0.0
 
     def percentile(self, percent: float) -> float:
         """Latency in milliseconds."""
@@ -114,7 +114,7 @@ def crowd(
     requests_per_s: float | None = None,
 ) -> Answers:
     """So many clients, each sending its next request when it has its answer; or all together at a steady rate."""
-    answers, lock = Answers(seconds), threading.Lock()
+    answers, lock = Answers(), threading.Lock()
     begin = time.perf_counter()
     end, turns = begin + seconds, itertools.count()
 
@@ -137,7 +137,9 @@ def crowd(
                 answers.statuses[status] += 1
                 if status == 200:
                     answers.latencies.append(now - start)
-                    answers.in_time += now <= end
+                    if now <= end:
+                        answers.in_time += 1
+                        answers.last_s = max(answers.last_s, now - begin)
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
     for thread in threads:

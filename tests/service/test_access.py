@@ -55,6 +55,14 @@ def test_with_a_key_in_either_header_the_image_is_taken(headers: dict[str, str],
     assert locked.get("/models/colors", headers=headers).status_code == 200
 
 
+def test_the_docs_ask_for_a_key_only_where_there_are_keys(locked: TestClient, make_client: MakeClient) -> None:
+    security = {
+        open_or_locked: client.get("/openapi.json").json()["paths"]["/segment"]["post"].get("security")
+        for open_or_locked, client in (("locked", locked), ("open", make_client()))
+    }
+    assert security == {"locked": [{"HTTPBearer": []}, {"APIKeyHeader": []}], "open": None}
+
+
 def test_a_key_outside_of_ascii_works(locked: TestClient) -> None:
     assert locked.get("/models", headers=header("Schlüssel")).status_code == 200
 

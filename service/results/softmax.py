@@ -1,0 +1,27 @@
+"""Softmax probability of the winning class, by ONNX Runtime: its exponentials take a third of numpy's time without AVX-512."""
+
+from functools import cache
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from service.inference.device import create_session
+from service.inference.onnx_file import node, small_model
+
+
+def winning_probability(strip: NDArray[np.float32], best: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(rows, C, W) scores and the largest of each pixel, (rows, W) -> its probability: 1 / sum of exp(score - best)."""
+    [total] = _session().run(["total"], {"scores": strip[None], "best": best[None, :, None]})
+    probability: NDArray[np.float32] = np.reciprocal(total[0, :, 0])
+    return probability
+
+
+@cache
+def _session() -> ort.InferenceSession:
+    nodes = [
+        node("Sub", ["scores", "best"], "difference"),
+        node("Exp", ["difference"], "power"),
+        node("ReduceSum", ["power"], "total", axes=[2]),
+    ]
+    return create_session(small_model(nodes, ["scores", "best"], ["total"]), "cpu", threads=1)
