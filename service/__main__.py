@@ -1,5 +1,6 @@
 """`python -m service`: serve until SIGTERM or Ctrl-C."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -8,6 +9,7 @@ from contextlib import suppress
 
 def main() -> int:
     """Start the service; returns the exit status."""
+    gc.disable()  # what is imported now stays: no search among it makes the start, or a request, wait
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported, so before the imports below
     from pydantic import ValidationError
 
@@ -18,6 +20,8 @@ def main() -> int:
     from service.server import DrainingServer, raise_file_limit
     from service.settings import Settings
 
+    gc.freeze()
+    gc.enable()
     return_freed_memory()
     raise_file_limit()
     try:

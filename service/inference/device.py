@@ -3,7 +3,8 @@
 import ctypes
 import logging
 import os
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -122,10 +123,9 @@ def why_no_cuda() -> str:
     return "its libraries load, so it may be the driver or the device: see its message above"
 
 
-def require_one_runtime(installed: Iterable[str] | None = None) -> None:
-    """Raises DeviceUnavailable if both wheels of ONNX Runtime are installed: they overwrite each other's files."""
-    names = installed if installed is not None else (entry.metadata["Name"] or "" for entry in distributions())
-    wheels = sorted({name.lower().replace("_", "-") for name in names} & {"onnxruntime", "onnxruntime-gpu"})
+def require_one_runtime(path: Sequence[str] = sys.path) -> None:
+    """Raises DeviceUnavailable if both wheels of ONNX Runtime are installed there: they overwrite each other's files."""
+    wheels = [name for name in ("onnxruntime", "onnxruntime-gpu") if any(distributions(name=name, path=list(path)))]
     if len(wheels) > 1:
         raise DeviceUnavailable(f"{' and '.join(wheels)} are both installed: uninstall both, then install one")
 

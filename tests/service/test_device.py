@@ -67,14 +67,21 @@ def test_on_the_cpu_nothing_else_is_tried(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert set(cuda.asked) == {device.CPU}
 
 
-@pytest.mark.parametrize("names", [["onnxruntime", "numpy"], ["onnxruntime-gpu"], []])
-def test_one_wheel_of_onnx_runtime_is_enough(names: list[str]) -> None:
-    require_one_runtime(names)
+def installed(folder: Path, *names: str) -> list[str]:
+    """A search path on which those wheels are installed."""
+    for name in names:
+        (folder / f"{name}-1.31.1.dist-info").mkdir()
+    return [str(folder)]
 
 
-def test_both_wheels_at_once_are_refused() -> None:
+@pytest.mark.parametrize("names", [["onnxruntime", "numpy"], ["onnxruntime_gpu"], []])
+def test_one_wheel_of_onnx_runtime_is_enough(names: list[str], tmp_path: Path) -> None:
+    require_one_runtime(installed(tmp_path, *names))
+
+
+def test_both_wheels_at_once_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DeviceUnavailable, match="onnxruntime and onnxruntime-gpu are both installed"):
-        require_one_runtime(["numpy", "onnxruntime_gpu", "OnnxRuntime"])
+        require_one_runtime(installed(tmp_path, "numpy", "onnxruntime_gpu", "OnnxRuntime"))
 
 
 def test_on_a_gpu_images_are_run_in_batches_whose_shapes_are_warmed(
