@@ -9,13 +9,14 @@ from service.contract import ModelCard, Precision
 from service.inference.device import ReportedDevice
 
 LEAST_GAIN = 1.2  # times as fast as fp32, by its card: for less, no accuracy is given away
-# Vector instructions that multiply bytes: without them int8 is slower than fp32. Names as in /proc/cpuinfo.
-_BYTE_PRODUCTS = {"avx2", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp"}
+# Instructions that sum products of bytes: without them int8 is slower than fp32 (0.9 times, with AVX2 alone, by
+# tests/benchmarks/bench_variants.py). Names as in /proc/cpuinfo.
+_BYTE_PRODUCTS = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp"}
 
 
 @cache
 def multiplies_bytes() -> bool:
-    """Whether this processor multiplies bytes faster than floats."""
+    """Whether this processor has instructions for products of bytes."""
     try:
         words = Path("/proc/cpuinfo").read_text().split()
     except OSError:

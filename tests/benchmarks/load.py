@@ -3,6 +3,7 @@
 import http.client
 import io
 import itertools
+import math
 import threading
 import time
 from collections import Counter
@@ -17,8 +18,14 @@ from PIL import Image
 
 from service.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelCard
 from service.geometry import label_map, network_input, upright_rgb, working_size
+from service.imaging.decode import open_image
 from service.imaging.encode import mask_png
+from service.inference.cancellation import Cancellation
 from service.inference.device import create_session
+from service.inference.engine import Ticket
+from service.inference.repository import Repository
+from service.pipeline import Job, process
+from service.settings import PILLOW_MAX_PIXELS
 from tests import photos
 from tests.service_process import MODELS, Server
 
@@ -69,6 +76,19 @@ class BarePipeline:
         scores = self.run(self.pixels(image))
         size = working_size(*image.size, self.card.long_side)
         return mask_png(label_map(scores, size, image.size, self.card.output_stride), self.card.classes, "")
+
+
+class WholePipeline:
+    """The service's own steps for one request, areas and confidence included, with no HTTP and no queue around."""
+
+    def __init__(self) -> None:
+        self.variant = Repository(MODELS, "cpu").get(DEFAULT_MODEL.stem, "fp32")
+
+    def __call__(self, content: bytes) -> bytes:
+        """JPEG to the answer's mask, its legend included."""
+        job = Job(open_image(io.BytesIO(content), PILLOW_MAX_PIXELS), self.variant, "model", "mask", 0.5)
+        ticket = Ticket(Cancellation(), None, job.megapixels, 0, time.perf_counter(), math.inf)
+        return process(job, ticket)[1].body
 
 
 def rate(work: Callable[[], object], seconds: float) -> float:

@@ -1,21 +1,22 @@
 """LitServe (Apache-2.0) on the same file: defaults, or with its faster queue, as its documentation has it for throughput.
 
-python -m tests.benchmarks.competitors.litserve_app PORT default|tuned
+python -m tests.benchmarks.competitors.litserve_app PORT default|tuned whole|mask
 """
 
 import sys
+from collections.abc import Callable
 
 import litserve
 from fastapi import Request, Response
 
-from tests.benchmarks.load import BarePipeline
+from tests.benchmarks.load import BarePipeline, WholePipeline
 
 
 class Segment(litserve.LitAPI):  # type: ignore[misc]  # not installed where types are checked
     """Image in, mask out."""
 
     def setup(self, device: str) -> None:
-        self.pipeline = BarePipeline(threads=1)
+        self.pipeline: Callable[[bytes], bytes] = WholePipeline()
 
     def decode_request(self, request: Request) -> bytes:
         content: bytes = request["file"].file.read()
@@ -28,8 +29,16 @@ class Segment(litserve.LitAPI):  # type: ignore[misc]  # not installed where typ
         return Response(mask, media_type="image/png")
 
 
+class MaskAlone(Segment):
+    """With neither areas nor confidence."""
+
+    def setup(self, device: str) -> None:
+        self.pipeline = BarePipeline(threads=1)
+
+
 if __name__ == "__main__":
-    port, setting = int(sys.argv[1]), sys.argv[2]
+    port, setting, answer = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     tuned = {"fast_queue": True} if setting == "tuned" else {}
-    server = litserve.LitServer(Segment(api_path="/segment"), accelerator="cpu", workers_per_device=1, timeout=120, **tuned)
+    segment = {"whole": Segment, "mask": MaskAlone}[answer](api_path="/segment")
+    server = litserve.LitServer(segment, accelerator="cpu", workers_per_device=1, timeout=120, **tuned)
     server.run(host="127.0.0.1", port=port, generate_client_file=False, log_level="warning")
