@@ -17,6 +17,7 @@ from service.inference.device import DeviceUnavailable
 FAILURES = (RunFailed, OutOfDeviceMemory, DeviceUnavailable)  # the device's or a model's; other errors are of what was sent
 CLOSE_S = 10.0
 LOOK_S = 0.1  # between two looks whether what waits for room has been called off
+NEWEST_SHARE = 0.1  # of the speed that is expected, that the newest measurement makes up; at first all count alike
 MOST_WAIT = 0.8  # of its deadline, that work may be expected to wait when it is accepted: speeds vary
 
 T = TypeVar("T")
@@ -62,7 +63,8 @@ class Engine:
         self._capacity = queue_megapixels
         self._most_held, self._held, self._let_go = most_held_pixels, 0, threading.Condition()
         self._workers = workers
-        self._megapixels_per_s = 5.0  # of one worker: a first guess, measured from then on
+        self._megapixels_per_s = 5.0  # of one worker: a guess, until the first is measured
+        self._measured = 0
         self._tickets: set[Ticket] = set()  # accepted, and still in memory
         self.admitted_megapixels = 0.0
         self.last_success = time.monotonic()  # or the start
@@ -153,7 +155,8 @@ class Engine:
             return
         if done.exception() is None:
             rate = ticket.megapixels / max(1e-3, time.perf_counter() - ticket.started)
-            self._megapixels_per_s += 0.1 * (rate - self._megapixels_per_s)
+            self._measured += 1
+            self._megapixels_per_s += max(NEWEST_SHARE, 1 / self._measured) * (rate - self._megapixels_per_s)
             self.last_success = time.monotonic()
         elif isinstance(done.exception(), FAILURES):
             self.last_failure = time.monotonic()

@@ -266,6 +266,21 @@ async def test_what_would_wait_longer_than_its_deadline_is_refused() -> None:
 
 
 @asynchronous
+async def test_the_first_work_shows_how_fast_work_is() -> None:
+    held = Held()
+    with engine_of() as engine:
+        await engine.run(lambda _: time.sleep(0.5), 0.1, 60)  # a fifth of a megapixel a second, or less
+        running = asyncio.create_task(engine.run(held, 0.1, 60))
+        await until(held.started.is_set)
+        waiting = asyncio.create_task(engine.run(quick, 0.1, 60))
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull):
+            await engine.run(quick, 0.1, 0.5)
+        held.go.set()
+        await asyncio.gather(running, waiting)
+
+
+@asynchronous
 async def test_all_that_is_accepted_can_be_given_up() -> None:
     def endless(ticket: Ticket) -> None:
         while True:
