@@ -46,6 +46,7 @@ class Ticket:
     accepted: float  # time.perf_counter() of admission
     due: float  # ... of its deadline
     started: float = 0.0  # ... and of its first step on a worker
+    at_work: int = 1  # tickets that had started by then, itself among them
     has_all_cores: bool = True  # else one: so much other work was accepted when it started
 
     @property
@@ -63,7 +64,7 @@ class Engine:
         self._capacity = queue_megapixels
         self._most_held, self._held, self._let_go = most_held_pixels, 0, threading.Condition()
         self._workers = workers
-        self._megapixels_per_s = 5.0  # of one worker: a guess, until the first is measured
+        self._megapixels_per_s = 5.0 * workers  # of all workers: a guess, until the first is measured
         self._measured = 0
         self._tickets: set[Ticket] = set()  # accepted, and still in memory
         self.admitted_megapixels = 0.0
@@ -78,13 +79,12 @@ class Engine:
         would wait longer than its deadline; DeadlineExceeded after `deadline_s` seconds, Cancelled after `give_up`, and
         whatever the work raises.
         """
-        ahead = sum(ticket.megapixels for ticket in tuple(self._tickets) if not ticket.started)
-        speed = self._megapixels_per_s * self._workers
-        is_full = self.admitted_megapixels > 0 and self.admitted_megapixels + megapixels > self._capacity
-        is_late = ahead > 0 and ahead + megapixels > MOST_WAIT * speed * deadline_s
-        if is_full or is_late:
-            raise QueueFull(max(1, math.ceil(self.admitted_megapixels / speed)))
         now = time.perf_counter()
+        ahead = self._ahead(now)
+        is_full = self.admitted_megapixels > 0 and self.admitted_megapixels + megapixels > self._capacity
+        is_late = ahead > 0 and ahead + megapixels > MOST_WAIT * self._megapixels_per_s * deadline_s
+        if is_full or is_late:
+            raise QueueFull(max(1, math.ceil(self.admitted_megapixels / self._megapixels_per_s)))
         ticket = Ticket(Cancellation(), work, megapixels, held_pixels, now, now + deadline_s)
         self._tickets.add(ticket)
         self.admitted_megapixels += megapixels
@@ -99,6 +99,15 @@ class Engine:
             raise DeadlineExceeded(f"not finished within {deadline_s:.1f} s") from error
         finally:
             ticket.cancellation.cancel()  # nothing to do when it has finished
+
+    def _ahead(self, now: float) -> float:
+        """Megapixels, by what has been measured, that are still to be done before other work can start."""
+        tickets = tuple(self._tickets)
+        if len(tickets) < self._workers:
+            return 0.0
+        speed = self._megapixels_per_s / self._workers
+        done = {ticket: speed * (now - ticket.started) if ticket.started else 0.0 for ticket in tickets}
+        return sum(max(0.0, ticket.megapixels - done[ticket]) for ticket in tickets)
 
     def has_hung(self, seconds: float) -> bool:
         """Whether work has not ended so many seconds after its deadline, when it was called off."""
@@ -122,6 +131,7 @@ class Engine:
             work = ticket.work
             assert work is not None  # it would have been cancelled
             ticket.started = time.perf_counter()
+            ticket.at_work = sum(1 for one in tuple(self._tickets) if one.started)
             ticket.has_all_cores = 2 * len(self._tickets) <= max(2, self._workers)  # tests/benchmarks/bench_scheduling.py
             ticket.cancellation.check()
             return work(ticket)
@@ -154,7 +164,7 @@ class Engine:
         if done.cancelled() or isinstance(done.exception(), Cancelled):
             return
         if done.exception() is None:
-            rate = ticket.megapixels / max(1e-3, time.perf_counter() - ticket.started)
+            rate = ticket.at_work * ticket.megapixels / max(1e-3, time.perf_counter() - ticket.started)
             self._measured += 1
             self._megapixels_per_s += max(NEWEST_SHARE, 1 / self._measured) * (rate - self._megapixels_per_s)
             self.last_success = time.monotonic()

@@ -15,7 +15,7 @@ from service.inference.model_file import InvalidModel, ModelFile, Stamp, Unreada
 from service.inference.variants import by_preference
 from service.settings import Device
 
-FAILURES = 3  # for want of memory, one after the other, until the service is not ready
+FAILED_RUNS = 3  # for want of memory, one after the other, until the service is not ready
 
 NO_MEMORY = "not enough memory to load it; that is tried again"
 
@@ -41,7 +41,7 @@ class Variant:
     @property
     def is_failing(self) -> bool:
         """Whether its last runs all found too little memory, though its session was opened anew each time."""
-        return self._failures >= FAILURES
+        return self._failures >= FAILED_RUNS
 
     @property
     def card(self) -> ModelCard:

@@ -8,12 +8,12 @@ from service.inference.cancellation import Cancellation, OutOfDeviceMemory
 from service.inference.engine import Engine
 from service.inference.model import Model
 from service.inference.repeated import Repeated
-from service.inference.repository import Repository
+from service.inference.repository import Repository, Variant
 
 QUIET_S = 60.0  # without a success, until a trial is made
 INTERVAL_S = 5.0  # between looks
-TRIAL_S = 30.0  # longest wait for a trial
-FAILURES = 2  # in a row, until the service is declared dead
+TRIAL_S = 30.0  # longest wait for a trial of each model
+FAILED_TRIALS = 2  # in a row, until the service is declared dead
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +34,14 @@ class Watchdog(Repeated):
     @property
     def alive(self) -> bool:
         """Whether the last trials did not all fail. Only reads: nothing is computed here."""
-        return self._failures < FAILURES
+        return self._failures < FAILED_TRIALS
 
     def look(self) -> None:
         """Try, if it is time to."""
         if self._engine.last_success > self._last_trial:
             self._failures = 0
         if self._engine.has_hung(TRIAL_S):
-            self._failures = FAILURES
+            self._failures = FAILED_TRIALS
             log.error("work does not end, though it was called off: /livez says so from now on")
             return
         quiet = time.monotonic() - max(self._engine.last_success, self._last_trial)
@@ -51,29 +51,37 @@ class Watchdog(Repeated):
             self._last_trial = time.monotonic()
 
     def _try(self) -> None:
-        """One run of the smallest image; one that does not end is called off, and counts as failed."""
-        cancellation, done = Cancellation(), threading.Event()
+        """One run of the smallest image on each model; what does not end is called off, and counts as failed.
+
+        Where one model runs, the device does: another that does not is no reason to restart the service.
+        """
+        models, cancellation = self._repository.models, Cancellation()
+        outcomes: list[bool] = []
 
         def run() -> None:
-            try:
-                for served in self._repository.models.values():
-                    variant = served.best
-                    model: Model | None = None
-                    try:
-                        model = variant.model()
-                        model.run(model.smallest_image, cancellation)
-                        variant.succeeded()
-                    except OutOfDeviceMemory:  # others may hold it: no reason to be restarted, but not to be ready
-                        variant.ran_out_of_memory(model)
-            except Exception:  # whatever it is, it keeps images from being segmented
-                log.exception("a trial image was not segmented")
-            else:
-                done.set()
+            for name, served in models.items():
+                outcomes.append(_runs(name, served.best, cancellation))
 
         trial = threading.Thread(target=run, name="trial", daemon=True)
         trial.start()
-        trial.join(TRIAL_S)
+        trial.join(TRIAL_S * len(models))
+        has_hung = len(outcomes) < len(models)
         cancellation.cancel()
-        self._failures = 0 if done.is_set() else self._failures + 1
+        self._failures = self._failures + 1 if has_hung or (models and not any(outcomes)) else 0
         if not self.alive:
-            log.error("%d trial images in a row were not segmented: /livez says so from now on", self._failures)
+            log.error("%d trials in a row failed: /livez says so from now on", self._failures)
+
+
+def _runs(name: str, variant: Variant, cancellation: Cancellation) -> bool:
+    """Whether a model segments an image, or only lacks memory: others may hold it, which no restart would mend."""
+    model: Model | None = None
+    try:
+        model = variant.model()
+        model.run(model.smallest_image, cancellation)
+        variant.succeeded()
+    except OutOfDeviceMemory:
+        variant.ran_out_of_memory(model)
+    except Exception:  # whatever it is, it keeps images from being segmented
+        log.exception("%s did not segment a trial image", name)
+        return False
+    return True

@@ -30,7 +30,7 @@ def segment(
 ) -> Segmentation:
     """Scores of `classes` classes for an image at its working size -> its segmentation at the user's (width, height).
 
-    Raises Cancelled if the work was called off.
+    Raises Cancelled if the work was called off, and what the scores do as they are computed.
     """
     labels = np.empty((user[1], user[0]), np.uint8)
     pixels = np.zeros(classes, np.int64)
@@ -39,7 +39,7 @@ def segment(
         cancellation.check()
         won, best = label_strip(strip)
         labels[top : top + len(won)] = won
-        probability = winning_probability(strip, best).ravel()
+        probability = winning_probability(strip, best, cancellation).ravel()
         winners = won.ravel()
         for class_id in range(classes):  # faster than bincount, which widens its input to 64 bits
             of_class = winners == class_id

@@ -6,13 +6,20 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from service.inference.cancellation import Cancellation
 from service.inference.device import create_session
 from service.inference.onnx_file import node, small_model
 
 
-def winning_probability(strip: NDArray[np.float32], best: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(rows, C, W) scores and the largest of each pixel, (rows, W) -> its probability: 1 / sum of exp(score - best)."""
-    [total] = _session().run(["total"], {"scores": strip[None], "best": best[None, :, None]})
+def winning_probability(
+    strip: NDArray[np.float32], best: NDArray[np.float32], cancellation: Cancellation
+) -> NDArray[np.float32]:
+    """(rows, C, W) scores and the largest of each pixel, (rows, W) -> its probability: 1 / sum of exp(score - best).
+
+    Raises as `Cancellation.run_options` does.
+    """
+    with cancellation.run_options() as options:
+        [total] = _session().run(["total"], {"scores": strip[None], "best": best[None, :, None]}, options)
     probability: NDArray[np.float32] = np.reciprocal(total[0, :, 0])
     return probability
 

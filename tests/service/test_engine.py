@@ -153,10 +153,10 @@ async def test_work_that_is_called_off_in_the_queue_holds_nothing_on_to() -> Non
     held, upload = Held(), Upload()
     gone = weakref.ref(upload)
     with engine_of(workers=1) as engine:
-        running = asyncio.create_task(engine.run(held, 1, 30))
+        running = asyncio.create_task(engine.run(held, 0.01, 30))
         await until(held.started.is_set)
         with pytest.raises(DeadlineExceeded):
-            await engine.run(job(upload), 1, 0.05)
+            await engine.run(job(upload), 0.01, 0.05)
         del upload
         await until(lambda: gone() is None)
         held.go.set()
@@ -197,11 +197,11 @@ async def test_at_the_deadline_the_caller_is_told_and_the_place_is_kept_until_th
 async def test_work_whose_time_is_over_before_its_turn_never_starts() -> None:
     held, late = Held(), Held()
     with engine_of(workers=1) as engine:
-        first = asyncio.create_task(engine.run(held, 1, 30))
+        first = asyncio.create_task(engine.run(held, 0.01, 30))  # of so little nothing is late by what it expects
         await until(held.started.is_set)
         with pytest.raises(DeadlineExceeded):
-            await engine.run(late, 1, 0.05)
-        await until(lambda: engine.admitted_megapixels == 1)  # its place is free while the first still runs
+            await engine.run(late, 0.01, 0.05)
+        await until(lambda: engine.admitted_megapixels == 0.01)  # its place is free while the first still runs
         held.go.set()
         assert await first == "done"
     assert not late.started.is_set()
@@ -254,9 +254,11 @@ async def test_what_would_wait_longer_than_its_deadline_is_refused() -> None:
     with engine_of(queue_megapixels=1000) as engine:
         for _ in range(60):  # until it knows what this machine does in a second
             await engine.run(lambda _: time.sleep(0.01), 0.01, 30)  # 1 megapixel a second at most
-        first = asyncio.create_task(engine.run(held, 100, 30))  # at work: nobody waits for it alone
+        first = asyncio.create_task(engine.run(held, 100, 30))  # the only one: nobody waits
         await until(held.started.is_set)
-        second = asyncio.create_task(engine.run(quick, 20, 30))
+        with pytest.raises(QueueFull):  # what is at work is not done yet
+            await engine.run(quick, 0.01, 30)
+        second = asyncio.create_task(engine.run(quick, 20, 1000))
         await until(lambda: engine.admitted_megapixels == 120)
         with pytest.raises(QueueFull):
             await engine.run(quick, 0.01, 10)
@@ -278,6 +280,18 @@ async def test_the_first_work_shows_how_fast_work_is() -> None:
             await engine.run(quick, 0.1, 0.5)
         held.go.set()
         await asyncio.gather(running, waiting)
+
+
+@asynchronous
+async def test_while_a_worker_is_free_nothing_is_too_late() -> None:
+    held = Held()
+    with engine_of(workers=2, queue_megapixels=1000) as engine:
+        await engine.run(lambda _: time.sleep(0.5), 0.1, 60)
+        running = asyncio.create_task(engine.run(held, 100, 1000))
+        await until(held.started.is_set)
+        await engine.run(quick, 0.1, 5)
+        held.go.set()
+        await running
 
 
 @asynchronous

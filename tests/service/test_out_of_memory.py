@@ -8,7 +8,7 @@ import pytest
 
 from service.inference import tiling
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory
-from service.inference.repository import FAILURES, Repository
+from service.inference.repository import FAILED_RUNS, Repository
 from tests.service.answers import assert_problem, mask_of, post, strongest_color
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
@@ -74,7 +74,7 @@ def test_without_a_halo_it_is_503_and_the_session_is_opened_anew_for_the_next(sh
 def test_when_it_repeats_the_service_is_not_ready_until_a_run_succeeds(short: Short, make_client: MakeClient) -> None:
     client = make_client()
     short.room = 100
-    for number in range(FAILURES):
+    for number in range(FAILED_RUNS):
         assert client.get("/readyz").status_code == 200, number
         assert_problem(post(client, encoded(flag())), 503, "not enough memory")
     assert_problem(client.get("/readyz"), 503, "not enough memory for colors")
@@ -88,7 +88,7 @@ def test_where_a_session_cannot_be_opened_for_want_of_memory_it_is_tried_again(s
     short.room = 100
     assert_problem(post(client, encoded(flag())), 503, "not enough memory")
     short.room, short.opens = 1 << 40, False
-    for _ in range(FAILURES):
+    for _ in range(FAILED_RUNS):
         assert_problem(post(client, encoded(flag())), 503, "not enough memory")
     assert_problem(client.get("/readyz"), 503, "not enough memory for colors")
     short.opens = True
@@ -153,6 +153,6 @@ def test_requests_that_share_a_session_count_as_one_failure(tmp_path: Path) -> N
     write_model(tmp_path)
     variant = Repository(tmp_path, "cpu").get("colors")
     model = variant.model()
-    for _ in range(FAILURES):
+    for _ in range(FAILED_RUNS):
         variant.ran_out_of_memory(model)
     assert not variant.is_failing

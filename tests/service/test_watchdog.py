@@ -106,6 +106,15 @@ def test_a_service_whose_runs_fail_or_hang_is_dead_until_one_succeeds(
     wait_until(lambda: client.get("/livez").status_code == 200)
 
 
+def test_while_another_model_runs_one_that_fails_is_no_death(own: Own, runs: Runs, tmp_path: Path) -> None:
+    write_model(tmp_path, "another.onnx", name="another")
+    client = own()
+    runs.fault = lost_context
+    before = runs.count
+    wait_until(lambda: runs.count > before + watchdog.FAILED_TRIALS + 1)
+    assert client.get("/livez").status_code == 200
+
+
 def test_a_service_whose_runs_all_fail_is_dead_though_it_is_busy(own: Own, runs: Runs) -> None:
     client = own()
     runs.fault = broken_device
