@@ -58,11 +58,12 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
     """
     start = time.perf_counter()
     card = job.variant.card
-    image, orientation = decode(job.upload)
+    image, orientation = decode(job.upload, ticket.cancellation.check)
     user, working = image.size, working_size(*image.size, job.long_side)
     shrunk = resized(image, working)
     if shrunk is not image:
         _let_go(image, job.format)
+    ticket.cancellation.check()
     decoded = time.perf_counter()
     model: Model | None = None
     try:

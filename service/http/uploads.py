@@ -8,7 +8,7 @@ from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
@@ -98,11 +98,14 @@ async def uploaded_image(request: Request, intake: Intake) -> AsyncIterator[Bina
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     try:
         if kind == "multipart/form-data":
-            async with bounded.form(max_files=1, max_fields=16) as form:
+            form = await _form(bounded)
+            try:
                 part = form.get(FIELD)
                 if not isinstance(part, UploadFile):
                     raise Problem(422, f"the form has no file in its field {FIELD!r}")
                 yield part.file
+            finally:
+                await form.close()
         elif kind.startswith("image/") or kind == "application/octet-stream":
             with SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
                 upload = UploadFile(cast(BinaryIO, file), size=0)  # writes off the event loop once it is on the disk
@@ -117,7 +120,15 @@ async def uploaded_image(request: Request, intake: Intake) -> AsyncIterator[Bina
         if error.errno not in NO_ROOM:
             raise
         raise no_room() from error
-    except HTTPException as error:  # Starlette's multipart parser
-        raise Problem(400, f"malformed form: {error.detail}") from error
     finally:
         body.let_go()
+
+
+async def _form(request: Request) -> FormData:
+    """The form in a request's body. Raises Problem 400."""
+    try:
+        return await request.form(max_files=1, max_fields=16)
+    except HTTPException as error:  # Starlette's multipart parser
+        raise Problem(400, f"malformed form: {error.detail}") from error
+    except UnicodeError as error:  # of the charset that a client names, which need not be one of texts
+        raise Problem(400, f"malformed form: {error}") from error

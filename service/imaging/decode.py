@@ -1,12 +1,14 @@
 """From the bytes of an upload to an upright RGB image: limits first, pixels after."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, cast
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from service.geometry import UNSUPPORTED_MODES, UnsupportedPixels, upright_rgb
+from service.imaging.scans import MAX_SCANS, has_too_many_scans
 from service.settings import PILLOW_MAX_PIXELS
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")  # Pillow registers 43 parsers; each is a door
@@ -20,6 +22,7 @@ _STRIPS, _SAMPLES_PER_PIXEL, _TILE_WIDTH, _TILE_LENGTH, _TILES = 273, 277, 322, 
 # Pillow keeps what it reads before the pixels, and a list of where they lie: more than this no honest file needs.
 HEADER_READS, HEADER_BYTES = 2_000, 16 << 20
 MAX_TIFF_PARTS = 1 << 18
+LEAST_READ = 64  # bytes, on average, behind the header: of empty pieces a file of megabytes would have millions
 
 
 class BrokenImage(ValueError):
@@ -46,16 +49,23 @@ class _Reader:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.seek, self.tell = file, file.seek, file.tell
-        self._reads, self._bytes = HEADER_READS, HEADER_BYTES
-        self.in_header = True  # WebP is handed to its library as a whole
+        self._reads, self._bytes = float(HEADER_READS), HEADER_BYTES  # that are left
+        self.in_header = True
+        self.check: Callable[[], None] = lambda: None  # raises when the work is called off
 
     def read(self, size: int = -1) -> bytes:
-        """As a file's. Raises BrokenImage for a header that never ends."""
+        """As a file's. Raises BrokenImage for a header that never ends, and for pixels in very many small pieces."""
+        self.check()
         content = self._file.read(size)
-        if self.in_header and size >= 0:
-            self._reads, self._bytes = self._reads - 1, self._bytes - len(content)
-            if min(self._reads, self._bytes) < 0:
-                raise BrokenImage("the image's header is too long")
+        if size < 0:  # WebP is handed to its library as a whole
+            return content
+        self._reads -= 1
+        if self.in_header:
+            self._bytes -= len(content)
+        else:
+            self._reads += len(content) / LEAST_READ
+        if min(self._reads, self._bytes) < 0:
+            raise BrokenImage("the image's header is too long" if self.in_header else "the image is in too many small pieces")
         return content
 
 
@@ -64,6 +74,7 @@ class Upload:
     """An image whose header has been read and found within limits, and whose pixels have not."""
 
     image: Image.Image
+    reader: _Reader
     size: tuple[int, int]  # (width, height) as stored; EXIF orientation may swap them
 
 
@@ -84,6 +95,8 @@ def open_image(file: BinaryIO, max_pixels: int) -> Upload:
         image = Image.open(cast(BinaryIO, reader), formats=FORMATS)
         reader.in_header = False
         _check(image, max_pixels)
+        if image.format in ("JPEG", "MPO") and has_too_many_scans(file):
+            raise UnsupportedImage(f"the JPEG has more than {MAX_SCANS} scans")
     except (BrokenImage, TooManyPixels, UnsupportedImage, MemoryError):
         raise
     except Image.DecompressionBombError:  # Pillow's own limit, which it checks before we can see the size
@@ -92,7 +105,7 @@ def open_image(file: BinaryIO, max_pixels: int) -> Upload:
         raise _unidentified(file, start) from None
     except Exception as error:  # Pillow's parsers raise many types on damaged files
         raise BrokenImage(f"the image cannot be read: {error}") from error
-    return Upload(image, image.size)
+    return Upload(image, reader, image.size)
 
 
 def _check(image: Image.Image, max_pixels: int) -> None:
@@ -113,18 +126,21 @@ def _check(image: Image.Image, max_pixels: int) -> None:
         raise UnsupportedImage(UNSUPPORTED_MODES[image.mode])
 
 
-def decode(upload: Upload) -> tuple[Image.Image, int]:
+def decode(upload: Upload, check: Callable[[], None]) -> tuple[Image.Image, int]:
     """The upright RGB image and the EXIF orientation it was stored in; the upload's own pixels are let go of.
 
-    Raises BrokenImage or UnsupportedImage.
+    `check` is called again and again, and raises when the work is called off. Raises BrokenImage or UnsupportedImage, and
+    what `check` does.
     """
+    upload.reader.check = check
     try:
         image, orientation = upright_rgb(upload.image)
     except UnsupportedPixels as error:
         raise UnsupportedImage(str(error)) from error
-    except MemoryError:
+    except (BrokenImage, MemoryError):
         raise
     except Exception as error:  # as above: whatever a damaged file makes Pillow raise, it is the file's fault
+        check()
         raise BrokenImage(f"the image cannot be decoded: {error}") from error
     if image is not upload.image:
         upload.image.close()

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from service.contract import ModelCard, Precision
-from service.inference.cancellation import OutOfDeviceMemory
+from service.inference.cancellation import OutOfDeviceMemory, RunFailed
 from service.inference.device import DeviceUnavailable, OpenSession, ReportedDevice, create_session, may_use_cuda
 from service.inference.model import Model
 from service.inference.model_file import InvalidModel, ModelFile, Stamp, UnreadableModel, stamp
@@ -49,7 +49,7 @@ class Variant:
         return self.file.card
 
     def model(self) -> Model:
-        """Load it, once. Raises what `Model.load` does; an InvalidModel again each time."""
+        """Load it, once. Raises what `Model.load` does, an InvalidModel again each time; RunFailed if it has run before."""
         with self._lock:
             if self.fault is not None:
                 raise InvalidModel(self.fault)
@@ -58,6 +58,8 @@ class Variant:
                     self._content = self._content or self.file.content()
                     self._model = Model.load(self.file, self._content, self._open_session)
                 except InvalidModel as error:
+                    if self.runs_on is not None:  # these very bytes have run: the device is at fault
+                        raise RunFailed(str(error)) from error
                     self.fault = str(error)
                     raise
                 self.runs_on = self._model.device

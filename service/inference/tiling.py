@@ -250,7 +250,10 @@ class Tiling:
     def _opened(self, layers: Layers | None, parts: Sequence[TiledPart]) -> TiledNetwork:
         for tiled in parts:
             if tiled.part not in self._sessions:
-                self._sessions[tiled.part] = self._open(self._file(layers, tiled.part))
+                session = self._open(self._file(layers, tiled.part))
+                if reported_device(session) != self._device:  # what is answered names the model's device
+                    raise DeviceUnavailable(f"a part of the network fell back from {self._device}")
+                self._sessions[tiled.part] = session
         return TiledNetwork([(tiled, self._sessions[tiled.part]) for tiled in parts], self._card.stride)
 
     @cached_property

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.imaging.decode import MAX_SIDE, BrokenImage, TooManyPixels, UnsupportedImage, decode, open_image
+from service.imaging.scans import MAX_SCANS
 from tests.service.pictures import (
     PNG_SIGNATURE,
     Tag,
@@ -28,12 +29,17 @@ from tests.service.pictures import (
 
 LIMIT = 1_000_000
 
+
+def never() -> None:
+    """Work that is not called off."""
+
+
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")  # Pillow's
 
 
 def decoded(content: bytes, limit: int = LIMIT) -> Image.Image:
     """Open and decode, as the service does."""
-    return decode(open_image(io.BytesIO(content), limit))[0]
+    return decode(open_image(io.BytesIO(content), limit), never)[0]
 
 
 FORMATS = {form: encoded(flag(), form) for form in ("JPEG", "PNG", "WEBP", "TIFF")} | {
@@ -213,7 +219,7 @@ def test_a_compressed_bomb_in_metadata_does_not_go_off(name: str, place: str) ->
     content = png((4, 4), **{place: BOMBS[name]})  # type: ignore[arg-type]
     try:
         image = open_image(io.BytesIO(content), LIMIT).image
-        decode(open_image(io.BytesIO(content), LIMIT))
+        decode(open_image(io.BytesIO(content), LIMIT), never)
     except BrokenImage:
         return
     assert all(len(value) < 2_000_000 for value in image.info.values() if isinstance(value, str | bytes))
@@ -265,6 +271,75 @@ def test_a_header_may_hold_what_cameras_and_editors_put_there() -> None:
     assert open_image(io.BytesIO(JPEG[:2] + segments + JPEG[2:]), 10**6).size == flag().size
 
 
+def with_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated until there are so many."""
+    content = encoded(flag(), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    return content[:-2] + content[last:-2] * (count - content.count(b"\xff\xda")) + content[-2:]
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded() -> None:
+    assert decoded(with_scans(MAX_SCANS)).size == flag().size
+    for count in (MAX_SCANS + 1, 10_000):
+        with pytest.raises(UnsupportedImage, match="more than 64 scans"):
+            open_image(io.BytesIO(with_scans(count)), LIMIT)
+
+
+@pytest.mark.parametrize("comments", [0, 3_000])
+def test_scans_cannot_be_hidden(comments: int) -> None:
+    """Behind a comment that looks like the end of the image; or behind very many."""
+    content = with_scans(MAX_SCANS + 1)
+    first = content.index(b"\xff\xda")
+    second = content.index(b"\xff\xc4", first)  # the table that comes before it
+    hiding = b"\xff\xfe\x00\x04\xff\xd9" + b"\xff\xfe\x00\x02" * comments
+    with pytest.raises(UnsupportedImage, match="more than 64 scans"):
+        open_image(io.BytesIO(content[:second] + hiding + content[second:]), LIMIT)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "MPO"])
+def test_what_looks_like_scans_beside_the_image_is_none(form: str) -> None:
+    """As a thumbnail has them, or the film behind a photo."""
+    content = FORMATS[form]
+    thumbnail = b"\xff\xe5\x01\x02" + b"\xff\xda" * 128
+    assert decoded(content[:2] + thumbnail + content[2:] + b"\xff\xda" * 1000).size == flag().size
+
+
+PIXELS = zlib.compress(b"\0" * (49 * 16))
+PIECES = {
+    "empty pieces of pixels": chunk(b"IDAT", PIXELS) + chunk(b"IDAT", b"") * 10_000,
+    "pieces before the pixels": chunk(b"IDAT", b"") * 10_000 + chunk(b"IDAT", PIXELS),
+    "empty chunks behind the pixels": chunk(b"IDAT", PIXELS) + chunk(b"abCd", b"") * 10_000,
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_a_png_in_countless_pieces_is_broken(name: str) -> None:
+    content = png_header(16, 16) + PIECES[name] + chunk(b"IEND", b"")
+    with pytest.raises(BrokenImage, match="too many small pieces"):
+        decoded(content)
+
+
+def test_decoding_can_be_called_off() -> None:
+    """Between two pieces of the file: here profiles behind the pixels, each of which takes a while to unpack."""
+
+    class CalledOff(Exception):
+        pass
+
+    profile = chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1_000_000)))
+    content = png_header(16, 16) + chunk(b"IDAT", PIXELS) + profile * 300 + chunk(b"IEND", b"")
+    calls = 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 20:
+            raise CalledOff
+
+    with pytest.raises(CalledOff):
+        decode(open_image(io.BytesIO(content), LIMIT), check)
+    assert calls < 30
+
+
 @pytest.mark.parametrize("tag", [273, 324], ids=["strips", "tiles"])
 def test_a_tiff_in_countless_parts_is_refused_before_they_are_listed(tag: int) -> None:
     directory = struct.pack("<HHHII", 1, tag, 3, 1 << 20, 100) + bytes(4)
@@ -288,10 +363,10 @@ class _Numbered(io.BytesIO):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_decoder_reads_the_file_by_its_descriptor(name: str) -> None:
-    assert decode(open_image(cast(BinaryIO, _Numbered(FORMATS[name])), LIMIT))[0].size == flag().size
+    assert decode(open_image(cast(BinaryIO, _Numbered(FORMATS[name])), LIMIT), never)[0].size == flag().size
 
 
 def test_a_file_is_read_from_its_start_wherever_it_stands() -> None:
     file = io.BytesIO(encoded(flag()))
     file.seek(17)
-    assert decode(open_image(file, LIMIT))[0].size == flag().size
+    assert decode(open_image(file, LIMIT), never)[0].size == flag().size

@@ -7,7 +7,7 @@ import onnxruntime as ort
 import pytest
 
 from service.inference import tiling
-from service.inference.cancellation import Cancellation, OutOfDeviceMemory
+from service.inference.cancellation import Cancellation, OutOfDeviceMemory, RunFailed
 from service.inference.repository import FAILED_RUNS, Repository
 from tests.service.answers import assert_problem, mask_of, post, strongest_color
 from tests.service.conftest import MakeClient
@@ -22,7 +22,7 @@ class Short:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room, self.opened, self.refused = 1 << 40, 0, 0
-        self.opens = True
+        self.opens, self.message = True, MESSAGE
         original = ort.InferenceSession
         short = self
 
@@ -30,11 +30,12 @@ class Short:
             def __init__(self, *given: object, **named: object) -> None:
                 short.opened += 1
                 if not short.opens:
-                    raise RuntimeError(MESSAGE)
+                    raise RuntimeError(short.message)
                 super().__init__(*given, **named)
 
             def run(self, names: list[str], inputs: dict[str, np.ndarray], options: object = None) -> object:
-                if any(array.size > 3 * short.room for array in inputs.values()):
+                of_network = "best" not in inputs  # that is the softmax's, which runs beside the device
+                if of_network and any(array.size > 3 * short.room for array in inputs.values()):
                     short.refused += 1
                     raise RuntimeError(MESSAGE)
                 return super().run(names, inputs, options)
@@ -147,6 +148,20 @@ def test_want_of_memory_is_no_verdict_on_a_file(short: Short, tmp_path: Path) ->
     short.room = 1 << 40
     repository.refresh()
     assert set(repository.models) == {"colors", "other"} and not repository.broken
+
+
+def test_a_device_that_no_longer_opens_what_it_ran_is_no_verdict_on_a_file_either(short: Short, tmp_path: Path) -> None:
+    write_model(tmp_path)
+    repository = Repository(tmp_path, "cpu")
+    variant = repository.get("colors")
+    variant.ran_out_of_memory(variant.model())
+    short.opens, short.message = False, "CUDA failure 700: an illegal memory access was encountered"
+    with pytest.raises(RunFailed, match="CUDA failure 700"):
+        variant.model()
+    repository.refresh()
+    assert repository.get("colors") is variant and not repository.broken
+    short.opens = True
+    assert variant.model().device == "cpu"
 
 
 def test_requests_that_share_a_session_count_as_one_failure(tmp_path: Path) -> None:

@@ -124,6 +124,12 @@ def test_an_unknown_charset_of_a_form_does_no_harm(colors: TestClient) -> None:
     assert colors.post("/segment", content=FILE + END, headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("charset", ["undefined", "punycode"])
+def test_a_charset_that_is_none_of_texts_is_refused(charset: str, colors: TestClient) -> None:
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    assert_problem(colors.post("/segment", content=FILE + END, headers=headers), 400, "malformed form")
+
+
 @pytest.mark.parametrize("form", [False, True])
 def test_without_room_for_an_upload_the_answer_is_503_and_when_to_come_again(
     form: bool, colors: TestClient, monkeypatch: pytest.MonkeyPatch
