@@ -10,7 +10,9 @@ from contextlib import suppress
 def main() -> int:
     """Start the service; returns the exit status."""
     gc.disable()  # what is imported now stays: no search among it makes the start, or a request, wait
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported, so before the imports below
+    # Read when onnxruntime and numpy are imported, so before the imports below; nothing here needs numpy's own threads.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from pydantic import ValidationError
 
     from service.app import create_app

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from service.http.catalogue import catalogue_router
 from service.http.health import health_router
 from service.http.segment import segment_router
 from service.http.telemetry import AccountForRequests, Telemetry
+from service.http.uploads import Intake
 from service.inference.batching import LARGEST
 from service.inference.device import may_use_cuda, require_one_runtime, usable_cpus
 from service.inference.engine import Engine
@@ -49,12 +51,19 @@ def create_app(settings: Settings) -> FastAPI:
     # A batch is at work on a GPU, the next one waits, and as many images as there are cores are decoded and encoded.
     workers = usable_cpus() + (2 * LARGEST if on_gpu else 0)
     engine = Engine(workers, settings.queue_megapixels, HELD_IMAGES * settings.max_pixels)
+    intake = Intake(settings.max_upload_bytes)
     telemetry = Telemetry(engine, repository)
     watchdog = Watchdog(repository, engine)
+
+    def give_up() -> None:
+        intake.has_ended = True
+        engine.give_up()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         threads: list[Repeated] = [watchdog, Watch(repository, settings.reload_s)]
+        # Python's own number, but of the cores that this process may use; they only read headers.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(usable_cpus() + 4, "header"))
         for thread in threads:
             thread.start()
         yield
@@ -70,10 +79,10 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.draining = False  # DrainingServer raises it
-    app.state.give_up = engine.give_up  # DrainingServer calls it when it waits no longer
+    app.state.give_up = give_up  # DrainingServer calls it when it waits no longer
     app.state.abandoned = False  # whether work has hung, and its thread with it
     keyed = [Depends(require_key(settings.api_keys))] if settings.api_keys else []
-    app.include_router(segment_router(settings, repository, engine, telemetry), dependencies=keyed)
+    app.include_router(segment_router(settings, repository, engine, intake, telemetry), dependencies=keyed)
     app.include_router(catalogue_router(repository, settings.default_model), dependencies=keyed)
     app.include_router(health_router(repository, telemetry, watchdog))
 

@@ -13,7 +13,7 @@ from service.http.connections import BoundedProtocol
 
 FILES = 65_536  # more than all connections and uploads take
 DRAIN_S = 60  # longest wait for answers that are under way
-GIVE_UP_S = 55.0  # until what is not answered by then is answered 503
+GIVE_UP_S = 45.0  # until what is not answered by then is answered 503; a body that has paused ends ten seconds later
 SETTLE_S = 2.0  # longest wait for the requests of open connections: on a busy machine they come later than one would think
 SETTLE_STEP_S = 0.05
 

@@ -17,6 +17,7 @@ HEAD_BYTES = 65_536  # of a head, or of trailers behind a body
 TAKE_S = 30.0  # between two looks at how much of an answer a client has taken
 SLOWEST_BYTES_PER_S = 16_384  # at which it must take it, on average between two looks
 SEND_BUFFER = 1 << 18  # bytes the kernel holds: were it to hold megabytes, a slow client could not be told from a dead one
+MOST_UNTAKEN = 1 << 28  # bytes of answers that clients have not taken yet: then the one is cut off that has taken longest
 MOST_PIPELINED = 100  # requests of one connection that wait for those before them
 STALLED_S = 1.0  # without a byte of its body, until a request may be dropped for another connection's sake
 MAX_CONNECTIONS = 1000  # then the one goes that has waited longest without a request, or else without a byte of its body
@@ -110,6 +111,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.heard = self.loop.time()
         super().on_response_complete()
         self._watch_taking()
+        self._bound_untaken()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -152,6 +154,18 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             self._watch_taking()
+
+    def _bound_untaken(self) -> None:
+        if not self.transport.get_write_buffer_size():
+            return
+        sizes = {one: one.transport.get_write_buffer_size() for one in self.connections if isinstance(one, BoundedProtocol)}
+        untaken = sum(sizes.values())
+        for one in sorted((one for one in sizes if sizes[one]), key=lambda one: one.heard):
+            if untaken <= MOST_UNTAKEN:
+                break
+            event(log, "cut off", reason="its answer was not taken while others were to be", bytes=sizes[one])
+            one.transport.abort()
+            untaken -= sizes[one]
 
     def _make_room(self) -> None:
         bounded = [one for one in self.connections if isinstance(one, BoundedProtocol)]

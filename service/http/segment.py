@@ -13,7 +13,7 @@ from service.http.disconnect import unless_gone
 from service.http.negotiation import preferred_format
 from service.http.problems import Problem, responses
 from service.http.telemetry import Telemetry
-from service.http.uploads import FIELD, Intake, uploaded_image
+from service.http.uploads import FIELD, Intake, stopping, uploaded_image
 from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, Upload, open_image
 from service.inference.cancellation import Cancelled, RunFailed
 from service.inference.device import DeviceUnavailable
@@ -53,10 +53,11 @@ _SUCCESS: dict[int | str, dict[str, object]] = {
 }
 
 
-def segment_router(settings: Settings, repository: Repository, engine: Engine, telemetry: Telemetry) -> APIRouter:
+def segment_router(
+    settings: Settings, repository: Repository, engine: Engine, intake: Intake, telemetry: Telemetry
+) -> APIRouter:
     """The route, bound to what it needs."""
     router = APIRouter()
-    intake = Intake(settings.max_upload_bytes)
 
     @router.post(
         "/segment",
@@ -106,7 +107,7 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, t
                 retry = {"Retry-After": str(error.retry_after_s)}
                 raise Problem(429, str(error), settings.queue_megapixels, retry) from error
             except Cancelled as error:
-                raise Problem(503, "the service is stopping") from error
+                raise stopping() from error
             except DeadlineExceeded as error:
                 raise Problem(504, str(error), deadline) from error
             except (InvalidModel, UnreadableModel, RunFailed, DeviceUnavailable) as error:

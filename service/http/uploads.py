@@ -30,6 +30,7 @@ class Intake:
     def __init__(self, max_upload_bytes: int) -> None:
         self.max_bytes = max_upload_bytes  # of one
         self.held = 0
+        self.has_ended = False  # nothing is taken in any more
 
     @property
     def is_full(self) -> bool:
@@ -60,6 +61,8 @@ class BoundedBody:
         self._intake.held += size
         if self._received > self._intake.max_bytes:
             raise too_large(self._intake.max_bytes)
+        if self._intake.has_ended:
+            raise stopping()
         if self._intake.is_full:
             raise no_room()
         elapsed = asyncio.get_running_loop().time() - self._started
@@ -71,6 +74,11 @@ class BoundedBody:
     def let_go(self) -> None:
         """Its bytes are no longer held."""
         self._intake.held -= self._received
+
+
+def stopping() -> Problem:
+    """503 for what is not answered before the service must end."""
+    return Problem(503, "the service is stopping")
 
 
 def no_room() -> Problem:

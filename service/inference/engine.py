@@ -72,6 +72,7 @@ class Engine:
         self._workers = workers
         self._effort_per_s = 5.0 * workers  # of all workers: a guess, until the first is measured
         self._measured = 0
+        self._has_given_up = False
         self._tickets: set[Ticket] = set()  # accepted, and still in memory
         self.admitted_megapixels = 0.0
         self.last_success = time.monotonic()  # or the start
@@ -85,6 +86,8 @@ class Engine:
         would wait longer than its deadline; DeadlineExceeded after `deadline_s` seconds, Cancelled after `give_up`, and
         whatever the work raises.
         """
+        if self._has_given_up:
+            raise Cancelled
         now = time.perf_counter()
         ticket = Ticket(Cancellation(), work, megapixels, held_pixels, now, now + deadline_s)
         ahead = self._ahead(now)
@@ -127,7 +130,8 @@ class Engine:
         return any(time.perf_counter() > ticket.due + seconds for ticket in tuple(self._tickets))
 
     def give_up(self) -> None:
-        """Call all accepted work off."""
+        """Call all accepted work off, and accept none any more."""
+        self._has_given_up = True
         for ticket in tuple(self._tickets):
             ticket.cancellation.cancel()
 

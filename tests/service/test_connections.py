@@ -5,10 +5,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from service.app import create_app
 from service.http import connections, segment
@@ -281,6 +283,30 @@ def test_a_client_that_does_not_take_its_answers_is_cut_off(address: tuple[str, 
             while chunk := connection.recv(1 << 20):
                 received += len(chunk)
     assert 0 < received < times * 1_000_000
+
+
+def test_of_too_many_answers_the_one_goes_that_has_been_taken_for_longest(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8))
+    image = encoded(noise, "JPEG")
+    monkeypatch.setattr(connections, "MOST_UNTAKEN", 4 * len(image))
+    received = []
+    with ExitStack() as stack:
+        lines = [stack.enter_context(socket.socket()) for _ in range(6)]
+        for line in lines:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            line.settimeout(PATIENCE_S)
+            line.connect(address)
+            fields = f"Content-Type: image/jpeg\r\nContent-Length: {len(image)}\r\nConnection: close\r\n\r\n"
+            line.sendall(f"POST /segment?format=overlay&opacity=0 HTTP/1.1\r\nHost: test\r\n{fields}".encode() + image)
+            line.recv(1, socket.MSG_PEEK)  # its answer is there
+        for line in lines:
+            received.append(0)
+            with suppress(ConnectionResetError):
+                while chunk := line.recv(1 << 20):
+                    received[-1] += len(chunk)
+    assert received[0] < len(image) < received[-1]
 
 
 def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(

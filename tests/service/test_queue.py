@@ -5,19 +5,23 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import cast
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from service.app import create_app
 from service.http import segment
 from service.inference.device import usable_cpus
 from service.inference.engine import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
+from service.settings import Settings
 from tests.service.answers import assert_problem, post
 from tests.service.conftest import MakeClient
+from tests.service.live import Line, head, serving
 from tests.service.pictures import encoded, flag
 
 IMAGE = encoded(flag())  # 96x64: 0.006144 megapixels
@@ -122,6 +126,21 @@ def test_what_is_given_up_when_the_service_stops_is_answered(make_client: MakeCl
         cast(FastAPI, client.app).state.give_up()
         for future in waiting:
             assert_problem(future.result(), 503, "the service is stopping")
+        assert_problem(post(client, IMAGE), 503, "the service is stopping")
+
+
+def test_an_upload_that_goes_on_when_the_service_gives_up_is_answered(colors_folder: Path) -> None:
+    app = create_app(Settings(models_dir=colors_folder, default_model="colors", reload_s=0))
+    with serving(app) as address:
+        line = Line(address)
+        line.send(head("Content-Length: 10000") + b"start")
+        time.sleep(0.2)
+        app.state.give_up()
+        line.send(b"more")
+        status, headers, body = line.response()
+        assert (status, headers["content-type"]) == (503, "application/problem+json")
+        assert b"the service is stopping" in body
+        line.close()
 
 
 def test_what_the_pixels_show_too_late_frees_its_place_too(make_client: MakeClient) -> None:
