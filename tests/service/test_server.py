@@ -34,10 +34,13 @@ def test_requests_sent_but_not_yet_accepted_are_answered_before_it_stops() -> No
 
 def test_a_connection_made_before_it_stops_may_still_send_its_request() -> None:
     server = start_server(quiet=True)
-    late = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
-    late.connect()
+    probe, late = (http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60) for _ in range(2))
+    for connection in (probe, late):
+        connection.connect()
     server.process.send_signal(signal.SIGTERM)
-    time.sleep(SETTLE_S / 2)
+    time.sleep(SETTLE_S / 4)
+    probe.request("GET", "/readyz")
+    assert probe.getresponse().status == 503
     late.request("GET", "/livez")
     assert late.getresponse().status == 200
     assert server.process.wait(timeout=60) == -signal.SIGTERM
