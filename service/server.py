@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from service.http.connections import BoundedProtocol
 
 FILES = 65_536  # more than all connections and uploads take
+IDLE_S = 65  # a connection may be silent after an answer: longer than its client keeps it, which otherwise might just use it
 DRAIN_S = 60  # longest wait for answers that are under way
 GIVE_UP_S = 45.0  # until what is not answered by then is answered 503; a body that has paused ends ten seconds later
 SETTLE_S = 2.0  # longest wait for the requests of open connections: on a busy machine they come later than one would think
@@ -43,6 +44,7 @@ class DrainingServer(uvicorn.Server):
                 http=BoundedProtocol,
                 log_config=None,
                 access_log=False,  # `service.http.telemetry` writes its own
+                timeout_keep_alive=IDLE_S,
                 timeout_graceful_shutdown=DRAIN_S,
             )
         )

@@ -19,7 +19,8 @@ from service.inference.cancellation import Cancellation, OutOfDeviceMemory, firs
 from service.inference.device import ARENAS, DeviceUnavailable, OpenSession, ReportedDevice, reported_device, usable_cpus
 from service.inference.foreign import Interface
 from service.inference.model_file import InvalidModel, ModelFile
-from service.inference.tiling import Box, Tiling
+from service.inference.tiles import Box
+from service.inference.tiling import Tiling
 
 log = logging.getLogger(__name__)
 

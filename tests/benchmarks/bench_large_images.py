@@ -19,7 +19,8 @@ from service.inference.cancellation import Cancellation
 from service.inference.device import create_session
 from service.inference.model import Model
 from service.inference.model_file import ModelFile
-from service.inference.tiling import Tiling, operations
+from service.inference.tiles import operations
+from service.inference.tiling import Tiling
 from tests import photos
 from tests.benchmarks.load import peak_rss
 from tests.service_process import MODELS, start_server, stop_server

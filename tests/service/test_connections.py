@@ -269,6 +269,16 @@ def test_idle_connections_and_stalled_bodies_make_room_too(address: tuple[str, i
         line.close()
 
 
+def test_an_idle_connection_outlives_those_that_clients_keep(address: tuple[str, int]) -> None:
+    """httpx and Node let go of theirs after five seconds: were it closed just then, a request might be lost."""
+    line = Line(address)
+    for pause in (6, 0):
+        line.send(GET)
+        assert line.response()[0] == 200
+        time.sleep(pause)
+    line.close()
+
+
 def test_a_client_that_does_not_take_its_answers_is_cut_off(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "TAKE_S", SHORT_S)
     with socket.socket() as connection:

@@ -20,13 +20,15 @@ from PIL import Image
 from service.contract import INPUT_NAME, Halo
 from service.geometry import enlarge, label_map, network_input
 from service.inference import parts, tiling
+from service.inference import tiles as tiles_module
 from service.inference.cancellation import Cancellation, Cancelled, OutOfDeviceMemory
 from service.inference.device import create_session
 from service.inference.layers import Layers, UnknownLayer
 from service.inference.model import Model
 from service.inference.model_file import ModelFile
 from service.inference.parts import Part, TiledPart
-from service.inference.tiling import TiledNetwork, Tiling, operations, tiles
+from service.inference.tiles import TiledNetwork, operations, tiles
+from service.inference.tiling import Tiling
 from tests import photos
 from tests.service.answers import assert_problem, mask_of, post, strongest_color
 from tests.service.conftest import MakeClient
@@ -170,16 +172,16 @@ def test_what_is_kept_between_parts_is_bounded_whatever_the_size(name: str, monk
     """Counted while tiles run, on sessions that only make arrays of the right shape."""
     one = loaded(MODELS / f"{name}.onnx")
     most = 0.0
-    original = tiling._Rows.make
+    original = tiles_module._Rows.make
 
-    def counting(rows: tiling._Rows, number: int) -> list[NDArray[Any]] | None:
+    def counting(rows: tiles_module._Rows, number: int) -> list[NDArray[Any]] | None:
         nonlocal most
         made = original(rows, number)
         most = max(most, sum(band.nbytes for kept in rows._kept.values() for _, band in kept))
         return made
 
-    monkeypatch.setattr(tiling._Rows, "make", counting)
-    monkeypatch.setattr(tiling._Rows, "_run", blank)
+    monkeypatch.setattr(tiles_module._Rows, "make", counting)
+    monkeypatch.setattr(tiles_module._Rows, "_run", blank)
     width, height = 4096, 8192
     network = one.tiling.network(width, height)
     bands = network.scores(lambda _: np.zeros(0, np.uint8), width, height, Cancellation())
@@ -188,7 +190,7 @@ def test_what_is_kept_between_parts_is_bounded_whatever_the_size(name: str, monk
     assert operations([tiled for tiled, _ in network.parts], width, height, one.card.stride) < 4
 
 
-def blank(rows: tiling._Rows, stage: tiling._Stage, tile: tiling.Tile) -> list[NDArray[Any]]:
+def blank(rows: tiles_module._Rows, stage: tiles_module._Stage, tile: tiles_module.Tile) -> list[NDArray[Any]]:
     """What a tile's run gives, but for the values; what it takes is gathered, and must be there."""
     left, top, right, bottom = tile.region
     for tensor in stage.part.inputs:
