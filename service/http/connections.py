@@ -158,9 +158,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def _bound_untaken(self) -> None:
         if not self.transport.get_write_buffer_size():
             return
-        sizes = {one: one.transport.get_write_buffer_size() for one in self.connections if isinstance(one, BoundedProtocol)}
+        sizes = {one: size for one in self._bounded() if (size := one.transport.get_write_buffer_size())}
         untaken = sum(sizes.values())
-        for one in sorted((one for one in sizes if sizes[one]), key=lambda one: one.heard):
+        for one in sorted(sizes, key=lambda one: one.heard):
             if untaken <= MOST_UNTAKEN:
                 break
             event(log, "cut off", reason="its answer was not taken while others were to be", bytes=sizes[one])
@@ -168,14 +168,17 @@ class BoundedProtocol(HttpToolsProtocol):
             untaken -= sizes[one]
 
     def _make_room(self) -> None:
-        bounded = [one for one in self.connections if isinstance(one, BoundedProtocol)]
-        others = [one for one in bounded if one is not self and not one.transport.is_closing()]
+        others = [one for one in self._bounded() if one is not self and not one.transport.is_closing()]
         idle = [one for one in others if one.is_silent() and not one.transport.get_write_buffer_size()]
         waiting = idle or [one for one in others if one.is_stalled()]
         if waiting:
             min(waiting, key=lambda one: one.heard).transport.abort()
         else:
             self._refuse(Problem(503, f"{MAX_CONNECTIONS} connections are open", MAX_CONNECTIONS, {"Retry-After": "1"}))
+
+    def _bounded(self) -> list["BoundedProtocol"]:
+        """All open connections."""
+        return [one for one in self.connections if isinstance(one, BoundedProtocol)]
 
     def _refuse(self, problem: Problem) -> None:
         """Hang up; with an answer, where none is under way."""

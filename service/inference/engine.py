@@ -115,8 +115,7 @@ class Engine:
         if len(tickets) < self._workers:
             return 0.0
         speed = self._effort_per_s / self._workers
-        done = {ticket: speed * (now - ticket.started) if ticket.started else 0.0 for ticket in tickets}
-        return sum(max(0.0, ticket.effort - done[ticket]) for ticket in tickets)
+        return sum(max(0.0, ticket.effort - speed * (now - (ticket.started or now))) for ticket in tickets)
 
     def _retry_after_s(self, now: float) -> int:
         """When all that is accepted is done, by what has been measured, or has missed its deadline."""

@@ -20,7 +20,6 @@ from service.inference.device import create_session
 from service.inference.model import Model
 from service.inference.model_file import ModelFile
 from service.inference.tiles import operations
-from service.inference.tiling import Tiling
 from tests import photos
 from tests.benchmarks.load import peak_rss
 from tests.service_process import MODELS, start_server, stop_server
@@ -39,16 +38,14 @@ def large_jpeg(orientation: int = 1) -> bytes:
     return buffer.getvalue()
 
 
-def work(path: Path) -> float:
+def work(model: Model) -> float:
     """Multiply-accumulates of a tiled run as it is served, over those of the whole image."""
-    file = ModelFile.read(path)
-    network = Tiling(path.read_bytes(), file.card, partial(create_session, device="cpu"), "cpu").network(WIDTH, HEIGHT)
-    return operations([part for part, _ in network.parts], WIDTH, HEIGHT, file.card.stride)
+    network = model.tiling.network(WIDTH, HEIGHT)
+    return operations([part for part, _ in network.parts], WIDTH, HEIGHT, model.card.stride)
 
 
-def agreement(path: Path) -> float:
+def agreement(model: Model) -> float:
     """Share of the pixels of a photo whose labels are the same tile by tile and as a whole."""
-    model = Model.load(ModelFile.read(path), path.read_bytes(), partial(create_session, device="cpu"))
     card, image = model.card, photos.photo("coffee.png").resize(COMPARED, Image.Resampling.BICUBIC)
     whole = model.run(network_input(image, image.size, card.stride, card.pad_value), Cancellation())
     tiled = np.concatenate(list(model.scores(image, Cancellation(), small=True).bands), axis=1)
@@ -91,7 +88,8 @@ def main() -> None:
     )
     print("the whole image's (fp32: at least 99.999 %)")
     for file in sorted(MODELS.rglob("*.onnx")):
-        print(f"  {file.stem:<40} {work(file):.2f} {agreement(file):11.4%}")
+        model = Model.load(ModelFile.read(file), file.read_bytes(), partial(create_session, device="cpu"))
+        print(f"  {file.stem:<40} {work(model):.2f} {agreement(model):11.4%}")
 
 
 if __name__ == "__main__":

@@ -143,7 +143,6 @@ def crowd(
         while time.perf_counter() < end:
             if requests_per_s is not None:
                 time.sleep(max(0.0, begin + next(turns) / requests_per_s - time.perf_counter()))
-                connection.close()  # the service does not keep one open that is silent for longer than a few seconds
             start = time.perf_counter()
             try:
                 connection.request("POST", path, content, {"Content-Type": content_type})

@@ -4,6 +4,7 @@ bentoml serve tests.benchmarks.competitors.bentoml_app:Default (or :Tuned, or :M
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -25,12 +26,17 @@ class Default:
         return self.pipeline(file.read_bytes())
 
 
-@bentoml.service(workers=1, threads=1, traffic={"timeout": 120, "max_concurrency": 64}, metrics={"enabled": False})
+tuned = partial(
+    bentoml.service, workers=1, threads=1, traffic={"timeout": 120, "max_concurrency": 64}, metrics={"enabled": False}
+)
+
+
+@tuned()
 class Tuned(Default.inner):  # type: ignore[name-defined, misc]
     """One worker with one thread for the one core, without its metrics."""
 
 
-@bentoml.service(workers=1, threads=1, traffic={"timeout": 120, "max_concurrency": 64}, metrics={"enabled": False})
+@tuned()
 class MaskAlone(Default.inner):  # type: ignore[name-defined, misc]
     """Tuned, with neither areas nor confidence."""
 
