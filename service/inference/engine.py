@@ -4,11 +4,12 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from contextvars import copy_context
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar, cast
 
 from service.inference.cancellation import Cancellation, Cancelled, OutOfDeviceMemory, RunFailed
@@ -16,7 +17,6 @@ from service.inference.device import DeviceUnavailable
 
 FAILURES = (RunFailed, OutOfDeviceMemory, DeviceUnavailable)  # the device's or a model's; other errors are of what was sent
 CLOSE_S = 10.0
-LOOK_S = 0.1  # between two looks whether what waits for room has been called off
 SENT_EFFORT = 0.1  # of a pixel to decode and to label, if one that the network sees is 1: 60 and 530 ns on one core
 NEWEST_SHARE = 0.1  # of the speed that is expected, that the newest measurement makes up; at first all count alike
 MOST_WAIT = 0.8  # of its deadline, that work may be expected to wait when it is accepted: speeds vary
@@ -46,6 +46,7 @@ class Ticket:
     held_pixels: int
     accepted: float  # time.perf_counter() of admission
     due: float  # ... of its deadline
+    context: Context = field(default_factory=copy_context)  # with the request's id, for the log
     started: float = 0.0  # ... and of its first step on a worker
     at_work: int = 1  # tickets that had started by then, itself among them
     has_all_cores: bool = True  # else one: so much other work was accepted when it started
@@ -66,14 +67,15 @@ class Engine:
 
     def __init__(self, workers: int, queue_megapixels: float, most_held_pixels: float = math.inf) -> None:
         """`most_held_pixels`: of the images that are at work at once, at the size that they were sent in."""
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="segment")
-        self._capacity = queue_megapixels
-        self._most_held, self._held, self._let_go = most_held_pixels, 0, threading.Condition()
-        self._workers = workers
+        self._workers, self._capacity, self._most_held = workers, queue_megapixels, most_held_pixels
+        self._threads: list[threading.Thread] = []  # as many as there was work for at once
+        self._changed = threading.Condition()  # of what follows
+        self._waiting: dict[Ticket, Future[object]] = {}  # in the order in which they were accepted
+        self._at_work: set[Ticket] = set()
+        self._has_closed = False
         self._effort_per_s = 5.0 * workers  # of all workers: a guess, until the first is measured
         self._measured = 0
         self._has_given_up = False
-        self._tickets: set[Ticket] = set()  # accepted, and still in memory
         self.admitted_megapixels = 0.0
         self.last_success = time.monotonic()  # or the start
         self.last_failure = 0.0  # time.monotonic() when work last ended in one of FAILURES
@@ -95,12 +97,11 @@ class Engine:
         is_late = ahead > 0 and ahead + ticket.effort > MOST_WAIT * self._effort_per_s * deadline_s
         if is_full or is_late:
             raise QueueFull(self._retry_after_s(now))
-        self._tickets.add(ticket)
         self.admitted_megapixels += megapixels
-        future = self._pool.submit(copy_context().run, self._start, ticket)  # with the request's id, for the log
-        loop = asyncio.get_running_loop()
+        future: Future[object] = Future()
         # The place is given back when the worker lets go of the memory, not when the client stops waiting.
-        future.add_done_callback(lambda done: self._ended(done, ticket, loop))
+        future.add_done_callback(partial(self._ended, ticket, asyncio.get_running_loop()))
+        self._hand_over(ticket, future)
         try:
             async with asyncio.timeout(deadline_s):
                 return cast(T, await asyncio.wrap_future(future))
@@ -108,10 +109,11 @@ class Engine:
             raise DeadlineExceeded(f"not finished within {deadline_s:.1f} s") from error
         finally:
             ticket.cancellation.cancel()  # nothing to do when it has finished
+            del future  # or an error would keep it, and it the error
 
     def _ahead(self, now: float) -> float:
         """Effort, by what has been measured, that is still to be made before other work can start."""
-        tickets = tuple(self._tickets)
+        tickets = self._accepted
         if len(tickets) < self._workers:
             return 0.0
         speed = self._effort_per_s / self._workers
@@ -119,56 +121,95 @@ class Engine:
 
     def _retry_after_s(self, now: float) -> int:
         """When all that is accepted is done, by what has been measured, or has missed its deadline."""
-        tickets = tuple(self._tickets)
+        tickets = self._accepted
         done_in = sum(ticket.effort for ticket in tickets) / self._effort_per_s
         over_in = max((ticket.due - now for ticket in tickets), default=0.0)
         return max(1, math.ceil(min(done_in, over_in)))
 
     def has_hung(self, seconds: float) -> bool:
         """Whether work has not ended so many seconds after its deadline, when it was called off."""
-        return any(time.perf_counter() > ticket.due + seconds for ticket in tuple(self._tickets))
+        return any(time.perf_counter() > ticket.due + seconds for ticket in self._accepted)
 
     def give_up(self) -> None:
         """Call all accepted work off, and accept none any more."""
         self._has_given_up = True
-        for ticket in tuple(self._tickets):
+        for ticket in self._accepted:
             ticket.cancellation.cancel()
 
     def close(self) -> bool:
         """Stop the workers; whether running work has ended within CLOSE_S seconds."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._changed:
+            self._has_closed = True
+            self._changed.notify_all()
+        for future in tuple(self._waiting.values()):
+            future.cancel()
         end = time.monotonic() + CLOSE_S
-        while any(ticket.started for ticket in tuple(self._tickets)) and time.monotonic() < end:
-            time.sleep(0.01)
-        return not any(ticket.started for ticket in tuple(self._tickets))
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
-    def _start(self, ticket: Ticket) -> object:
-        with self._room_for(ticket):
-            work = ticket.work
-            assert work is not None  # it would have been cancelled
-            ticket.started = time.perf_counter()
-            ticket.at_work = sum(1 for one in tuple(self._tickets) if one.started)
-            ticket.has_all_cores = 2 * len(self._tickets) <= max(2, self._workers)  # tests/benchmarks/bench_scheduling.py
-            ticket.cancellation.check()
-            return work(ticket)
+    @property
+    def _accepted(self) -> list[Ticket]:
+        """All that is still in memory."""
+        with self._changed:
+            return [*self._at_work, *self._waiting]
 
-    @contextmanager
-    def _room_for(self, ticket: Ticket) -> Iterator[None]:
-        """Wait until the images at work leave room for this one, or none is. Raises Cancelled."""
-        with self._let_go:
-            while self._held and self._held + ticket.held_pixels > self._most_held:
-                ticket.cancellation.check()
-                self._let_go.wait(LOOK_S)
-            self._held += ticket.held_pixels
-        try:
-            yield
-        finally:
-            with self._let_go:
-                self._held -= ticket.held_pixels
-                self._let_go.notify_all()
+    def _hand_over(self, ticket: Ticket, future: Future[object]) -> None:
+        with self._changed:
+            self._waiting[ticket] = future
+            self._changed.notify()
+            if len(self._threads) < min(self._workers, len(self._at_work) + len(self._waiting)):
+                self._threads.append(threading.Thread(target=self._serve, name=f"segment_{len(self._threads)}", daemon=True))
+                self._threads[-1].start()
 
-    def _ended(self, done: Future[object], ticket: Ticket, loop: asyncio.AbstractEventLoop) -> None:
-        self._tickets.discard(ticket)
+    def _serve(self) -> None:
+        """A worker: one piece of work after another."""
+        while True:
+            with self._changed:
+                while (ticket := self._next()) is None:
+                    if self._has_closed:
+                        return
+                    self._changed.wait()
+                future = self._waiting.pop(ticket)
+                if not future.set_running_or_notify_cancel():
+                    continue
+                self._at_work.add(ticket)
+                ticket.started = time.perf_counter()
+                ticket.at_work = len(self._at_work)
+                accepted = ticket.at_work + len(self._waiting)
+                ticket.has_all_cores = 2 * accepted <= max(2, self._workers)  # tests/benchmarks/bench_scheduling.py
+            try:
+                future.set_result(ticket.context.run(self._run, ticket))
+            except BaseException as error:  # whatever it is, who waits is told
+                future.set_exception(error)
+            del ticket, future  # a worker that waits for other work holds nothing
+
+    def _run(self, ticket: Ticket) -> object:
+        ticket.cancellation.check()
+        assert ticket.work is not None  # it would have been cancelled
+        return ticket.work(ticket)
+
+    def _next(self) -> Ticket | None:
+        """What has waited longest, if the images at work leave room for it, or none is.
+
+        What waits behind it may pass, but not into the room that is kept for it: it needs no more than those to end that
+        were accepted before it.
+        """
+        room = self._most_held - sum(one.held_pixels for one in self._at_work)
+        waiting = iter(self._waiting)
+        if (first := next(waiting, None)) is None:
+            return None
+        if first.held_pixels <= room or not self._at_work:
+            return first
+        later = sum(one.held_pixels for one in self._at_work if one.accepted > first.accepted)
+        room = min(room, self._most_held - first.held_pixels - later)
+        return next((one for one in waiting if one.held_pixels <= room), None)
+
+    def _ended(self, ticket: Ticket, loop: asyncio.AbstractEventLoop, done: Future[object]) -> None:
+        with self._changed:
+            self._waiting.pop(ticket, None)
+            self._at_work.discard(ticket)
+            self._changed.notify_all()  # of the room that it leaves
         ticket.work = None
         with suppress(RuntimeError):  # the loop is closed: work that had hung ends after the service
             loop.call_soon_threadsafe(self._release, done, ticket)

@@ -112,18 +112,39 @@ async def test_work_heavier_than_the_queue_is_taken_when_it_is_alone() -> None:
 
 @asynchronous
 async def test_images_at_work_hold_no_more_pixels_than_they_may_but_one_that_is_larger_runs_alone() -> None:
-    small, large, last = Held(), Held(), Held()
+    small, large = Held(), Held()
     engine = Engine(3, 10, most_held_pixels=100)
-    running = [asyncio.create_task(engine.run(small, 1, 30, 60))]
+    first = asyncio.create_task(engine.run(small, 1, 30, 60))
     await until(small.started.is_set)
-    running += [asyncio.create_task(engine.run(large, 1, 30, 200)), asyncio.create_task(engine.run(last, 1, 30, 40))]
-    await until(last.started.is_set)
+    second = asyncio.create_task(engine.run(large, 1, 30, 200))
+    third = asyncio.create_task(engine.run(lambda _: large.ended.is_set(), 1, 30, 1))
+    await until(lambda: engine.admitted_megapixels == 3)
     assert not large.started.is_set()
     small.go.set()
-    last.go.set()
     await until(large.started.is_set)
     large.go.set()
-    await asyncio.gather(*running)
+    await asyncio.gather(first, second)
+    assert await third  # nothing passed it, or ran beside it
+    engine.close()
+
+
+@asynchronous
+async def test_what_waits_for_room_is_passed_but_not_put_off() -> None:
+    running, passing, waiting = Held(), Held(), Held()
+    engine = Engine(3, 10, most_held_pixels=100)
+    tasks = [asyncio.create_task(engine.run(running, 1, 30, 60))]
+    await until(running.started.is_set)
+    tasks.append(asyncio.create_task(engine.run(waiting, 1, 30, 70)))  # and a worker is left for others
+    fits_now_alone = asyncio.create_task(engine.run(lambda _: waiting.started.is_set(), 1, 30, 40))
+    tasks.append(asyncio.create_task(engine.run(passing, 1, 30, 30)))
+    await until(passing.started.is_set)
+    assert not waiting.started.is_set()
+    running.go.set()
+    await until(waiting.started.is_set)  # while what passed it still runs
+    for work in (waiting, passing):
+        work.go.set()
+    assert await asyncio.gather(*tasks) == ["done"] * 3
+    assert await fits_now_alone
     engine.close()
 
 
