@@ -2,10 +2,9 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
@@ -19,6 +18,7 @@ from service.inference.cancellation import Cancellation, OutOfDeviceMemory, firs
 from service.inference.device import ARENAS, DeviceUnavailable, OpenSession, ReportedDevice, reported_device, usable_cpus
 from service.inference.foreign import Interface
 from service.inference.model_file import InvalidModel, ModelFile
+from service.inference.scores import Schedule, Scores
 from service.inference.tiles import Box
 from service.inference.tiling import Tiling
 
@@ -26,19 +26,6 @@ log = logging.getLogger(__name__)
 
 MOST_SHAPES = 32  # short sides of images that CUDA is prepared for; others take a moment when they first come
 TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
-
-# How an image is run: on all cores, on one beside others, with others of its shape, or tile by tile.
-Schedule = Literal["all_cores", "one_core", "batched", "tiled"]
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Class scores of a padded image, from the top, computed as they are asked for."""
-
-    bands: Iterable[NDArray[np.float32]]  # (C, some rows, W / stride) each
-    rows: int  # of all bands together
-    stride: int  # image pixels per score, along each axis
-    schedule: Schedule
 
 
 class Sessions:
@@ -106,19 +93,18 @@ class Model:
         """
         card = self.card
         width, height = padded_size(*image.size, card.stride)
-        rows = height // card.output_stride
         if card.halo is None or (not small and self.tiling.runs_whole(width, height)):
             pixels = network_input(image, image.size, card.stride, card.pad_value)
             schedule: Schedule = "batched" if self.batches else "all_cores" if all_cores else "one_core"
-            return Scores([self.run(pixels, cancellation, all_cores)], rows, card.output_stride, schedule)
+            scores = self.run(pixels, cancellation, all_cores)
+            return Scores([scores], scores.shape[1], card.output_stride, schedule)
 
         def crop(box: Box) -> NDArray[np.uint8]:
             left, top, right, bottom = box
             part = image.crop((left, top, min(right, image.width), min(bottom, image.height)))
             return network_input(part, part.size, card.stride, card.pad_value)
 
-        network = self.tiling.network(width, height, small)
-        return Scores(network.scores(crop, width, height, cancellation), rows, card.output_stride, "tiled")
+        return self.tiling.network(width, height, small).scores(crop, width, height, cancellation)
 
     def run(self, image: NDArray[np.uint8], cancellation: Cancellation, all_cores: bool = True) -> NDArray[np.float32]:
         """(1, H, W, 3) uint8, H and W multiples of the stride -> (C, H / output_stride, W / output_stride) float32.

@@ -2,7 +2,8 @@
 
 Every tile comes with its halo, the pixels around it that can change it, and lies on the network's stride: its scores are
 those of the whole image, within the rounding of floating-point sums. The parts of a network (`parts`) take turns from the
-top of the image to its bottom: what lies between them, and the scores, are never there as a whole.
+top of the image to its bottom: what lies between them, and the scores, are never there as a whole. An image that is wider
+than high is taken from the left instead, for shorter rows are less to keep: all that is called a row here is a column then.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from service.inference.cancellation import Cancellation
 from service.inference.device import ARENAS, reported_device
 from service.inference.layers import Tensor
 from service.inference.parts import Part, TiledPart
+from service.inference.scores import Scores
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the padded image
 Crop = Callable[[Box], NDArray[np.uint8]]  # that box of the padded image as (1, H, W, 3)
@@ -49,16 +51,6 @@ def tiles(tiled: TiledPart, width: int, height: int, stride: int) -> list[list[T
     return rows
 
 
-def operations(parts: Sequence[TiledPart], width: int, height: int, stride: int) -> float:
-    """Multiply-accumulates of a tiled run, over those of the same image run whole."""
-    work = sum(
-        tiled.part.operations * (tile.region[2] - tile.region[0]) * (tile.region[3] - tile.region[1])
-        for tiled in parts
-        for tile in chain.from_iterable(tiles(tiled, width, height, stride))
-    )
-    return work / (sum(tiled.part.operations for tiled in parts) * width * height)
-
-
 @dataclass(frozen=True)
 class TiledNetwork:
     """A network's parts with a session for each."""
@@ -66,16 +58,24 @@ class TiledNetwork:
     parts: Sequence[tuple[TiledPart, ort.InferenceSession]]
     stride: int
 
-    def scores(self, crop: Crop, width: int, height: int, cancellation: Cancellation) -> Iterator[NDArray[np.float32]]:
-        """Scores of a padded image, (C, rows, width / output_stride) float32 at a time, from the top.
+    def scores(self, crop: Crop, width: int, height: int, cancellation: Cancellation) -> Scores:
+        """Scores of a padded image; their bands raise Cancelled if the work was called off."""
+        by_columns = width > height
+        across, along = sorted((width, height))
+        stages = [_Stage(tiled, session, tiles(tiled, across, along, self.stride)) for tiled, session in self.parts]
+        rows = _Rows(stages, crop, across, by_columns, cancellation)
+        [scores] = stages[-1].part.outputs
+        return Scores(rows.last(), along // scores.stride, scores.stride, "tiled", by_columns)
 
-        Raises Cancelled if the work was called off.
-        """
-        stages = [_Stage(tiled, session, tiles(tiled, width, height, self.stride)) for tiled, session in self.parts]
-        rows = _Rows(stages, crop, width, cancellation)
-        while (band := rows.make(len(stages) - 1)) is not None:
-            [scores] = band
-            yield scores
+    def work(self, width: int, height: int) -> float:
+        """Multiply-accumulates of a tiled run, over those of the same image run whole."""
+        across, along = sorted((width, height))
+        work = sum(
+            tiled.part.operations * (tile.region[2] - tile.region[0]) * (tile.region[3] - tile.region[1])
+            for tiled, _ in self.parts
+            for tile in chain.from_iterable(tiles(tiled, across, along, self.stride))
+        )
+        return work / (sum(tiled.part.operations for tiled, _ in self.parts) * width * height)
 
 
 @dataclass
@@ -105,11 +105,17 @@ class _Stage:
 class _Rows:
     """What lies between parts: each row is made when it is needed, and let go of when it no longer is."""
 
-    def __init__(self, stages: Sequence[_Stage], crop: Crop, width: int, cancellation: Cancellation) -> None:
-        self._stages, self._crop, self._width, self._cancellation = stages, crop, width, cancellation
+    def __init__(self, stages: Sequence[_Stage], crop: Crop, width: int, by_columns: bool, cancellation: Cancellation) -> None:
+        self._stages, self._crop, self._width, self._by_columns = stages, crop, width, by_columns
+        self._cancellation = cancellation
         self._maker = {tensor: number for number, stage in enumerate(stages) for tensor in stage.part.outputs}
         self._users = {tensor: [stage for stage in stages if tensor in stage.part.inputs] for tensor in self._maker}
         self._kept: dict[Tensor, list[tuple[int, NDArray[Any]]]] = {tensor: [] for tensor in self._maker}  # (top pixel, rows)
+
+    def last(self) -> Iterator[NDArray[np.float32]]:
+        """The scores, by rows of tiles of the last stage."""
+        while (made := self.make(len(self._stages) - 1)) is not None:
+            yield made[0]
 
     def make(self, number: int) -> list[NDArray[Any]] | None:
         """The next row of tiles of a stage: each output as (C, rows, W); None after the last."""
@@ -130,7 +136,7 @@ class _Rows:
         for tile in row:
             for tensor, array, band in zip(stage.part.outputs, self._run(stage, tile), bands, strict=True):
                 left, _, right, _ = (edge // tensor.stride for edge in tile.core)
-                band[:, :, left:right] = tile.inner(array, tensor.stride)
+                band[:, :, left:right] = tile.inner(self._turned(array), tensor.stride)
         stage.made += 1
         for tensor in made_elsewhere:
             needed = min(user.needs_from for user in self._users[tensor])
@@ -147,7 +153,7 @@ class _Rows:
 
     def _run(self, stage: _Stage, tile: Tile) -> list[NDArray[Any]]:
         inputs = {
-            tensor.name: self._gathered(tensor, tile.region) if tensor in self._maker else self._crop(tile.region)
+            tensor.name: self._gathered(tensor, tile.region) if tensor in self._maker else self._pixels(tile.region)
             for tensor in stage.part.inputs
         }
         with self._cancellation.run_options(ARENAS[reported_device(stage.session)]) as options:
@@ -155,15 +161,25 @@ class _Rows:
         return results
 
     def _gathered(self, tensor: Tensor, region: Box) -> NDArray[Any]:
-        """The region of what is kept, (1, C, h, w)."""
+        """The region of what is kept, (1, C, h, w), as the network takes it."""
         left, top, right, bottom = (edge // tensor.stride for edge in region)
-        result = np.empty((1, tensor.channels, bottom - top, right - left), tensor.kind)
+        size = (right - left, bottom - top) if self._by_columns else (bottom - top, right - left)
+        result = np.empty((1, tensor.channels, *size), tensor.kind)
+        by_rows = self._turned(result)
         for first_pixel, rows in self._kept[tensor]:
             first = first_pixel // tensor.stride
             start, end = max(top, first), min(bottom, first + rows.shape[1])
             if start < end:
-                result[0, :, start - top : end - top] = rows[:, start - first : end - first, left:right]
+                by_rows[0, :, start - top : end - top] = rows[:, start - first : end - first, left:right]
         return result
+
+    def _pixels(self, region: Box) -> NDArray[np.uint8]:
+        left, top, right, bottom = region
+        return self._crop((top, left, bottom, right) if self._by_columns else region)
+
+    def _turned(self, array: NDArray[Any]) -> NDArray[Any]:
+        """A view of what the network takes or gives, (1, C, h, w), in which columns are rows where that is called for."""
+        return array.swapaxes(2, 3) if self._by_columns else array
 
 
 def _spans(length: int, core: int, stride: int) -> list[tuple[int, int]]:

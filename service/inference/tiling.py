@@ -55,7 +55,8 @@ class Tiling:
         Only for a model whose card has a halo. Raises OutOfDeviceMemory and DeviceUnavailable where they cannot be opened.
         """
         most = RUN_BYTES[self._device] // (SMALLER if small else 1)
-        level = _level(width), _level(height), most
+        across, along = sorted((width, height))  # as in `tiles`
+        level = _level(across), _level(along), most
         longest = _length(level[0]), _length(level[1])
         with self._lock:
             if level not in self._networks:

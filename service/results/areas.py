@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from service.geometry import enlarge_bands, label_strip
 from service.inference.cancellation import Cancellation
-from service.inference.model import Scores
+from service.inference.scores import Scores
 from service.results.softmax import winning_probability
 
 
@@ -33,12 +33,15 @@ def segment(
     Raises Cancelled if the work was called off, and what the scores do as they are computed.
     """
     labels = np.empty((user[1], user[0]), np.uint8)
+    lines = labels.T if scores.by_columns else labels
+    if scores.by_columns:
+        working, user = working[::-1], user[::-1]
     pixels = np.zeros(classes, np.int64)
     certainty = np.zeros(classes, np.float64)  # sum of winning probabilities
-    for top, strip in enlarge_bands(scores.bands, scores.rows, working, user, scores.stride):
+    for top, strip in enlarge_bands(scores.bands, scores.length, working, user, scores.stride):
         cancellation.check()
         won, best = label_strip(strip)
-        labels[top : top + len(won)] = won
+        lines[top : top + len(won)] = won
         probability = winning_probability(strip, best, cancellation).ravel()
         winners = won.ravel()
         for class_id in range(classes):  # faster than bincount, which widens its input to 64 bits

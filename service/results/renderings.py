@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from service.contract import ClassInfo, ModelCard, Precision
 from service.imaging.encode import mask_png, overlay_jpeg
 from service.inference.device import ReportedDevice
-from service.inference.model import Schedule
+from service.inference.scores import Schedule
 from service.results.areas import Segmentation
 
 CLASSES_HEADER = "Segment-Classes"

@@ -19,8 +19,8 @@ from service.inference.cancellation import Cancellation
 from service.inference.device import create_session
 from service.inference.model import Model
 from service.inference.model_file import ModelFile
-from service.inference.tiles import operations
 from tests import photos
+from tests.bands import joined
 from tests.benchmarks.load import peak_rss
 from tests.service_process import MODELS, start_server, stop_server
 
@@ -40,15 +40,14 @@ def large_jpeg(orientation: int = 1) -> bytes:
 
 def work(model: Model) -> float:
     """Multiply-accumulates of a tiled run as it is served, over those of the whole image."""
-    network = model.tiling.network(WIDTH, HEIGHT)
-    return operations([part for part, _ in network.parts], WIDTH, HEIGHT, model.card.stride)
+    return model.tiling.network(WIDTH, HEIGHT).work(WIDTH, HEIGHT)
 
 
 def agreement(model: Model) -> float:
     """Share of the pixels of a photo whose labels are the same tile by tile and as a whole."""
     card, image = model.card, photos.photo("coffee.png").resize(COMPARED, Image.Resampling.BICUBIC)
     whole = model.run(network_input(image, image.size, card.stride, card.pad_value), Cancellation())
-    tiled = np.concatenate(list(model.scores(image, Cancellation(), small=True).bands), axis=1)
+    tiled = joined(model.scores(image, Cancellation(), small=True))
     labels = [label_map(scores, image.size, image.size, card.output_stride) for scores in (whole, tiled)]
     return float(np.mean(labels[0] == labels[1]))
 

@@ -1,0 +1,22 @@
+"""What a network says of an image, and how it was asked."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+# How an image is run: on all cores, on one beside others, with others of its shape, or tile by tile.
+Schedule = Literal["all_cores", "one_core", "batched", "tiled"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Class scores of a padded image, computed as they are asked for: from the top, or from the left."""
+
+    bands: Iterable[NDArray[np.float32]]  # (C, some rows, W / stride) each; of columns: (C, some columns, H / stride)
+    length: int  # rows, or columns, of all bands together
+    stride: int  # image pixels per score, along each axis
+    schedule: Schedule
+    by_columns: bool = False
