@@ -14,6 +14,7 @@ from PIL import ExifTags, Image
 
 STRIP_BYTES = 1 << 20  # enlarged scores held at once: numpy is called seldom, and the strip stays in cache
 STRIP_PIXELS = 1 << 20  # pixels converted at once
+TURNED_PIXELS = 1 << 25  # turned at once: channel by channel takes less memory, and twice as long
 UNSUPPORTED_MODES = {  # Pillow mode -> why
     "F": "floating-point pixels have no defined range; convert them to 8 or 16 bits",
     "I": "32-bit integer pixels have no defined range; convert them to 8 or 16 bits",
@@ -28,28 +29,57 @@ _TRANSPOSE = {  # EXIF orientation -> what turns the stored image upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SWAPS_AXES = 5  # and all later orientations
 
 
 class UnsupportedPixels(ValueError):
     """Pixels that have no one meaning as 8-bit RGB."""
 
 
-def upright_rgb(image: Image.Image) -> tuple[Image.Image, int]:
-    """The image as a person sees it: mode RGB, upright; and the EXIF orientation (1..8) it was stored in.
+@dataclass(frozen=True)
+class Photo:
+    """An image in mode RGB as it is stored, which need not be as a person sees it."""
 
-    Grey, palette and CMYK become RGB, alpha is composited on white, 16-bit grey values v become v / 257
-    (in colour Pillow gives no more than v >> 8). Only the first frame or page is used. Raises UnsupportedPixels
-    for floating-point or 32-bit integer pixels, and what Pillow raises for broken pixels; broken EXIF is no EXIF.
-    """
-    turned_by_pillow = image.format == "TIFF"
-    if not turned_by_pillow:
-        image.load()  # a PNG may keep its EXIF behind the pixels
-    orientation = _orientation(image)
-    image.load()  # ... and a TIFF drops its tag here
-    rgb = _rgb(image)
-    if orientation != 1 and not turned_by_pillow:
-        rgb = rgb.transpose(_TRANSPOSE[orientation])
-    return rgb, orientation
+    stored: Image.Image
+    orientation: int  # 1..8, of EXIF
+    turn: int  # the orientation that is left to be undone: 1 where what decoded the image has
+
+    @classmethod
+    def of(cls, image: Image.Image) -> "Photo":
+        """Decode an image.
+
+        Grey, palette and CMYK become RGB, alpha is composited on white, 16-bit grey values v become v / 257
+        (in colour Pillow gives no more than v >> 8). Only the first frame or page is used. Raises UnsupportedPixels
+        for floating-point or 32-bit integer pixels, and what Pillow raises for broken pixels; broken EXIF is no EXIF.
+        """
+        turned_by_pillow = image.format == "TIFF"
+        if not turned_by_pillow:
+            image.load()  # a PNG may keep its EXIF behind the pixels
+        orientation = _orientation(image)
+        image.load()  # ... and a TIFF drops its tag here
+        return cls(_rgb(image), orientation, 1 if turned_by_pillow else orientation)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) as a person sees it."""
+        return self.stored.size[::-1] if self.turn >= _SWAPS_AXES else self.stored.size
+
+    def upright(self) -> Image.Image:
+        """As a person sees it; the stored image itself where that is the same."""
+        return self.stored if self.turn == 1 else self.stored.transpose(_TRANSPOSE[self.turn])
+
+    def resized(self, size: tuple[int, int]) -> Image.Image:
+        """The upright image at (width, height), as `resized` makes it; a large one is turned a channel at a time."""
+        if self.turn == 1 or size == self.size or self.size[0] * self.size[1] <= TURNED_PIXELS:
+            return resized(self.upright(), size)
+        turn = _TRANSPOSE[self.turn]
+        return Image.merge("RGB", [resized(self.stored.getchannel(name).transpose(turn), size) for name in "RGB"])
+
+
+def upright_rgb(image: Image.Image) -> tuple[Image.Image, int]:
+    """The image as a person sees it, mode RGB, and the EXIF orientation (1..8) it was stored in. Raises as `Photo.of` does."""
+    photo = Photo.of(image)
+    return photo.upright(), photo.orientation
 
 
 def _orientation(image: Image.Image) -> int:

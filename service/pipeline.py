@@ -59,18 +59,20 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
     """
     start = time.perf_counter()
     card = job.variant.card
-    image, orientation = decode(job.upload, ticket.cancellation.check)
-    user, working = image.size, working_size(*image.size, job.long_side)
-    shrunk = resized(image, working)
-    if shrunk is not image:
-        _let_go(image, job.format)
+    photo = decode(job.upload, ticket.cancellation.check)
+    working = working_size(*photo.size, job.long_side)
+    # The pixels, four bytes each, are kept upright for an overlay alone.
+    image = photo.upright() if job.format == "overlay" else None
+    shrunk = photo.resized(working) if image is None else resized(image, working)
+    if photo.stored is not image and photo.stored is not shrunk:
+        photo.stored.close()
     ticket.cancellation.check()
     decoded = time.perf_counter()
     model: Model | None = None
     try:
         model = job.variant.model()
         try:
-            schedule, segmentation = _segmented(job, model, ticket, shrunk, user)
+            schedule, segmentation = _segmented(job, model, ticket, shrunk, photo.size)
         except OutOfDeviceMemory as error:
             log.warning(
                 "out of memory on %s at %dx%d, once more with as little as it can: %s",
@@ -79,19 +81,20 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
                 error,
             )
             model.give_back()
-            schedule, segmentation = _segmented(job, model, ticket, shrunk, user, small=True)
+            schedule, segmentation = _segmented(job, model, ticket, shrunk, photo.size, small=True)
     except OutOfDeviceMemory:
         job.variant.ran_out_of_memory(model)
         raise
     job.variant.succeeded()
-    _let_go(image, job.format)
+    if shrunk is not image:
+        shrunk.close()
     inferred = time.perf_counter()
     ticket.cancellation.check()
     outcome = Outcome(
         card=card,
         model=ModelInfo(name=card.name, sha256=job.variant.file.sha256, device=model.device, precision=card.precision),
         image=image,
-        orientation=orientation,
+        orientation=photo.orientation,
         segmentation=segmentation,
         opacity=job.opacity,
         schedule=schedule,
@@ -108,9 +111,3 @@ def _segmented(
     """How the image, at its working size, was run, and its labels at the user's (width, height)."""
     scores = model.scores(image, ticket.cancellation, ticket.has_all_cores, small)
     return scores.schedule, segment(scores, len(job.variant.card.classes), image.size, user, ticket.cancellation)
-
-
-def _let_go(image: Image.Image, form: Format) -> None:
-    """Free the pixels, four bytes each, as soon as nothing but an overlay needs them."""
-    if form != "overlay":
-        image.close()

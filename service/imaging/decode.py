@@ -7,7 +7,7 @@ from typing import BinaryIO, Literal, cast
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from service.geometry import UNSUPPORTED_MODES, UnsupportedPixels, upright_rgb
+from service.geometry import UNSUPPORTED_MODES, Photo, UnsupportedPixels
 from service.imaging.scans import MAX_SCANS, has_too_many_scans
 from service.settings import PILLOW_MAX_PIXELS
 
@@ -126,15 +126,15 @@ def _check(image: Image.Image, max_pixels: int) -> None:
         raise UnsupportedImage(UNSUPPORTED_MODES[image.mode])
 
 
-def decode(upload: Upload, check: Callable[[], None]) -> tuple[Image.Image, int]:
-    """The upright RGB image and the EXIF orientation it was stored in; the upload's own pixels are let go of.
+def decode(upload: Upload, check: Callable[[], None]) -> Photo:
+    """The image in RGB; the upload's own pixels are let go of.
 
     `check` is called again and again, and raises when the work is called off. Raises BrokenImage or UnsupportedImage, and
     what `check` does.
     """
     upload.reader.check = check
     try:
-        image, orientation = upright_rgb(upload.image)
+        photo = Photo.of(upload.image)
     except UnsupportedPixels as error:
         raise UnsupportedImage(str(error)) from error
     except (BrokenImage, MemoryError):
@@ -142,9 +142,9 @@ def decode(upload: Upload, check: Callable[[], None]) -> tuple[Image.Image, int]
     except Exception as error:  # as above: whatever a damaged file makes Pillow raise, it is the file's fault
         check()
         raise BrokenImage(f"the image cannot be decoded: {error}") from error
-    if image is not upload.image:
+    if photo.stored is not upload.image:
         upload.image.close()
-    return image, orientation
+    return photo
 
 
 def _tiff_parts(file: BinaryIO, start: bytes) -> int:

@@ -72,7 +72,7 @@ class Outcome:
 
     card: ModelCard
     model: ModelInfo
-    image: Image.Image  # upright RGB; its pixels are there for an overlay alone
+    image: Image.Image | None  # upright RGB, for an overlay alone
     orientation: int
     segmentation: Segmentation
     opacity: float
@@ -132,6 +132,7 @@ def render_mask(outcome: Outcome) -> Rendered:
 def render_overlay(outcome: Outcome) -> Rendered:
     """A JPEG of the image under the classes' colours."""
     found = outcome.segmentation
+    assert outcome.image is not None
     return Rendered(overlay_jpeg(outcome.image, found.labels, outcome.card.classes, outcome.opacity), "image/jpeg", {})
 
 

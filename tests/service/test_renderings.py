@@ -54,6 +54,7 @@ def test_a_header_above_4_kb_is_left_out() -> None:
 
 def test_an_overlay_does_not_take_over_what_was_written_beside_the_pixels() -> None:
     described = outcome(1, np.zeros((2, 2), np.uint8), (4,))
+    assert described.image is not None
     described.image.info["comment"] = b"x" * 70_000  # more than a JPEG can hold
     assert "comment" not in opened(render_overlay(described).body).info
 

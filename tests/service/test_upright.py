@@ -5,10 +5,13 @@ import zlib
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence
 
-from service.geometry import UnsupportedPixels, upright_rgb
+from service import geometry
+from service.geometry import Photo, UnsupportedPixels, resized, upright_rgb
 from tests.service.pictures import GREEN, RED, chunk, encoded, exif, flag, opened, oriented, png, stored
 
 LOSSLESS = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}}
@@ -38,6 +41,23 @@ def test_a_jpeg_stored_in_any_orientation_is_turned_as_pillow_turns_it(orientati
     assert reported == orientation
     assert image.size == flag().size
     assert image.tobytes() == ImageOps.exif_transpose(opened(content)).tobytes()
+
+
+@given(
+    orientation=st.integers(1, 8),
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    working=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+)
+def test_resized_channel_by_channel_an_image_is_what_it_is_when_it_is_turned_first(
+    orientation: int, size: tuple[int, int], working: tuple[int, int]
+) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8))
+    photo = Photo.of(opened(oriented(noise, orientation, "PNG")))
+    assert photo.size == noise.size
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(geometry, "TURNED_PIXELS", 0)
+        found = photo.resized(working)
+    assert found.tobytes() == resized(photo.upright(), working).tobytes()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
