@@ -14,7 +14,7 @@ from service.inference.foreign import ForeignCard, ForeignInterface, Interface
 from service.inference.onnx_file import OnnxFile, UnsafeFile
 
 MAX_FILE_BYTES = 1 << 30  # twice the largest network's of this kind: the file and what is parsed of it are in memory at once
-WHOLE_BYTES = 1_000_000_000  # that the run of a model that cannot be tiled may take
+WHOLE_BYTES = 1 << 30  # that the run of a model that cannot be tiled may take: 1920x1080 with 21 scores for each pixel
 UNKNOWN_BYTES_PER_PIXEL = 250  # of a network's activations, where its layers are not known: more than most networks take
 SCORE_COPIES = 3  # of its scores, while they are enlarged
 
