@@ -128,10 +128,16 @@ def working_size(width: int, height: int, long_side: int | None) -> tuple[int, i
 
     Null `long_side` means the image's own size. Neither side becomes less than 1 pixel.
     """
-    longest = max(width, height)
-    if long_side is None or longest <= long_side:
+    return (width, height) if long_side is None else fitted(width, height, long_side, long_side)
+
+
+def fitted(width: int, height: int, most_width: int, most_height: int) -> tuple[int, int]:
+    """(width, height) shrunk until it fits, its aspect kept; never enlarged. Neither side becomes less than 1 pixel."""
+    if width <= most_width and height <= most_height:
         return width, height
-    return max(1, round(width * long_side / longest)), max(1, round(height * long_side / longest))
+    if width * most_height >= height * most_width:
+        return most_width, max(1, round(height * most_width / width))
+    return max(1, round(width * most_height / height)), most_height
 
 
 def padded_size(width: int, height: int, stride: int) -> tuple[int, int]:
@@ -146,14 +152,16 @@ def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 def network_input(image: Image.Image, size: tuple[int, int], stride: int, pad_value: int) -> NDArray[np.uint8]:
     """Upright RGB image -> (1, H, W, 3) uint8: resized to `size` (width, height), padded right and bottom."""
-    width, height = size
-    image = resized(image, size)
-    padded_width, padded_height = padded_size(width, height, stride)
-    if (padded_width, padded_height) == size:
+    return padded(resized(image, size), padded_size(*size, stride), pad_value)
+
+
+def padded(image: Image.Image, size: tuple[int, int], pad_value: int) -> NDArray[np.uint8]:
+    """RGB image -> (1, H, W, 3) uint8, padded right and bottom to `size` (width, height)."""
+    if image.size == size:
         return np.asarray(image)[None]
-    padded = np.full((1, padded_height, padded_width, 3), pad_value, np.uint8)
-    padded[0, :height, :width] = np.asarray(image)
-    return padded
+    pixels = np.full((1, size[1], size[0], 3), pad_value, np.uint8)
+    pixels[0, : image.height, : image.width] = np.asarray(image)
+    return pixels
 
 
 @dataclass(frozen=True)

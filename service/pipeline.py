@@ -3,11 +3,12 @@
 import logging
 import time
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 from PIL import Image
 
-from service.geometry import padded_size, resized, working_size
+from service.geometry import resized, working_size
 from service.imaging.decode import Upload, decode
 from service.inference.cancellation import OutOfDeviceMemory
 from service.inference.engine import Ticket
@@ -22,45 +23,45 @@ log = logging.getLogger(__name__)
 Resolution = Literal["model", "native"] | int
 
 
+class SizeNotTaken(ValueError):
+    """The image, turned upright, is of another size than the one that the model takes."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One accepted request."""
 
     upload: Upload
     variant: Variant
-    resolution: Resolution  # "model": the card's long side; "native": the image's own size; or a long side in pixels
+    resolution: Resolution  # "model": what the model is made for; "native": the image's own size; or a long side in pixels
     format: Format
     opacity: float
 
-    @property
-    def long_side(self) -> int | None:
-        """Longest side at which the network sees the image; null: as it is."""
+    def working_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(width, height) at which the network sees an image of that size."""
         if self.resolution == "model":
-            return self.variant.card.long_side
-        return None if self.resolution == "native" else self.resolution
-
-    @property
-    def working_size(self) -> tuple[int, int]:
-        """(width, height) at which the network sees the image, before it is turned upright."""
-        return working_size(*self.upload.size, self.long_side)
+            return self.variant.file.interface.working_size(*size, self.variant.card.long_side)
+        return working_size(*size, None if self.resolution == "native" else self.resolution)
 
     @property
     def megapixels(self) -> float:
         """Working size with padding, 10^6 pixels: what the request costs, by its header alone."""
-        width, height = padded_size(*self.working_size, self.variant.card.stride)
-        return width * height / 1e6
+        working = self.working_size(self.upload.size)
+        return prod(self.variant.file.interface.padded_size(*working, self.variant.card.stride)) / 1e6
 
 
 def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
     """Decode, run, label and render.
 
-    Raises BrokenImage or UnsupportedImage for what the header did not show, InvalidModel for a variant that turns out not
-    to run, RunFailed, OutOfDeviceMemory, and Cancelled when the work was called off.
+    Raises BrokenImage, UnsupportedImage or SizeNotTaken for what the header did not show, InvalidModel for a variant that
+    turns out not to run, RunFailed, OutOfDeviceMemory, and Cancelled when the work was called off.
     """
     start = time.perf_counter()
     card = job.variant.card
     photo = decode(job.upload, ticket.cancellation.check)
-    working = working_size(*photo.size, job.long_side)
+    working = job.working_size(photo.size)
+    if not job.variant.file.takes(working):
+        raise SizeNotTaken
     # The pixels, four bytes each, are kept upright for an overlay alone.
     image = photo.upright() if job.format == "overlay" else None
     shrunk = photo.resized(working) if image is None else resized(image, working)

@@ -20,7 +20,7 @@ from service.inference.device import DeviceUnavailable
 from service.inference.engine import DeadlineExceeded, Engine, QueueFull
 from service.inference.model_file import InvalidModel, ModelFile, UnreadableModel
 from service.inference.repository import Repository, UnknownModel
-from service.pipeline import Job, process
+from service.pipeline import Job, SizeNotTaken, process
 from service.results.renderings import CLASSES_HEADER, Format, SegmentAnswer
 from service.settings import Settings
 
@@ -96,13 +96,16 @@ def segment_router(
                 format=format or preferred_format(",".join(request.headers.getlist("accept"))),
                 opacity=opacity,
             )
-            if not chosen.file.takes(job.working_size):
-                raise Problem(413, _too_large(chosen.file, job.megapixels), chosen.file.most_pixels)
+            working = job.working_size(upload.size)
+            if not (chosen.file.takes(working) or chosen.file.takes(working[::-1])):  # EXIF may turn it
+                raise _too_large(chosen.file, job.megapixels)
             deadline = settings.deadline_s + settings.deadline_s_per_megapixel * job.megapixels
             try:
                 outcome, rendered = await unless_gone(
                     request, engine.run(lambda ticket: process(job, ticket), job.megapixels, deadline, prod(upload.size))
                 )
+            except SizeNotTaken as error:
+                raise _too_large(chosen.file, job.megapixels) from error
             except QueueFull as error:
                 retry = {"Retry-After": str(error.retry_after_s)}
                 raise Problem(429, str(error), settings.queue_megapixels, retry) from error
@@ -121,10 +124,11 @@ def segment_router(
     return router
 
 
-def _too_large(file: ModelFile, megapixels: float) -> str:
+def _too_large(file: ModelFile, megapixels: float) -> Problem:
+    detail = f"{megapixels:.1f} megapixels are too many for a model without a halo; choose a smaller resolution"
     if file.interface.fixed_size is not None:
-        return "the model takes one size alone; leave out the resolution"
-    return f"{megapixels:.1f} megapixels are too many for a model without a halo; choose a smaller resolution"
+        detail = "the model takes one size alone; leave out the resolution"
+    return Problem(413, detail, file.most_pixels)
 
 
 def _open(file: BinaryIO, max_pixels: int) -> Upload:

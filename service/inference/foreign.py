@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.contract import INPUT_NAME, MODEL_NAME, OUTPUT_NAME, ClassInfo, ModelCard, Precision, voc_color
+from service.geometry import fitted, padded_size, working_size
 from service.inference.onnx_file import OnnxFile
 
 Layout = Literal["NCHW", "NHWC"]
@@ -42,19 +43,29 @@ class ForeignCard(_Strict):
     input: Input
     output: Output
     classes: tuple[str | ClassInfo, ...] = Field(min_length=1, max_length=255, description="in id order; names get colours")
-    stride: int = Field(
-        32, ge=1, le=1024, description="height and width of the input are multiples of it; a square graph's own side"
+    stride: int | None = Field(
+        None, ge=1, le=1024, description="height and width are multiples of it; null: 32; of a graph of one size, output_stride"
     )
     output_stride: int = Field(1, ge=1, description="input pixels per score, along each axis")
-    long_side: int | None = Field(None, ge=1, description="larger images are shrunk to it; null: native size")
+    long_side: int | None = Field(None, ge=1, description="larger images are shrunk to it; null: native, or a graph's one size")
     pad_value: int = Field(127, ge=0, le=255)
     precision: Precision = "fp32"
     architecture: str = "unknown"
     dataset: str = "unknown"
     licence: str = "unknown"
 
-    def card(self, file: OnnxFile) -> ModelCard:
-        """The same as the card of a model of this project; it is not tiled."""
+    def card(self, file: OnnxFile, fixed_size: tuple[int, int] | None) -> ModelCard:
+        """The same as the card of a model of this project; it is not tiled.
+
+        `fixed_size`: (width, height) of a graph that takes no other. Raises ValueError if it is no multiple of the strides.
+        """
+        stride, long_side = self.stride or 32, self.long_side
+        if fixed_size is not None:
+            width, height = fixed_size
+            stride, long_side = self.stride or self.output_stride, min(self.long_side or max(fixed_size), max(fixed_size))
+            if width % stride or height % stride:
+                entry = "stride" if self.stride else "output_stride"
+                raise ValueError(f"the graph takes {width}x{height} alone, no multiple of {entry} {stride}")
         return ModelCard(
             name=self.name,
             architecture=self.architecture,
@@ -62,10 +73,10 @@ class ForeignCard(_Strict):
                 entry if isinstance(entry, ClassInfo) else ClassInfo(id=number, name=entry, color=voc_color(number))
                 for number, entry in enumerate(self.classes)
             ),
-            stride=self.stride,
+            stride=stride,
             output_stride=self.output_stride,
             halo=None,
-            long_side=self.long_side,
+            long_side=long_side,
             pad_value=self.pad_value,
             precision=self.precision,
             dataset=self.dataset,
@@ -84,6 +95,16 @@ class Interface:
     input_name, output_name = INPUT_NAME, OUTPUT_NAME
     fixed_size: tuple[int, int] | None = None  # (width, height) in pixels, where the graph takes no other
 
+    def working_size(self, width: int, height: int, long_side: int | None) -> tuple[int, int]:
+        """As the geometry's; it fits into the graph's one size, where there is one."""
+        if self.fixed_size is None:
+            return working_size(width, height, long_side)
+        return fitted(width, height, *(min(side, long_side or side) for side in self.fixed_size))
+
+    def padded_size(self, width: int, height: int, stride: int) -> tuple[int, int]:
+        """As the geometry's, of a working size; the graph's one size, where there is one."""
+        return self.fixed_size or padded_size(width, height, stride)
+
     def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
         """(1, H, W, 3) uint8 RGB -> what the graph takes."""
         return pixels
@@ -97,16 +118,17 @@ class ForeignInterface(Interface):
     """As a foreign card says."""
 
     def __init__(self, card: ForeignCard, graph: OnnxFile) -> None:
-        """Raises ValueError if the graph has no such input, or is of one size to which the card does not keep."""
+        """Raises ValueError if the graph has no such input, or takes a size or a batch that images cannot be made to have."""
         dimensions = graph.input_sizes.get(card.input.name, ())
         if len(dimensions) != 4:
             raise ValueError(f"the graph has no input {card.input.name!r} of four dimensions")
         height, width = dimensions[2:] if card.input.layout == "NCHW" else dimensions[1:3]
-        if height or width:
-            if not height == width == card.stride == card.long_side:
-                raise ValueError(
-                    f"the graph takes {width}x{height} alone: of a square one, give the side as stride and long_side"
-                )
+        if dimensions[0] > 1:
+            raise ValueError(f"the graph takes {dimensions[0]} images at once: export it with a batch of 1, or a free one")
+        if bool(height) != bool(width):
+            fixed = "height" if height else "width"
+            raise ValueError(f"the graph fixes its {fixed} alone: export it with height and width both fixed, or both free")
+        if height:
             self.fixed_size = width, height
         self.input_name, self.output_name = card.input.name, card.output.name
         self._input, self._output = card.input, card.output

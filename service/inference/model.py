@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.contract import ModelCard
-from service.geometry import network_input, padded_size
+from service.geometry import network_input, padded, padded_size
 from service.inference.batching import BATCH_BYTES, SIZES, Batches, largest_batch
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory, first_line
 from service.inference.device import ARENAS, DeviceUnavailable, OpenSession, ReportedDevice, reported_device, usable_cpus
@@ -92,9 +92,9 @@ class Model:
         Only for a size that its file `takes`. Raises Cancelled and OutOfDeviceMemory, now or as the scores are computed.
         """
         card = self.card
-        width, height = padded_size(*image.size, card.stride)
+        width, height = self.interface.padded_size(*image.size, card.stride)
         if card.halo is None or (not small and self.tiling.runs_whole(width, height)):
-            pixels = network_input(image, image.size, card.stride, card.pad_value)
+            pixels = padded(image, (width, height), card.pad_value)
             schedule: Schedule = "batched" if self.batches else "all_cores" if all_cores else "one_core"
             scores = self.run(pixels, cancellation, all_cores)
             return Scores([scores], scores.shape[1], card.output_stride, schedule)
@@ -121,8 +121,8 @@ class Model:
     @property
     def smallest_image(self) -> NDArray[np.uint8]:
         """The smallest that it can run, (1, H, W, 3)."""
-        side, _ = padded_size(1, 1, self.card.stride)
-        return np.full((1, side, side, 3), self.card.pad_value, np.uint8)
+        width, height = self.interface.padded_size(1, 1, self.card.stride)
+        return np.full((1, height, width, 3), self.card.pad_value, np.uint8)
 
     def give_back(self) -> None:
         """Let the session's arenas keep no more than the smallest image needs. Raises as `run` does."""
@@ -135,8 +135,9 @@ class Model:
             return
         long_side, _ = padded_size(long_side, 1, stride)
         step = max(stride, -(-long_side // MOST_SHAPES // stride) * stride)
-        shapes = {(long_side, short) for short in range(step, long_side + 1, step)}
-        for height, width in shapes | {(width, height) for height, width in shapes}:
+        sizes = {(long_side, short) for short in range(step, long_side + 1, step)}
+        sizes |= {(width, height) for height, width in sizes}
+        for width, height in {self.interface.padded_size(*size, stride) for size in sizes}:
             most = largest_batch(BATCH_BYTES / (self.tiling.bytes_per_pixel * height * width))
             for number in (size for size in SIZES if size <= most):
                 images = np.zeros((number, height, width, 3), np.uint8)
@@ -150,7 +151,7 @@ class Model:
     def _try_out(self) -> None:
         """Run the shapes that will be asked for most: the sessions then have the memory, and CUDA the plans, they need."""
         side = min(self.card.long_side or 1, TRIAL_SIDE)
-        width, height = padded_size(side, side, self.card.stride)
+        width, height = self.interface.padded_size(side, side, self.card.stride)
         try:
             if self.interface.fixed_size is None:  # another shape than the square below
                 self.run(np.full((1, self.card.stride, width, 3), self.card.pad_value, np.uint8), Cancellation())

@@ -10,12 +10,11 @@ from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
 from service.contract import METADATA_KEY, ModelCard
-from service.geometry import padded_size
 from service.inference.foreign import ForeignCard, ForeignInterface, Interface
 from service.inference.onnx_file import OnnxFile, UnsafeFile
 
 MAX_FILE_BYTES = 1 << 30  # twice the largest network's of this kind: the file and what is parsed of it are in memory at once
-WHOLE_BYTES = 1_000_000_000  # that the run of a model that cannot be tiled may take
+WHOLE_BYTES = 1 << 30  # that the run of a model that cannot be tiled may take: 1920x1080 with 21 scores for each pixel
 UNKNOWN_BYTES_PER_PIXEL = 250  # of a network's activations, where its layers are not known: more than most networks take
 SCORE_COPIES = 3  # of its scores, while they are enlarged
 
@@ -49,6 +48,9 @@ class ModelFile:
         except (DecodeError, UnsafeFile) as error:
             raise InvalidModel(f"it is no ONNX file that is served: {error}") from error
         card, interface = _card(path, graph)
+        size = interface.fixed_size
+        if size is not None and prod(size) > (most := _most_whole_pixels(card)):
+            raise InvalidModel(f"the graph takes {size[0]}x{size[1]} alone; without a halo the limit is {most} pixels")
         return cls(path, hashlib.sha256(content).hexdigest(), card, interface)
 
     @property
@@ -56,17 +58,13 @@ class ModelFile:
         """Of an image at its working size, with padding, that the model can run; null: any number, in tiles."""
         if self.interface.fixed_size is not None:
             return prod(self.interface.fixed_size)
-        if self.card.halo is not None:
-            return None
-        scores = 4 * len(self.card.classes) / self.card.output_stride**2
-        return int(WHOLE_BYTES / (UNKNOWN_BYTES_PER_PIXEL + SCORE_COPIES * scores))
+        return None if self.card.halo is not None else _most_whole_pixels(self.card)
 
     def takes(self, size: tuple[int, int]) -> bool:
         """Whether the model can run an image of that working size (width, height), whole or in tiles."""
-        padded = padded_size(*size, self.card.stride)
-        if self.interface.fixed_size is not None:
-            return padded == self.interface.fixed_size
-        return self.most_pixels is None or padded[0] * padded[1] <= self.most_pixels
+        if self.interface.working_size(*size, None) != size:  # larger than the one that the graph takes
+            return False
+        return self.most_pixels is None or prod(self.interface.padded_size(*size, self.card.stride)) <= self.most_pixels
 
     def content(self) -> bytes:
         """The file's bytes. Raises InvalidModel if it is no longer the file that was read, and UnreadableModel."""
@@ -93,6 +91,11 @@ def _beside(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
+def _most_whole_pixels(card: ModelCard) -> int:
+    scores = 4 * len(card.classes) / card.output_stride**2
+    return int(WHOLE_BYTES / (UNKNOWN_BYTES_PER_PIXEL + SCORE_COPIES * scores))
+
+
 def _content(path: Path) -> bytes:
     try:
         if (size := path.stat().st_size) > MAX_FILE_BYTES:
@@ -113,7 +116,8 @@ def _card(path: Path, graph: OnnxFile) -> tuple[ModelCard, Interface]:
         if beside.exists():
             source = beside.name
             foreign = ForeignCard.model_validate_json(_content(beside))
-            return foreign.card(graph), ForeignInterface(foreign, graph)
+            interface = ForeignInterface(foreign, graph)
+            return foreign.card(graph, interface.fixed_size), interface
     except ValidationError as error:
         what = error.errors()[0]
         raise InvalidModel(f"{source} is not valid: {'.'.join(map(str, what['loc']))}: {what['msg']}") from error

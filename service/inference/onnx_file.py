@@ -146,9 +146,9 @@ class OnnxFile:
 
     @property
     def input_sizes(self) -> Mapping[str, tuple[int, ...]]:
-        """The dimensions of each input by name; 0 where any size will do."""
+        """The dimensions of each input by name; 0 where any size will do, which some exporters write as -1."""
         sized = ((value.name, value.type.tensor_type.shape.dim) for value in self._model.graph.input)
-        return {name: tuple(entry.dim_value for entry in dimensions) for name, dimensions in sized}
+        return {name: tuple(max(0, entry.dim_value) for entry in dimensions) for name, dimensions in sized}
 
     def cut(self, nodes: Collection[int], inputs: Mapping[str, np.dtype[Any]], outputs: Mapping[str, np.dtype[Any]]) -> bytes:
         """A model of some of the nodes, by their places, and of all that they need but the `inputs`.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service import geometry
-from service.geometry import enlarge, label_map, label_strip, network_input, padded_size, working_size
+from service.geometry import enlarge, fitted, label_map, label_strip, network_input, padded_size, working_size
 from tests.service.reference import reference_scores
 
 Scene = tuple[NDArray[np.float32], tuple[int, int], tuple[int, int], int]  # scores, working size, user's size, output stride
@@ -50,6 +50,15 @@ def test_the_working_size_keeps_the_aspect_to_half_a_pixel(width: int, height: i
     scale = min(1, long_side / max(width, height))
     for side, working in zip((width, height), working_size(width, height, long_side), strict=True):
         assert working == 1 or abs(working - side * scale) <= 0.5
+
+
+@given(sides, sides, sides, sides)
+def test_an_image_that_is_fitted_keeps_its_aspect(width: int, height: int, most_width: int, most_height: int) -> None:
+    scale = min(1, most_width / width, most_height / height)
+    found = fitted(width, height, most_width, most_height)
+    assert found[0] <= most_width and found[1] <= most_height
+    for side, shrunk in zip((width, height), found, strict=True):
+        assert shrunk == 1 or abs(shrunk - side * scale) <= 0.5 + 1e-9
 
 
 @given(sides, sides)
