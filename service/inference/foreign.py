@@ -109,6 +109,10 @@ class Interface:
         """(1, H, W, 3) uint8 RGB -> what the graph takes."""
         return pixels
 
+    def given_shape(self, count: int, classes: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """Of what the graph gives: scores of so many images."""
+        return count, classes, height, width
+
     def restore(self, scores: NDArray[np.generic]) -> NDArray[np.float32]:
         """What the graph gives -> (1, C, h, w) float32."""
         return scores  # type: ignore[return-value]
@@ -141,6 +145,9 @@ class ForeignInterface(Interface):
         if self._input.dtype != "uint8":
             given = (ordered * self._scale + self._shift).astype(self._input.dtype)
         return np.ascontiguousarray(given.transpose(0, 3, 1, 2) if self._input.layout == "NCHW" else given)
+
+    def given_shape(self, count: int, classes: int, height: int, width: int) -> tuple[int, int, int, int]:
+        return (count, height, width, classes) if self._output.layout == "NHWC" else (count, classes, height, width)
 
     def restore(self, scores: NDArray[np.generic]) -> NDArray[np.float32]:
         planes = scores.transpose(0, 3, 1, 2) if self._output.layout == "NHWC" else scores

@@ -1,13 +1,11 @@
-"""A loaded model: its card, and a session that runs it."""
+"""A loaded model: its card, and the sessions that run it."""
 
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -15,9 +13,10 @@ from service.contract import ModelCard
 from service.geometry import network_input, padded, padded_size
 from service.inference.batching import BATCH_BYTES, SIZES, Batches, largest_batch
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory, first_line
-from service.inference.device import ARENAS, DeviceUnavailable, OpenSession, ReportedDevice, reported_device, usable_cpus
+from service.inference.device import DeviceUnavailable, OpenSession, ReportedDevice, usable_cpus
 from service.inference.foreign import Interface
 from service.inference.model_file import InvalidModel, ModelFile
+from service.inference.runner import Runner
 from service.inference.scores import Schedule, Scores
 from service.inference.tiles import Box
 from service.inference.tiling import Tiling
@@ -28,18 +27,18 @@ MOST_SHAPES = 32  # short sides of images that CUDA is prepared for; others take
 TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
 
 
-class Sessions:
+class Runners:
     """A file's session on all cores, and the one on a single core that runs side by side with others."""
 
-    def __init__(self, on_all_cores: ort.InferenceSession, open_on_one_core: Callable[[], ort.InferenceSession]) -> None:
+    def __init__(self, on_all_cores: Runner, open_on_one_core: Callable[[], Runner]) -> None:
         """The second is opened when it is first needed; on a GPU, and with a single core, there is no other."""
         self.on_all_cores, self._open = on_all_cores, open_on_one_core
         self._lock = threading.Lock()
-        is_only = reported_device(on_all_cores) == "cuda" or usable_cpus() == 1
+        is_only = on_all_cores.device == "cuda" or usable_cpus() == 1
         self._on_one_core = on_all_cores if is_only else None
 
-    def get(self, all_cores: bool) -> ort.InferenceSession:
-        """The session for a run that has all cores, or for one of many. Raises OutOfDeviceMemory."""
+    def get(self, all_cores: bool) -> Runner:
+        """The one for a run that has all cores, or for one of many. Raises OutOfDeviceMemory."""
         if all_cores:
             return self.on_all_cores
         with self._lock:
@@ -56,8 +55,7 @@ class Model:
     """A loaded model, safe to run from several threads at once."""
 
     card: ModelCard
-    device: ReportedDevice
-    sessions: Sessions
+    runners: Runners
     interface: Interface
     tiling: Tiling
     batches: Batches | None  # on a GPU, if the graph takes more than one image at once
@@ -75,14 +73,20 @@ class Model:
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
             raise InvalidModel(f"it cannot be run: {first_line(error)}") from error
-        tiling = Tiling(content, file.card, open_session, reported_device(session))
+        runner = Runner(session, file.interface, file.card)
+        tiling = Tiling(content, file.card, open_session, runner.device)
         batches = None
-        if reported_device(session) == "cuda" and not isinstance(session.get_inputs()[0].shape[0], int):
-            batches = Batches(partial(_scores, session, file.interface), lambda: tiling.bytes_per_pixel)
-        sessions = Sessions(session, partial(open_session, content, threads=1))
-        model = cls(file.card, reported_device(session), sessions, file.interface, tiling, batches)
+        if runner.device == "cuda" and not isinstance(session.get_inputs()[0].shape[0], int):
+            batches = Batches(runner, lambda: tiling.bytes_per_pixel)
+        runners = Runners(runner, lambda: Runner(open_session(content, threads=1), file.interface, file.card))
+        model = cls(file.card, runners, file.interface, tiling, batches)
         model._try_out()
         return model
+
+    @property
+    def device(self) -> ReportedDevice:
+        """What it runs on, by its session's own word."""
+        return self.runners.on_all_cores.device
 
     def scores(self, image: Image.Image, cancellation: Cancellation, all_cores: bool = True, small: bool = False) -> Scores:
         """The scores of an RGB image at its working size: of one run, or tile by tile where that would take too much memory.
@@ -114,7 +118,7 @@ class Model:
         if self.batches is not None:
             scores = self.batches.run(image, cancellation)
         else:
-            scores = _scores(self.sessions.get(all_cores), self.interface, image, cancellation)
+            scores = self.runners.get(all_cores)(image, cancellation)
         result: NDArray[np.float32] = scores[0]
         return result
 
@@ -126,7 +130,7 @@ class Model:
 
     def give_back(self) -> None:
         """Let the session's arenas keep no more than the smallest image needs. Raises as `run` does."""
-        _scores(self.sessions.on_all_cores, self.interface, self.smallest_image, Cancellation(), gives_back=True)
+        self.runners.on_all_cores(self.smallest_image, Cancellation(), gives_back=True)
 
     def _warm_up(self) -> None:
         """Prepare CUDA for the padded shapes that images have at the model's resolution, in batches of each size."""
@@ -142,7 +146,7 @@ class Model:
             for number in (size for size in SIZES if size <= most):
                 images = np.zeros((number, height, width, 3), np.uint8)
                 try:
-                    _scores(self.sessions.on_all_cores, self.interface, images, Cancellation())
+                    self.runners.on_all_cores(images, Cancellation())
                 except OutOfDeviceMemory:  # `Batches` runs one by one what does not fit together
                     if number == 1:
                         raise
@@ -165,17 +169,3 @@ class Model:
         expected = (len(self.card.classes), height // self.card.output_stride, width // self.card.output_stride)
         if scores.shape != expected or scores.dtype != np.float32 or not np.isfinite(scores).all():
             raise InvalidModel(f"its scores are {scores.dtype} {scores.shape}, its card says float32 {expected}, finite")
-
-
-def _scores(
-    session: ort.InferenceSession,
-    interface: Interface,
-    images: NDArray[np.uint8],
-    cancellation: Cancellation,
-    gives_back: bool = False,
-) -> NDArray[np.float32]:
-    """(N, H, W, 3) uint8 -> (N, C, h, w) float32. `gives_back`: the memory that the session has and does not need."""
-    gives_back |= images[0].size > 3 * TRIAL_SIDE**2  # what no ordinary image needs is not kept
-    with cancellation.run_options(ARENAS[reported_device(session)] if gives_back else "") as options:
-        [scores] = session.run([interface.output_name], {interface.input_name: interface.prepare(images)}, options)
-    return interface.restore(scores)

@@ -8,10 +8,11 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
-from service.inference import device, model
+from service.inference import device, runner
 from service.inference.cancellation import Cancellation
 from service.inference.device import DeviceUnavailable, create_session, require_one_runtime
 from service.inference.repository import Repository
+from service.inference.runner import Runner
 from tests.service.answers import mask_of, post, strongest_color
 from tests.service.conftest import MakeClient
 from tests.service.pictures import flag
@@ -87,15 +88,15 @@ def test_both_wheels_at_once_are_refused(tmp_path: Path) -> None:
 def test_on_a_gpu_images_are_run_in_batches_whose_shapes_are_warmed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_client: MakeClient
 ) -> None:
-    monkeypatch.setattr(model, "reported_device", lambda session: "cuda")  # a session of the CPU that says it is on a GPU
+    monkeypatch.setattr(runner, "reported_device", lambda session: "cuda")  # a session of the CPU that says it is on a GPU
     shapes: list[tuple[int, ...]] = []
-    original = model._scores
+    original = Runner.__call__
 
-    def noting(session: object, interface: object, images: NDArray[np.uint8], cancellation: Cancellation) -> object:
+    def noting(one: Runner, images: NDArray[np.uint8], cancellation: Cancellation) -> object:
         shapes.append(images.shape[:3])
-        return original(session, interface, images, cancellation)  # type: ignore[arg-type]
+        return original(one, images, cancellation)
 
-    monkeypatch.setattr(model, "_scores", noting)
+    monkeypatch.setattr(Runner, "__call__", noting)
     write_model(tmp_path)
     client = make_client(models_dir=tmp_path)
     assert {(1, 128, 16), (8, 128, 16), (1, 16, 128), (8, 16, 128), (8, 128, 128)} <= set(shapes)

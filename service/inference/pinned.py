@@ -1,0 +1,52 @@
+"""Memory that a GPU reads and writes by itself: copies to and from it need no detour through a buffer of the driver's."""
+
+import ctypes
+import logging
+import weakref
+from functools import cache
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import DTypeLike, NDArray
+
+log = logging.getLogger(__name__)
+
+_PORTABLE = 1  # cudaHostAllocPortable: page-locked for every CUDA context
+
+
+def page_locked(size: int) -> NDArray[np.uint8]:
+    """So many bytes of page-locked memory; of ordinary memory, and a line in the log, where CUDA has none."""
+    cuda = _cuda_runtime()
+    place = ctypes.c_void_p()
+    if cuda is None or cuda.cudaHostAlloc(ctypes.byref(place), ctypes.c_size_t(size), _PORTABLE) or place.value is None:
+        log.warning("no page-locked memory of %d bytes: copies to the GPU take longer", size)
+        return np.empty(size, np.uint8)
+    memory = (ctypes.c_uint8 * size).from_address(place.value)
+    # The arrays that look into it keep `memory`; a process that ends need not give it back.
+    weakref.finalize(memory, cuda.cudaFreeHost, place).atexit = False
+    return np.frombuffer(memoryview(memory), np.uint8)
+
+
+class Buffer:
+    """Memory for one array at a time, as large as the largest that was asked for."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.uint8)
+
+    def array(self, shape: tuple[int, ...], kind: DTypeLike) -> NDArray[np.generic]:
+        """An array whose values are those of the last one, or none in particular."""
+        size = int(np.prod(shape)) * np.dtype(kind).itemsize
+        if size > len(self._memory):
+            self._memory = np.empty(0, np.uint8)  # let go of first
+            self._memory = page_locked(size)
+        return self._memory[:size].view(kind).reshape(shape)
+
+
+@cache
+def _cuda_runtime() -> ctypes.CDLL | None:
+    """The library that ONNX Runtime's CUDA provider is linked with, and has loaded."""
+    try:
+        return ctypes.CDLL(f"libcudart.so.{ort.cuda_version.partition('.')[0]}")
+    except OSError as error:
+        log.warning("CUDA's runtime library is not found: %s", error)
+        return None

@@ -1,0 +1,60 @@
+"""Runs of a session: images in, scores out."""
+
+import threading
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from service.contract import ModelCard
+from service.inference.cancellation import Cancellation
+from service.inference.device import ARENAS, reported_device
+from service.inference.foreign import Interface
+from service.inference.pinned import Buffer
+
+ORDINARY_PIXELS = 1 << 20  # of an image: the memory that larger ones need is not kept for the next
+
+
+class Runner:
+    """A session, and the way in which its graph takes images and gives scores. Safe from several threads.
+
+    On CUDA one run at a time is made, between two buffers in page-locked memory that are used again and again.
+    """
+
+    def __init__(self, session: ort.InferenceSession, interface: Interface, card: ModelCard) -> None:
+        self.device = reported_device(session)
+        self._session, self._interface, self._card = session, interface, card
+        self._input, self._output, self._bound = Buffer(), Buffer(), threading.Lock()
+
+    def __call__(self, images: NDArray[np.uint8], cancellation: Cancellation, gives_back: bool = False) -> NDArray[np.float32]:
+        """(N, H, W, 3) uint8 -> (N, C, H / output_stride, W / output_stride) float32.
+
+        `gives_back`: the memory that the session has and does not need. Raises as `Cancellation.run_options` does.
+        """
+        arenas = ARENAS[self.device] if gives_back or images[0, ..., 0].size > ORDINARY_PIXELS else ""
+        given = self._interface.prepare(images)
+        if self.device == "cuda":
+            with self._bound, cancellation.run_options(arenas) as options:
+                return self._interface.restore(self._run_bound(given, images.shape, options)).copy()
+        with cancellation.run_options(arenas) as options:
+            [scores] = self._session.run([self._interface.output_name], {self._interface.input_name: given}, options)
+        return self._interface.restore(scores)
+
+    def _run_bound(self, given: NDArray[np.generic], size: tuple[int, ...], options: ort.RunOptions) -> NDArray[np.generic]:
+        """What the graph gives, in a buffer: until the next run."""
+        source = self._input.array(given.shape, given.dtype)
+        source[...] = given
+        count, height, width, _ = size
+        shape = count, len(self._card.classes), height // self._card.output_stride, width // self._card.output_stride
+        target = self._output.array(self._interface.given_shape(*shape), self._kind)
+        binding = self._session.io_binding()
+        binding.bind_cpu_input(self._interface.input_name, source)
+        binding.bind_output(self._interface.output_name, "cpu", 0, target.dtype, target.shape, target.ctypes.data)
+        self._session.run_with_iobinding(binding, options)
+        return target
+
+    @property
+    def _kind(self) -> np.dtype[np.generic]:
+        """Of what the graph gives."""
+        [output] = [one for one in self._session.get_outputs() if one.name == self._interface.output_name]
+        return np.dtype(np.float16 if output.type == "tensor(float16)" else np.float32)
