@@ -12,7 +12,7 @@ from PIL import Image
 from service.contract import ModelCard
 from service.geometry import network_input, padded, padded_size
 from service.inference.batching import BATCH_BYTES, SIZES, Batches, largest_batch
-from service.inference.cancellation import Cancellation, OutOfDeviceMemory, first_line
+from service.inference.cancellation import Cancellation, OutOfDeviceMemory, RunFailed, first_line
 from service.inference.device import DeviceUnavailable, OpenSession, ReportedDevice, usable_cpus
 from service.inference.foreign import Interface
 from service.inference.model_file import InvalidModel, ModelFile
@@ -132,10 +132,13 @@ class Model:
         """Let the session's arenas keep no more than the smallest image needs. Raises as `run` does."""
         self.runners.on_all_cores(self.smallest_image, Cancellation(), gives_back=True)
 
-    def _warm_up(self) -> None:
-        """Prepare CUDA for the padded shapes that images have at the model's resolution, in batches of each size."""
+    def warm_up(self) -> None:
+        """Prepare CUDA for the padded shapes that images have at the model's resolution, in batches of each size.
+
+        Raises InvalidModel if one does not run, and OutOfDeviceMemory.
+        """
         stride, long_side = self.card.stride, self.card.long_side
-        if long_side is None:
+        if self.batches is None or long_side is None:
             return
         long_side, _ = padded_size(long_side, 1, stride)
         step = max(stride, -(-long_side // MOST_SHAPES // stride) * stride)
@@ -151,17 +154,17 @@ class Model:
                     if number == 1:
                         raise
                     break
+                except RunFailed as error:
+                    raise InvalidModel(f"{number} images of {width}x{height} do not run: {error}") from error
 
     def _try_out(self) -> None:
-        """Run the shapes that will be asked for most: the sessions then have the memory, and CUDA the plans, they need."""
+        """Run two shapes: the session then has the memory that it needs."""
         side = min(self.card.long_side or 1, TRIAL_SIDE)
         width, height = self.interface.padded_size(side, side, self.card.stride)
         try:
             if self.interface.fixed_size is None:  # another shape than the square below
                 self.run(np.full((1, self.card.stride, width, 3), self.card.pad_value, np.uint8), Cancellation())
             scores = self.run(np.full((1, height, width, 3), self.card.pad_value, np.uint8), Cancellation())
-            if self.batches is not None:
-                self._warm_up()
         except OutOfDeviceMemory:
             raise
         except Exception as error:  # as above

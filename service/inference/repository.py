@@ -35,6 +35,7 @@ class Variant:
         self._model: Model | None = None
         self._content: bytes | None = None  # once it is loaded: the file may be another by the time it is loaded again
         self._failures = 0
+        self._is_warm = False
         self.runs_on: ReportedDevice | None = None  # once it is loaded
         self.fault: str | None = None  # why it does not run, once that is known
 
@@ -64,6 +65,17 @@ class Variant:
                     raise
                 self.runs_on = self._model.device
             return self._model
+
+    def prepare(self) -> ReportedDevice:
+        """Load it, and warm it up, before it is asked for; what it runs on. Raises what `Model.load` does.
+
+        Only once: loaded again, when a request waits for it, it is not warmed up again.
+        """
+        if not self._is_warm:
+            self.model().warm_up()
+            self._is_warm = True
+        assert self.runs_on is not None
+        return self.runs_on
 
     def unload(self) -> None:
         """Let go of the model: it is loaded again when it is needed."""
@@ -223,7 +235,7 @@ class Repository:
             for device in devices:
                 best, *_ = by_preference({precision: variant.card for precision, variant in variants.items()}, device)
                 try:
-                    runs_on = variants[best].runs_on or variants[best].model().device
+                    runs_on = variants[best].prepare()
                 except (InvalidModel, OutOfDeviceMemory, UnreadableModel) as error:
                     if not isinstance(error, InvalidModel):  # no fault of the file's: it is tried again at the next look
                         self._waiting[variants[best].file.path] = _why_later(error)

@@ -98,12 +98,16 @@ def test_on_a_gpu_images_are_run_in_batches_whose_shapes_are_warmed(
 
     monkeypatch.setattr(Runner, "__call__", noting)
     write_model(tmp_path)
+    write_model(tmp_path, "colors.fp16.onnx", precision="fp16")
     client = make_client(models_dir=tmp_path)
     assert {(1, 128, 16), (8, 128, 16), (1, 16, 128), (8, 16, 128), (8, 128, 128)} <= set(shapes)
     warmed = len(shapes)
     assert np.array_equal(mask_of(client, IMAGE), strongest_color(flag()))
     assert shapes[warmed:] == [(1, 64, 96)]
     assert samples(client)["segment_runs_total", "batched"] == 1
+    warmed = len(shapes)
+    mask_of(client, IMAGE, precision="fp16")  # loaded while a request waits: tried out, and no more
+    assert shapes[warmed:] == [(1, 16, 128), (1, 128, 128), (1, 64, 96)]
 
 
 @pytest.mark.parametrize(
