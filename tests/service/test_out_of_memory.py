@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from service.inference import tiling
+from service.inference import device, model, tiling
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory, RunFailed
 from service.inference.repository import FAILED_RUNS, Repository
 from tests.service.answers import assert_problem, mask_of, post, strongest_color
@@ -159,6 +159,38 @@ def test_what_no_tiles_help_is_tried_on_new_sessions_until_the_service_is_not_re
     short.room = 1 << 40
     assert np.array_equal(mask_of(client, encoded(image), resolution="native"), strongest_color(image))
     assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(("provider", "arenas"), [(device.CPU, "cpu:0"), (device.CUDA, "cpu:0;gpu:0")])
+def test_what_large_images_and_tiles_took_is_given_back(
+    provider: str, arenas: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+    original = ort.InferenceSession
+
+    class Session(original):  # type: ignore[misc, valid-type]  # of the CPU, whatever it says
+        def get_providers(self) -> list[str]:
+            return [provider]
+
+        def run(self, names: list[str], inputs: object, options: ort.RunOptions) -> object:
+            asked.append(shrunk_arenas(options))
+            return super().run(names, inputs)
+
+    monkeypatch.setattr(ort, "InferenceSession", Session)
+    monkeypatch.setattr(model, "MOST_SHAPES", 1)
+    write_model(tmp_path, halo={"before": 16, "after": 16})
+    loaded = Repository(tmp_path, "cpu").get("colors").model()
+    for image, small, expected in (
+        (flag(), False, {""}),  # ordinary images keep what they need: the next ones need it too
+        (flag(1024, 1040), False, {arenas}),
+        (flag(), True, {arenas}),  # tiles
+    ):
+        asked.clear()
+        list(loaded.scores(image, Cancellation(), small=small).bands)
+        assert set(asked) == expected
+    asked.clear()
+    loaded.give_back()
+    assert asked == [arenas]
 
 
 @pytest.mark.parametrize(
