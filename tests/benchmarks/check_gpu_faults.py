@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.inference.repository import FAILED_RUNS
-from service.inference.watchdog import FAILED_TRIALS
+from service.inference.watchdog import FAILED_TRIALS, INTERVAL_S
 from service.settings import Device
 from tests import photos
-from tests.benchmarks.faulty_service import INTERVAL_S, QUIET_S
+from tests.benchmarks.faulty_service import QUIET_S
 from tests.benchmarks.load import DEFAULT_MODEL, jpeg
 from tests.service.answers import assert_problem, labels_of
 from tests.service_process import ROOT, Server, start_server, stop_server

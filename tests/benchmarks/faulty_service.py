@@ -14,7 +14,7 @@ import sys
 from functools import cache
 from types import FrameType
 
-QUIET_S, INTERVAL_S = 1.0, 0.2  # of the watchdog, for one who waits for it
+QUIET_S = 1.0  # of the watchdog, once the device is lost: someone waits for it
 ILLEGAL_ADDRESS = 700  # CUDA_ERROR_ILLEGAL_ADDRESS
 # Any driver that runs ONNX Runtime's CUDA 13 compiles this for its GPU.
 PTX = b"""
@@ -31,6 +31,11 @@ PTX = b"""
     ret;
 }
 """
+
+
+def on_cpu() -> bool:
+    """Whether the CPU stands in for a GPU."""
+    return os.environ.get("SEGMENT_DEVICE") == "cpu"
 
 
 def lose_cuda_context() -> None:
@@ -56,9 +61,10 @@ def lose_device(_signal: int, _frame: FrameType | None) -> None:
     """From now on no session of this process runs."""
     import onnxruntime as ort
 
-    from service.inference.device import CUDA
+    from service.inference import watchdog
 
-    if CUDA in ort.get_available_providers():
+    watchdog.QUIET_S = QUIET_S
+    if not on_cpu():
         lose_cuda_context()
         return
 
@@ -83,10 +89,8 @@ def main() -> int:
     """Serve as `python -m service` does."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before onnxruntime is imported
     from service.__main__ import main as serve
-    from service.inference import watchdog
 
-    watchdog.QUIET_S, watchdog.INTERVAL_S = QUIET_S, INTERVAL_S
-    if (limit := os.environ.get("SEGMENT_GPU_MEMORY_BYTES")) and os.environ.get("SEGMENT_DEVICE") == "cpu":
+    if on_cpu() and (limit := os.environ.get("SEGMENT_GPU_MEMORY_BYTES")):
         limit_cpu_arena(int(limit))
     signal.signal(signal.SIGUSR1, lose_device)
     return serve()
