@@ -7,7 +7,11 @@ from contextlib import contextmanager
 
 import onnxruntime as ort
 
-_OUT_OF_MEMORY = re.compile(r"Failed to allocate memory|out of memory|OUT_OF_MEMORY|_ALLOC_FAILED|bad_alloc")
+_OUT_OF_MEMORY = re.compile(
+    r"Failed to allocate memory|out of memory|OUT_OF_MEMORY|bad_alloc"
+    r"|is smaller than requested bytes|Failed to find a free memory block"  # of an arena with a limit
+    r"|_ALLOC_FAILED|_ALLOCATION_FAILED"  # cuBLAS; cuDNN 9
+)
 
 
 class Cancelled(Exception):

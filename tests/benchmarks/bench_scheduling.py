@@ -1,22 +1,32 @@
-"""Why few requests have all cores, and many have one each: both ways to use the cores, by turns, for more and more at once.
+"""Two rules of the service: who has how many cores, and that images share a run on a GPU, and not on the CPU.
+
+Few requests have all cores, and many have one each: both ways to use the cores, by turns, for more and more at once.
+A size of a batch pays if it carries a tenth more images a second than the one before: `service.inference.batching.SIZES` are
+those that do so on a GPU, where `tests.benchmarks.check_gpu` compares them, and of the CPU no batch is asked.
 
 python -m tests.benchmarks.bench_scheduling
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from service.inference.device import usable_cpus
+from service.contract import INPUT_NAME, OUTPUT_NAME
+from service.inference.device import create_session, usable_cpus
+from service.settings import Device
 from tests.benchmarks.load import BarePipeline, jpeg, rate, row
 from tests.service_process import MODELS
 
 ROUNDS, ROUND_S = 7, 3.0
 FILES = ("animals-fcn8s-lite0.onnx", "animals-fcn8s-lite0.int8.onnx")
+BATCHES = (1, 2, 4, 8)
+BATCHED = 480, 352  # (width, height) of their images
+PAYS = 1.1  # times the images a second of the size before
 
 
 def doublings(most: int) -> Iterator[int]:
@@ -34,8 +44,39 @@ def rate_together(work: Callable[[], object], callers: int) -> float:
         return sum(pool.map(lambda _: rate(work, ROUND_S), range(callers)))
 
 
+def batch_rates(file: Path, device: Device, seconds: float = ROUND_S) -> dict[int, list[float]]:
+    """Images a second of a session on that device, by the size of the batches that it runs one after another."""
+    session = create_session(file.read_bytes(), device)
+    image = np.asarray(Image.open(io.BytesIO(jpeg())).resize(BATCHED))
+    rates: dict[int, list[float]] = {size: [] for size in BATCHES}
+    works = {size: partial(session.run, [OUTPUT_NAME], {INPUT_NAME: np.stack([image] * size)}) for size in BATCHES}
+    for work in works.values():
+        work()  # the first run of a shape is CUDA's preparation for it
+    for _ in range(ROUNDS):
+        for size, work in works.items():
+            rates[size].append(size * rate(work, seconds))
+    return rates
+
+
+def batch_rows(rates: Mapping[int, Sequence[float]]) -> list[str]:
+    """A table of them, and which sizes pay."""
+    rows = [row(f"batches of {size}", values, "images/s") for size, values in rates.items()]
+    rows += [row(f"batches of {size} / of 1", list(np.divide(values, rates[1])), "times") for size, values in rates.items()]
+    return [*rows, f"  sizes that pay: {sizes_that_pay(rates)}"]
+
+
+def sizes_that_pay(rates: Mapping[int, Sequence[float]]) -> tuple[int, ...]:
+    """From 1 on, as long as each carries PAYS times what the one before does."""
+    sizes = [1]
+    for size in BATCHES[1:]:
+        if np.median(np.divide(rates[size], rates[sizes[-1]])) < PAYS:
+            break
+        sizes.append(size)
+    return tuple(sizes)
+
+
 def main() -> None:
-    """Print, for each file and number of requests at once, images a second on all cores and on one core each."""
+    """Print, for each file, images a second by the number of requests at once, then by the size of batches."""
     cores = usable_cpus()
     image = Image.open(io.BytesIO(jpeg()))
     for file in FILES:
@@ -51,6 +92,8 @@ def main() -> None:
             print(row(f"{callers} at once, all cores", on_all, "images/s"))
             print(row(f"{callers} at once, one core each", on_one, "images/s"))
             print(row(f"{callers} at once, one core each / all cores", list(np.divide(on_one, on_all)), "times"))
+        print(f"{file}, {BATCHED[0]}x{BATCHED[1]}, batches on all {cores} cores, {ROUNDS} rounds by turns:")
+        print(*batch_rows(batch_rates(MODELS / file, "cpu")), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """Everything that is claimed of CUDA, checked and printed in one run, on a machine with a GPU and the `gpu` extra.
 
 make .venv/gpu,test.installed RUNTIME=gpu && .venv/bin/python -m tests.benchmarks.check_gpu
+
+`--device cpu` runs the same program where there is no GPU, to find its own mistakes: it checks nothing of CUDA.
 """
 
+import argparse
 import io
 import os
 import subprocess
@@ -14,47 +17,65 @@ from functools import partial
 import httpx
 import numpy as np
 import onnxruntime as ort
-import pytest
 
-from service.geometry import label_map
-from service.inference.cancellation import Cancellation, OutOfDeviceMemory
-from service.inference.device import create_session, reported_device
+from service.geometry import label_map, padded_size
+from service.inference.batching import SIZES
+from service.inference.cancellation import Cancellation
+from service.inference.device import CUDA, CUDA_OPTIONS, create_session, reported_device
 from service.inference.model import Model
 from service.inference.model_file import ModelFile
 from service.settings import Device
 from tests import photos
 from tests.benchmarks.bench_large_images import large_jpeg
-from tests.benchmarks.load import MEGABYTE, crowd, jpeg
-from tests.service_process import MODELS, start_server, stop_server
+from tests.benchmarks.bench_scheduling import batch_rates, batch_rows, sizes_that_pay
+from tests.benchmarks.check_gpu_faults import FILE, PATIENCE_S, check_lost_context, check_out_of_memory
+from tests.benchmarks.load import DEFAULT_MODEL, MEGABYTE, crowd, jpeg
+from tests.service_process import start_server, stop_server
 
-NAME = "animals-fcn8s-lite0"
 NEAR_TIE = 1e-3
+BATCH_S = 1.0  # for each measurement of a batch
+ODD_SIZES = 200
 
 
-def gpu_memory() -> float:
-    """Megabytes of the GPU in use, by nvidia-smi."""
-    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-    return float(subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]) * 2**20 / MEGABYTE
+class NeedsGpu(Exception):
+    """A check, or the part of it that is left, means nothing without CUDA."""
 
 
-def model(device: Device, suffix: str = "") -> Model:
+def nvidia_smi(field: str) -> str:
+    """What the first GPU's driver says."""
+    query = ["nvidia-smi", f"--query-gpu={field}", "--format=csv,noheader,nounits"]
+    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+
+
+def gpu_memory(device: Device) -> str:
+    """Of all processes."""
+    if device == "cpu":
+        return "(skipped on the CPU: it has no GPU's memory)"
+    return f"{float(nvidia_smi('memory.used')) * 2**20 / MEGABYTE:.0f} MB"
+
+
+def load(device: Device, precision: str = "fp32") -> Model:
     """The default model, or a variant of it."""
-    file = ModelFile.read(MODELS / f"{NAME}{suffix}.onnx")
+    file = ModelFile.read(DEFAULT_MODEL if precision == "fp32" else DEFAULT_MODEL.with_suffix(f".{precision}.onnx"))
     return Model.load(file, file.content(), partial(create_session, device=device))
 
 
-def check_device() -> str:
-    session = create_session((MODELS / f"{NAME}.onnx").read_bytes(), "cuda")
-    assert reported_device(session) == "cuda"
-    return f"onnxruntime {ort.__version__}, providers {session.get_providers()}"
+def check_device(device: Device) -> str:
+    session = create_session(DEFAULT_MODEL.read_bytes(), device)
+    assert reported_device(session) == device
+    told = session.get_provider_options().get(CUDA, {})
+    assert device == "cpu" or told.items() >= CUDA_OPTIONS.items(), told
+    return f"onnxruntime {ort.__version__}, providers {session.get_providers()}, {told}"
 
 
-def check_missing_library() -> str:
+def check_missing_library(device: Device) -> str:
     """Without its libraries, `cuda` must not start and must name what is missing: in a process that preloads nothing."""
+    if device == "cpu":
+        raise NeedsGpu("the libraries are CUDA's")
     program = (
         "import onnxruntime as ort; ort.preload_dlls = lambda *a, **k: None\n"
         "from service.inference.device import create_session\n"
-        f"create_session(open('models/{NAME}.onnx', 'rb').read(), 'cuda')"
+        f"create_session(open({str(DEFAULT_MODEL)!r}, 'rb').read(), 'cuda')"
     )
     environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
     ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
@@ -64,23 +85,24 @@ def check_missing_library() -> str:
     return last
 
 
-def check_parity() -> str:
+def check_parity(device: Device) -> str:
     image = photos.photo("coffee.png").resize((1190, 870))
-    scores = {}
-    for label, one in (("cpu", model("cpu")), ("cuda", model("cuda")), ("cuda fp16", model("cuda", ".fp16"))):
-        scores[label] = np.concatenate(list(one.scores(image, Cancellation()).bands), axis=1)
-    labels = {label: label_map(found, image.size, image.size, 8) for label, found in scores.items()}
-    same = (labels["cuda"] == labels["cpu"]).mean()
-    assert same >= 0.99999
-    half = (labels["cuda fp16"] == labels["cpu"]).mean()
-    difference = np.abs(scores["cuda"] - scores["cpu"]).max()
-    return f"labels as on the CPU: fp32 {same:.4%}, fp16 {half:.4%}; scores differ by {difference:.2g}"
+    scores = [
+        np.concatenate(list(model.scores(image, Cancellation()).bands), axis=1)
+        for model in (load("cpu"), load(device), load(device, "fp16"))
+    ]
+    on_cpu, single, half = (label_map(found, image.size, image.size, 8) for found in scores)
+    same, same_half = (single == on_cpu).mean(), (half == on_cpu).mean()
+    assert same >= 0.99999, same
+    assert same_half >= 0.99, same_half
+    difference = np.abs(scores[1] - scores[0]).max()
+    return f"labels as on the CPU: fp32 {same:.4%}, fp16 {same_half:.4%}; fp32 scores differ by {difference:.2g}"
 
 
-def check_tiles() -> str:
-    one, image = model("cuda"), photos.photo("coffee.png").resize((2048, 1536))
-    whole = one.run(np.asarray(image)[None], Cancellation())
-    scores = one.scores(image, Cancellation(), small=True)
+def check_tiles(device: Device) -> str:
+    model, image = load(device), photos.photo("coffee.png").resize((2048, 1536))
+    whole = model.run(np.asarray(image)[None], Cancellation())
+    scores = model.scores(image, Cancellation(), small=True)
     assert scores.schedule == "tiled"
     tiled = np.concatenate(list(scores.bands), axis=1)
     differs = tiled.argmax(0) != whole.argmax(0)
@@ -89,67 +111,114 @@ def check_tiles() -> str:
     return f"{differs.sum()} of {differs.size} scores' labels differ from the whole image's"
 
 
-def check_out_of_memory() -> str:
-    """Sessions with too little room for an image take it in small tiles."""
-    file, image = ModelFile.read(MODELS / f"{NAME}.onnx"), photos.photo("coffee.png").resize((2048, 1536))
-    limit = 300 << 20
-    limited = Model.load(file, file.content(), partial(create_session, device="cuda", gpu_memory_bytes=limit))
-    expected = np.concatenate(list(model("cuda").scores(image, Cancellation()).bands), axis=1)
-    with pytest.raises(OutOfDeviceMemory):
-        limited.scores(image, Cancellation())
-    limited.give_back()
-    found = np.concatenate(list(limited.scores(image, Cancellation(), small=True).bands), axis=1)
-    assert (found.argmax(0) == expected.argmax(0)).mean() > 0.9999
-    return "2048x1536 within 300 MiB a session: the same labels"
+def check_batches(device: Device) -> str:
+    """Images of one shape share a run on a GPU alone, since there they gain by it."""
+    lines = []
+    for precision, file in (("fp32", DEFAULT_MODEL), ("fp16", DEFAULT_MODEL.with_suffix(".fp16.onnx"))):
+        rates = batch_rates(file, device, BATCH_S)
+        lines += [f"{precision}, 480x352; the service's sizes: {SIZES}", *batch_rows(rates)]
+        pay = sizes_that_pay(rates)
+        assert device == "cpu" or pay == SIZES, f"SIZES of service/inference/batching.py should be {pay}:\n" + "\n".join(lines)
+    return "\n".join(lines)
 
 
-def check_service() -> str:
+def check_warmed_shapes(device: Device) -> str:
+    """The first image of a shape that the model was prepared for takes no longer than the next; of another one it may."""
+    model = load(device, "fp16" if device == "cuda" else "fp32")
+    stride, most = model.card.stride, model.card.long_side
+    assert most is not None
+    long_side, _ = padded_size(most, 1, stride)
+    short_sides = range(long_side // 2, long_side - stride, stride)
+
+    def milliseconds(width: int, height: int) -> float:
+        start = time.perf_counter()
+        model.run(np.zeros((1, height, width, 3), np.uint8), Cancellation())
+        return (time.perf_counter() - start) * 1000
+
+    lines, first = [], {}
+    for name, width in (("warmed", long_side), ("not warmed", long_side - stride)):
+        runs = [[milliseconds(width, height) for _ in range(2)] for height in short_sides]
+        first[name], second = np.median(runs, axis=0)
+        slowest = max(run[0] for run in runs)
+        shapes = f"{width}x{short_sides[0]} to {width}x{short_sides[-1]}"
+        lines.append(f"{name}, {shapes}: first run {first[name]:.1f} ms (slowest {slowest:.1f}), second {second:.1f} ms")
+    assert device == "cpu" or first["warmed"] < first["not warmed"], lines
+    start = time.perf_counter()
+    server = start_server(quiet=True, DEVICE=device, patience=PATIENCE_S)
+    lines.append(f"all shipped models, process start to ready: {time.perf_counter() - start:.1f} s")
+    stop_server(server)
+    return "\n".join(lines)
+
+
+def check_service(device: Device) -> str:
     """The whole service: device in the answer, throughput by clients, and memory that stays."""
-    server = start_server(quiet=True, DEVICE="cuda", patience=300)
+    server = start_server(quiet=True, DEVICE=device, patience=PATIENCE_S)
     try:
         content = jpeg()
         answer = httpx.post(server.url + "/segment", content=content, headers={"Content-Type": "image/jpeg"}).json()
-        assert answer["model"]["device"] == "cuda" and answer["model"]["precision"] == "fp16"
+        assert answer["model"]["device"] == device
+        assert device == "cpu" or answer["model"]["precision"] == "fp16"
         lines = [f"{answer['model']}"]
         for clients in (1, 16, 64):
             crowd(server, content, clients, 2, "/segment?format=mask")
             found = crowd(server, content, clients, 8, "/segment?format=mask")
             late = ", ".join(f"p{percent} {found.percentile(percent):.1f} ms" for percent in (50, 99))
             lines.append(f"{clients} clients: {found.rate:.0f} images/s, {late}")
-        before = gpu_memory()
+            assert set(found.statuses) == {200}, found.statuses
+        before = gpu_memory(device)
         random = np.random.default_rng(0)
-        for _ in range(200):
+        for _ in range(ODD_SIZES):
             buffer = io.BytesIO()
-            photos.photo("coffee.png").resize(tuple(random.integers(32, 1500, 2))).save(buffer, "JPEG")
+            width, height = random.integers(32, 1500, 2)
+            photos.photo("coffee.png").resize((int(width), int(height))).save(buffer, "JPEG")
             httpx.post(server.url + "/segment", content=buffer.getvalue(), timeout=60).raise_for_status()
-        lines.append(f"GPU memory before and after 200 odd sizes: {before:.0f} and {gpu_memory():.0f} MB")
+        lines.append(f"GPU memory before and after {ODD_SIZES} odd sizes: {before} and {gpu_memory(device)}")
         start = time.perf_counter()
         httpx.post(server.url + "/segment?resolution=native&format=mask", content=large_jpeg(), timeout=600).raise_for_status()
-        lines.append(f"50 megapixels, native: {time.perf_counter() - start:.1f} s, GPU memory {gpu_memory():.0f} MB")
+        lines.append(f"50 megapixels, native: {time.perf_counter() - start:.1f} s, GPU memory {gpu_memory(device)}")
     finally:
         stop_server(server)
-    return "; ".join(lines)
+    return "\n".join(lines)
 
 
-CHECKS: tuple[Callable[[], str], ...] = (
+CHECKS: tuple[Callable[[Device], str], ...] = (
     check_device,
     check_missing_library,
     check_parity,
     check_tiles,
+    check_batches,
+    check_warmed_shapes,
     check_out_of_memory,
+    check_lost_context,
     check_service,
 )
 
 
 def main() -> int:
-    """Print a line for each check; the exit status is the number that failed."""
+    """Print what each check found; the exit status is the number that failed."""
+    parser = argparse.ArgumentParser(description="Check and print everything that is claimed of CUDA.")
+    parser.add_argument(
+        "--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a dry run, which checks nothing of CUDA"
+    )
+    device: Device = parser.parse_args().device
+    if device == "cpu":
+        print("DRY RUN ON THE CPU: this is no check of a GPU; it only shows that the program itself runs.", flush=True)
+    else:
+        print(
+            f"on {nvidia_smi('name')}, driver {nvidia_smi('driver_version')}, files {FILE[device].name} and others", flush=True
+        )
     failed = 0
     for check in CHECKS:
+        name, start = check.__name__.removeprefix("check_"), time.perf_counter()
         try:
-            print(f"ok      {check.__name__.removeprefix('check_')}: {check()}", flush=True)
+            verdict, found = "ok", check(device)
+        except NeedsGpu as error:
+            verdict, found = "skipped", f"on the CPU: {error}"
         except Exception as error:  # the others are still of use
             failed += 1
-            print(f"FAILED  {check.__name__.removeprefix('check_')}: {type(error).__name__}: {error}", flush=True)
+            verdict, found = "FAILED", f"{type(error).__name__}: {error}"
+        print(f"{verdict:<8}{name} ({time.perf_counter() - start:.0f} s)", flush=True)
+        print("\n".join(f"        {line}" for line in found.splitlines()), flush=True)
     return failed
 
 

@@ -5,7 +5,6 @@ import io
 
 import httpx
 import numpy as np
-from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -41,12 +40,12 @@ def mask_in(answer: dict[str, str]) -> NDArray[np.uint8]:
     return labels_of(base64.b64decode(data, validate=True))
 
 
-def post(client: TestClient | httpx.Client, content: bytes, **query: str | int | float) -> httpx.Response:
+def post(client: httpx.Client, content: bytes, **query: str | int | float) -> httpx.Response:
     """POST /segment with a raw body."""
     return client.post("/segment", content=content, params=query, headers={"Content-Type": "application/octet-stream"})
 
 
-def mask_of(client: TestClient | httpx.Client, content: bytes, **query: str | int | float) -> NDArray[np.uint8]:
+def mask_of(client: httpx.Client, content: bytes, **query: str | int | float) -> NDArray[np.uint8]:
     """The labels that the service gives an image."""
     response = post(client, content, format="mask", **query)
     assert response.status_code == 200, response.text[:300]

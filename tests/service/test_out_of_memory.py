@@ -1,20 +1,24 @@
 """A device without memory for a run: smaller tiles, then a new session, then not ready; and back."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
-from service.inference import tiling
+from service.inference import device, model, tiling
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory, RunFailed
 from service.inference.repository import FAILED_RUNS, Repository
 from tests.service.answers import assert_problem, mask_of, post, strongest_color
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
-from tests.service.tiny_models import write_model
+from tests.service.tiny_models import LONG_SIDE, write_model
+from tests.service_process import ROOT
 
 MESSAGE = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : BFCArena::AllocateRawInternal Failed to allocate memory for 3211264"
+SHRINKAGE = "memory.enable_memory_arena_shrinkage"
 
 
 class Short:
@@ -23,6 +27,7 @@ class Short:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room, self.opened, self.refused = 1 << 40, 0, 0
         self.opens, self.message = True, MESSAGE
+        self.events: list[str] = []  # what became of each session, and of each run of the network
         original = ort.InferenceSession
         short = self
 
@@ -32,15 +37,29 @@ class Short:
                 if not short.opens:
                     raise RuntimeError(short.message)
                 super().__init__(*given, **named)
+                short.events.append("opened")
 
-            def run(self, names: list[str], inputs: dict[str, np.ndarray], options: object = None) -> object:
-                of_network = "best" not in inputs  # that is the softmax's, which runs beside the device
-                if of_network and any(array.size > 3 * short.room for array in inputs.values()):
+            def run(self, names: list[str], inputs: dict[str, np.ndarray], options: ort.RunOptions = None) -> object:
+                if "best" in inputs:  # the softmax, which runs beside the device
+                    return super().run(names, inputs, options)
+                if any(array.size > 3 * short.room for array in inputs.values()):
                     short.refused += 1
+                    short.events.append("refused")
                     raise RuntimeError(MESSAGE)
+                shrunk = shrunk_arenas(options)
+                short.events.append(f"shrunk {shrunk}" if shrunk else "run")
                 return super().run(names, inputs, options)
 
         monkeypatch.setattr(ort, "InferenceSession", Session)
+
+
+def shrunk_arenas(options: ort.RunOptions) -> str:
+    """The arenas that are to give back what a run does not need."""
+    try:
+        arenas: str = options.get_run_config_entry(SHRINKAGE)
+    except RuntimeError:  # there is no such entry
+        return ""
+    return arenas
 
 
 @pytest.fixture
@@ -124,12 +143,89 @@ def test_tiles_that_are_too_large_are_run_again_smaller(
     assert short.refused == 1
 
 
+def test_what_no_tiles_help_is_tried_on_new_sessions_until_the_service_is_not_ready(
+    short: Short, tmp_path: Path, make_client: MakeClient
+) -> None:
+    write_model(tmp_path, halo={"before": 16, "after": 16})
+    client, image = make_client(models_dir=tmp_path), flag(640, 448)
+    short.room = LONG_SIDE**2  # for what a model is tried out with when it is loaded
+    for number in range(FAILED_RUNS):
+        assert client.get("/readyz").status_code == 200, number
+        short.events.clear()
+        assert_problem(post(client, encoded(image), resolution="native"), 503, "not enough memory")
+        loaded = ["opened", "run", "run"] if number else []
+        assert short.events == [*loaded, "refused", "shrunk cpu:0", "opened", "refused"]  # whole, then in tiles
+    assert_problem(client.get("/readyz"), 503, "not enough memory for colors")
+    short.room = 1 << 40
+    assert np.array_equal(mask_of(client, encoded(image), resolution="native"), strongest_color(image))
+    assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(("provider", "arenas"), [(device.CPU, "cpu:0"), (device.CUDA, "cpu:0;gpu:0")])
+def test_what_large_images_and_tiles_took_is_given_back(
+    provider: str, arenas: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+    original = ort.InferenceSession
+
+    class Session(original):  # type: ignore[misc, valid-type]  # of the CPU, whatever it says
+        def get_providers(self) -> list[str]:
+            return [provider]
+
+        def run(self, names: list[str], inputs: object, options: ort.RunOptions) -> object:
+            asked.append(shrunk_arenas(options))
+            return super().run(names, inputs)
+
+    monkeypatch.setattr(ort, "InferenceSession", Session)
+    monkeypatch.setattr(model, "MOST_SHAPES", 1)
+    write_model(tmp_path, halo={"before": 16, "after": 16})
+    loaded = Repository(tmp_path, "cpu").get("colors").model()
+    for image, small, expected in (
+        (flag(), False, {""}),  # ordinary images keep what they need: the next ones need it too
+        (flag(1024, 1040), False, {arenas}),
+        (flag(), True, {arenas}),  # tiles
+    ):
+        asked.clear()
+        list(loaded.scores(image, Cancellation(), small=small).bands)
+        assert set(asked) == expected
+    asked.clear()
+    loaded.give_back()
+    assert asked == [arenas]
+
+
 @pytest.mark.parametrize(
-    "message", [MESSAGE, "CUDA error cudaErrorMemoryAllocation:out of memory", "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED"]
+    "message",
+    [
+        MESSAGE,
+        "CUDA error cudaErrorMemoryAllocation:out of memory",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDNN failure 4004: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "BFCArena::AllocateRawInternal Available memory of 605696 is smaller than requested bytes of 1572864",
+    ],
 )
 def test_want_of_memory_is_known_by_its_text(message: str) -> None:
     with pytest.raises(OutOfDeviceMemory), Cancellation().run_options():
         raise RuntimeError(message)
+
+
+def test_what_onnx_runtime_says_of_a_full_arena_is_want_of_memory(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    program = (  # in a process of its own: the arena is the process's
+        "import numpy as np, onnxruntime as ort\n"
+        "from service.inference.cancellation import is_out_of_memory\n"
+        "memory = ort.OrtMemoryInfo('Cpu', ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)\n"
+        "ort.create_and_register_allocator(memory, ort.OrtArenaCfg({'max_mem': 1 << 20}))\n"
+        "options = ort.SessionOptions()\n"
+        "options.add_session_config_entry('session.use_env_allocators', '1')\n"
+        f"session = ort.InferenceSession({str(tmp_path / 'colors.onnx')!r}, options)\n"
+        "try:\n"
+        "    session.run(None, {'image': np.zeros((1, 1024, 1024, 3), np.uint8)})\n"
+        "except Exception as error:\n"
+        "    assert is_out_of_memory(error), error\n"
+        "else:\n"
+        "    raise AssertionError('it fits')"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, timeout=60)
 
 
 def test_want_of_memory_is_no_verdict_on_a_file(short: Short, tmp_path: Path) -> None:
