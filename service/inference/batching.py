@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from service.inference.cancellation import Cancellation, Cancelled, OutOfDeviceMemory
 
-SIZES = (1, 2, 4, 8)  # of batches: each is a shape that CUDA prepares for anew
+SIZES = (1, 2, 4, 8)  # of batches, each a shape that CUDA prepares for anew: tests/benchmarks/bench_scheduling.py
 LARGEST = SIZES[-1]
 BATCH_BYTES = 1 << 30  # activations of a batch, as they are estimated
 

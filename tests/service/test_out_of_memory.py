@@ -176,6 +176,10 @@ def test_what_large_images_and_tiles_took_is_given_back(
             asked.append(shrunk_arenas(options))
             return super().run(names, inputs)
 
+        def run_with_iobinding(self, binding: object, options: ort.RunOptions) -> None:
+            asked.append(shrunk_arenas(options))
+            super().run_with_iobinding(binding)
+
     monkeypatch.setattr(ort, "InferenceSession", Session)
     monkeypatch.setattr(model, "MOST_SHAPES", 1)
     write_model(tmp_path, halo={"before": 16, "after": 16})
