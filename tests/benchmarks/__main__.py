@@ -7,7 +7,8 @@ import argparse
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 import onnxruntime as ort
@@ -30,7 +31,7 @@ def machine() -> str:
     return f"{processor_name()}, {usable_cpus()} cores, {flags}; onnxruntime {ort.__version__}; commit {current_commit()}"
 
 
-def lines(module: str) -> Iterator[str]:
+def lines(module: str) -> Generator[str, None, None]:
     """What a benchmark prints, and a row of the table where it has printed none or did not end well.
 
     It runs in a process of its own: what one leaves in memory is no part of the next. And in a session of its own: Ctrl-C
@@ -71,9 +72,10 @@ def main() -> int:
     title, rows = f"Measured on {machine()}.\n", list[str]()
     try:
         for name in names or [name for name in NAMES if not name.startswith("training_")]:
-            for text in lines(f"{__package__}.{PREFIX}{name}"):
-                print(text, flush=True)
-                rows += [text] if is_row(text, f"{PREFIX}{name}") else []
+            with closing(lines(f"{__package__}.{PREFIX}{name}")) as printed:
+                for text in printed:
+                    print(text, flush=True)
+                    rows += [text] if is_row(text, f"{PREFIX}{name}") else []
     finally:
         print("", title, HEADER, *rows, sep="\n", flush=True)
     return int(any(FAILED in row for row in rows))

@@ -78,11 +78,8 @@ def loaded(server: Server, content: bytes, capacity: float, times: int, case: Ca
     others = answers.sent - answers.statuses[200] - answers.statuses[429]
     yield Row("... answers but 200 and 429", others, at_most=0, note=f"by status: {dict(sorted(answers.statuses.items()))}")
     slope, error = (figure / WATCH_S for figure in growth(memory[len(memory) // 2 :], BLOCK))
-    what, note = (
-        "... growth of memory in the second half, up or down, against two standard errors",
-        f"{slope:+.2f} ± {error:.2f}",
-    )
-    note += f"; {memory[0]:.0f} MB at first, {max(memory):.0f} at most"
+    what = "... growth of memory in the second half, up or down, against two standard errors"
+    note = f"{slope:+.2f} ± {error:.2f}; {memory[0]:.0f} MB at first, {max(memory):.0f} at most"
     yield Row(what, abs(slope), "MB/s", at_most=2 * error, note=note)
 
 
