@@ -15,8 +15,8 @@ test: .venv/cpu,train,test.installed ## lint, types, and the whole suite
 
 train: .venv/$(strip $(RUNTIME)),train.installed ## set up `.venv/bin/python -m training`
 
-benchmark: .venv/cpu,train,test.installed ## every figure of speed and memory
-	for file in $(filter-out %bench_others.py,$(wildcard tests/benchmarks/bench_*.py)); do .venv/bin/python -m tests.benchmarks.$$(basename $$file .py) || exit 1; done
+benchmark: .venv/cpu,train,test.installed ## every figure of speed and memory, as one table
+	exec .venv/bin/python -m tests.benchmarks
 
 .venv-bench/installed: pyproject.toml constraints.txt tests/benchmarks/competitors/requirements.txt
 	$(PYTHON) -m venv .venv-bench

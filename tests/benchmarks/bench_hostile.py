@@ -8,12 +8,11 @@ import statistics
 
 import httpx
 import numpy as np
-import psutil
 
-from tests.benchmarks.bench_latency import milliseconds
-from tests.benchmarks.load import jpeg
+from tests.benchmarks.load import jpeg, milliseconds, resident
+from tests.benchmarks.table import Row, Rows, run
 from tests.service.pictures import huge_png
-from tests.service_process import start_server, stop_server
+from tests.service_process import start_server
 
 BODIES, GOOD, SEED = 200, 50, 20261122
 MAX_UPLOAD_BYTES = 1_000_000  # a setting of this run, so that oversized bodies need not be 32 MB
@@ -35,36 +34,33 @@ def hostile_bodies(sound: bytes) -> list[bytes]:
     return [kinds[number % len(kinds)]() for number in range(BODIES)]
 
 
-def main() -> None:
-    """Print the answers by status, both medians, and how much memory a huge PNG took."""
+def measure() -> Rows:
+    """The answers by status, both medians, and how much memory a huge PNG took."""
     sound = jpeg()
-    server = start_server(quiet=True, MAX_UPLOAD_BYTES=str(MAX_UPLOAD_BYTES))
     statuses: collections.Counter[tuple[int, str]] = collections.Counter()
-    try:
-        with httpx.Client(base_url=server.url, timeout=60, headers={"Content-Type": "image/*"}) as client:
+    with (
+        start_server(quiet=True, MAX_UPLOAD_BYTES=str(MAX_UPLOAD_BYTES)) as server,
+        httpx.Client(base_url=server.url, timeout=60, headers={"Content-Type": "image/*"}) as client,
+    ):
 
-            def good() -> float:
-                times = [milliseconds(lambda: client.post("/segment", content=sound).raise_for_status()) for _ in range(GOOD)]
-                return statistics.median(times)
+        def good() -> float:
+            times = [milliseconds(lambda: client.post("/segment", content=sound).raise_for_status()) for _ in range(GOOD)]
+            return statistics.median(times)
 
-            good()  # warms up
-            before = good()
-            process = psutil.Process(server.process.pid)
-            level = process.memory_info().rss
-            client.post("/segment", content=huge_png())
-            rise = (process.memory_info().rss - level) / 1e6
-            for body in hostile_bodies(sound):
-                answer = client.post("/segment", content=body)
-                statuses[answer.status_code, answer.headers["content-type"]] += 1
-            after = good()
-    finally:
-        stop_server(server)
-    print(f"{BODIES} hostile bodies:")
+        good()  # warms up
+        before = good()
+        level = resident(server.process.pid)
+        client.post("/segment", content=huge_png())
+        yield Row("memory rise at a PNG of 169 megapixels", resident(server.process.pid) - level, "MB", at_most=50)
+        for body in hostile_bodies(sound):
+            answer = client.post("/segment", content=body)
+            statuses[answer.status_code, answer.headers["content-type"]] += 1
+        after = good()
     for (status, kind), count in sorted(statuses.items()):
-        print(f"  {status} {kind:26} {count:4}")
-    print(f"  a good photo before {before:7.1f} ms, after {after:7.1f} ms (medians of {GOOD}), ratio {after / before:.2f}")
-    print(f"  memory rise at a PNG of 169 megapixels: {rise:.1f} MB  (bar: 50)")
+        yield Row(f"hostile bodies answered {status} {kind}", count, f"of {BODIES}")
+    note = f"{after:.1f} and {before:.1f} ms, medians of {GOOD}"
+    yield Row("time of a good photo, after them / before", after / before, note=note)
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

@@ -9,25 +9,23 @@ import httpx
 import psutil
 
 from tests.benchmarks.load import jpeg
-from tests.service_process import start_server, stop_server
+from tests.benchmarks.table import Row, Rows, run
+from tests.service_process import start_server
 
 SECONDS = 150  # long enough for two trials of the watchdog
 
 
-def main() -> None:
-    """Print the share of one core."""
-    server = start_server(quiet=True)
-    try:
+def measure() -> Rows:
+    """The share of one core."""
+    with start_server(quiet=True) as server:
         httpx.post(server.url + "/segment", content=jpeg(), headers={"Content-Type": "image/jpeg"}).raise_for_status()
         process = psutil.Process(server.process.pid)
         before = process.cpu_times()
         time.sleep(SECONDS)
         after = process.cpu_times()
-    finally:
-        stop_server(server)
     used = after.user + after.system - before.user - before.system
-    print(f"idle for {SECONDS} s after one request: {100 * used / SECONDS:.2f} % of a core  (bar: 1)")
+    yield Row(f"processor time of {SECONDS} s without requests, after one", 100 * used / SECONDS, "% of a core", at_most=1)
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

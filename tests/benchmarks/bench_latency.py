@@ -5,24 +5,16 @@ python -m tests.benchmarks.bench_latency
 
 import http.client
 import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
 from service.inference.device import usable_cpus
-from tests.benchmarks.load import BarePipeline, jpeg
-from tests.service_process import start_server, stop_server
+from tests.benchmarks.load import BarePipeline, jpeg, milliseconds
+from tests.benchmarks.table import Row, Rows, run
+from tests.service_process import start_server
 
 PAIRS, WARM_UP = 200, 20
-
-
-def milliseconds(work: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    work()
-    return (time.perf_counter() - start) * 1000
 
 
 def best_pipeline(content: bytes) -> tuple[int, BarePipeline]:
@@ -36,35 +28,31 @@ def best_pipeline(content: bytes) -> tuple[int, BarePipeline]:
     return best, pipelines[best]
 
 
-def main() -> None:
-    """Print both medians and their ratio."""
+def measure() -> Rows:
+    """Both medians and their ratio."""
     content = jpeg()
     threads, pipeline = best_pipeline(content)
     bare: list[float] = []
     service: list[float] = []
-    server = start_server(quiet=True)
-    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
+    with start_server(quiet=True) as server:
+        connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
 
-    def ask() -> None:
-        connection.request("POST", "/segment?format=mask&precision=fp32", content, {"Content-Type": "image/jpeg"})
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status == 200
+        def ask() -> None:
+            connection.request("POST", "/segment?format=mask&precision=fp32", content, {"Content-Type": "image/jpeg"})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200
 
-    try:
         for number in range(WARM_UP + PAIRS):
             pair = milliseconds(lambda: pipeline(content)), milliseconds(ask)
             if number >= WARM_UP:
                 bare.append(pair[0])
                 service.append(pair[1])
-    finally:
-        stop_server(server)
-    print(f"one client, 480x360 JPEG to mask, fp32, {PAIRS} pairs by turns, medians:")
-    print(f"  bare pipeline, {threads} threads {statistics.median(bare):7.1f} ms")
-    print(f"  POST /segment            {statistics.median(service):7.1f} ms")
-    print(f"  ratio                    {statistics.median(service) / statistics.median(bare):7.2f}  (bar: at most 1.20)")
-    print(f"  median of ratios         {statistics.median(np.divide(service, bare)):7.2f}")
+    yield Row.median(f"bare loop, 480x360 JPEG to mask, fp32, {threads} threads", bare, "ms")
+    yield Row.median(f"one client's request for it, {PAIRS} pairs by turns", service, "ms")
+    yield Row("request / bare loop, of the medians", statistics.median(service) / statistics.median(bare), at_most=1.20)
+    yield Row.median("... of each pair", list(np.divide(service, bare)))
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

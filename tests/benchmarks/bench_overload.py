@@ -6,15 +6,13 @@ python -m tests.benchmarks.bench_overload
 import threading
 from dataclasses import dataclass
 
-import numpy as np
-import psutil
+from tests.benchmarks.load import CLIENT_CORE, SERVER_CORE, Answers, crowd, growth, jpeg, on_cores, resident
+from tests.benchmarks.table import Row, Rows, run
+from tests.service_process import Server, start_server
 
-from tests.benchmarks.load import MEGABYTE, Answers, crowd, jpeg, on_cores
-from tests.service_process import Server, start_server, stop_server
-
-SERVER_CORE, CLIENT_CORE = 0, 1
 SECONDS, CAPACITY_S = 60.0, 15.0
 CLIENTS = 100
+WATCH_S, BLOCK = 0.5, 5  # of memory; its growth is judged as in bench_memory
 
 
 @dataclass(frozen=True)
@@ -38,50 +36,52 @@ CASES = (
 
 def overload(server: Server, content: bytes, requests_per_s: float) -> tuple[Answers, list[float]]:
     """What the crowd got, and the service's memory in megabytes, every half second."""
-    process, done = psutil.Process(server.process.pid), threading.Event()
+    done = threading.Event()
     memory: list[float] = []
 
     def watch() -> None:
-        while not done.wait(0.5):
-            memory.append(process.memory_info().rss / MEGABYTE)
+        while not done.wait(WATCH_S):
+            memory.append(resident(server.process.pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    answers = crowd(server, content, CLIENTS, SECONDS, requests_per_s=requests_per_s)
-    done.set()
-    watcher.join()
+    try:
+        answers = crowd(server, content, CLIENTS, SECONDS, requests_per_s=requests_per_s)
+    finally:
+        done.set()
+        watcher.join()
     return answers, memory
 
 
-def main() -> None:
-    """Print each case's capacity, then what is left of it under load."""
+def measure() -> Rows:
+    """Each case's capacity, then what is left of it under load."""
     for case in CASES:
         content = jpeg(*case.size)
         with on_cores(SERVER_CORE):
             server = start_server(quiet=True, patience=60, **case.settings)
-        try:
-            with on_cores(CLIENT_CORE):
-                crowd(server, content, 4, 3)
-                capacity = crowd(server, content, 8, CAPACITY_S).rate
-                print(f"{case.name}: {capacity:.1f} images/s with 8 clients, {CAPACITY_S:g} s; deadline {case.deadline_s:g} s")
-                for times in case.times:
-                    report(server, content, capacity, times)
-        finally:
-            stop_server(server)
+        with server, on_cores(CLIENT_CORE):
+            crowd(server, content, 4, 3)
+            capacity = crowd(server, content, 8, CAPACITY_S).rate
+            yield Row(f"{case.name}: capacity, 8 clients for {CAPACITY_S:g} s", capacity, "images/s")
+            for times in case.times:
+                yield from loaded(server, content, capacity, times, case)
 
 
-def report(server: Server, content: bytes, capacity: float, times: int) -> None:
-    """Print what becomes of so many times the capacity."""
+def loaded(server: Server, content: bytes, capacity: float, times: int, case: Case) -> Rows:
+    """What becomes of so many times the capacity."""
     answers, memory = overload(server, content, times * capacity)
-    half = memory[len(memory) // 2 :]
-    slope = float(np.polyfit(np.arange(len(half)) / 2, half, 1)[0])
-    print(f"{times} times the capacity, {answers.sent / SECONDS:.0f} requests/s sent, for {SECONDS:g} s:")
-    print(f"  goodput                {answers.rate / capacity:7.2f} of capacity  (bar for 3x: at least 0.8)")
-    late = ", ".join(f"p{percent} {answers.percentile(percent):.0f} ms" for percent in (50, 99))
-    print(f"  latency of the served  {late}  (bar for p99: the deadline)")
-    print(f"  answers by status      {dict(sorted(answers.statuses.items()))}  (bar: 200 and 429 alone)")
-    print(f"  memory                 {memory[0]:7.0f} MB, {max(memory):.0f} at most, {slope:+.2f} MB/s at the end")
+    what, sent = f"{case.name}, {times} times that for {SECONDS:g} s", f"{answers.sent / SECONDS:.0f} requests/s sent"
+    least = 0.8 if times == 3 else None
+    yield Row(f"{what}: goodput / capacity", answers.rate / capacity, at_least=least, note=sent)
+    p50, p99 = (answers.percentile(percent) / 1000 for percent in (50, 99))
+    yield Row("... p99 of the served, against the deadline", p99, "s", at_most=case.deadline_s, note=f"p50 {p50:.3g} s")
+    others = answers.sent - answers.statuses[200] - answers.statuses[429]
+    yield Row("... answers but 200 and 429", others, at_most=0, note=f"by status: {dict(sorted(answers.statuses.items()))}")
+    slope, error = (figure / WATCH_S for figure in growth(memory[len(memory) // 2 :], BLOCK))
+    what = "... growth of memory in the second half, up or down, against two standard errors"
+    note = f"{slope:+.2f} ± {error:.2f}; {memory[0]:.0f} MB at first, {max(memory):.0f} at most"
+    yield Row(what, abs(slope), "MB/s", at_most=2 * error, note=note)
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

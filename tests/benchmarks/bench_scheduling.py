@@ -19,11 +19,12 @@ from PIL import Image
 from service.contract import INPUT_NAME, OUTPUT_NAME
 from service.inference.device import create_session, usable_cpus
 from service.settings import Device
-from tests.benchmarks.load import BarePipeline, jpeg, rate, row
+from tests.benchmarks.load import BarePipeline, jpeg, rate
+from tests.benchmarks.table import Row, Rows, run
 from tests.service_process import MODELS
 
 ROUNDS, ROUND_S = 7, 3.0
-FILES = ("animals-fcn8s-lite0.onnx", "animals-fcn8s-lite0.int8.onnx")
+FILES = ("animals-fcn8s-lite0", "animals-fcn8s-lite0.int8")
 BATCHES = (1, 2, 4, 8)
 BATCHED = 480, 352  # (width, height) of their images
 PAYS = 1.1  # times the images a second of the size before
@@ -58,11 +59,13 @@ def batch_rates(file: Path, device: Device, seconds: float = ROUND_S) -> dict[in
     return rates
 
 
-def batch_rows(rates: Mapping[int, Sequence[float]]) -> list[str]:
-    """A table of them, and which sizes pay."""
-    rows = [row(f"batches of {size}", values, "images/s") for size, values in rates.items()]
-    rows += [row(f"batches of {size} / of 1", list(np.divide(values, rates[1])), "times") for size, values in rates.items()]
-    return [*rows, f"  sizes that pay: {sizes_that_pay(rates)}"]
+def batch_rows(title: str, rates: Mapping[int, Sequence[float]]) -> Rows:
+    """What they say, and how many sizes pay."""
+    for size, values in rates.items():
+        yield Row.median(f"{title}, batches of {size}", values, "images/s")
+    for size, values in rates.items():
+        yield Row.median(f"{title}, batches of {size} / of 1", list(np.divide(values, rates[1])), "times")
+    yield Row(f"{title}, largest batch that pays", sizes_that_pay(rates)[-1], "images")
 
 
 def sizes_that_pay(rates: Mapping[int, Sequence[float]]) -> tuple[int, ...]:
@@ -75,26 +78,26 @@ def sizes_that_pay(rates: Mapping[int, Sequence[float]]) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def main() -> None:
-    """Print, for each file, images a second by the number of requests at once, then by the size of batches."""
+def measure() -> Rows:
+    """For each file, images a second by the number of requests at once, then by the size of batches."""
     cores = usable_cpus()
     image = Image.open(io.BytesIO(jpeg()))
-    for file in FILES:
-        wide, narrow = BarePipeline(MODELS / file, threads=cores), BarePipeline(MODELS / file, threads=1)
+    for name in FILES:
+        file = MODELS / f"{name}.onnx"
+        wide, narrow = BarePipeline(file, threads=cores), BarePipeline(file, threads=1)
         pixels = wide.pixels(image)
-        print(f"{file}, 480x360, {cores} cores, {ROUNDS} rounds by turns:")
         for callers in doublings(cores):
             on_all: list[float] = []
             on_one: list[float] = []
             for _ in range(ROUNDS):
                 on_all.append(rate_together(partial(wide.run, pixels), callers))
                 on_one.append(rate_together(partial(narrow.run, pixels), callers))
-            print(row(f"{callers} at once, all cores", on_all, "images/s"))
-            print(row(f"{callers} at once, one core each", on_one, "images/s"))
-            print(row(f"{callers} at once, one core each / all cores", list(np.divide(on_one, on_all)), "times"))
-        print(f"{file}, {BATCHED[0]}x{BATCHED[1]}, batches on all {cores} cores, {ROUNDS} rounds by turns:")
-        print(*batch_rows(batch_rates(MODELS / file, "cpu")), sep="\n")
+            what = f"{name}, {callers} at once"
+            yield Row.median(f"{what}, all {cores} cores", on_all, "images/s")
+            yield Row.median(f"{what}, one core each", on_one, "images/s")
+            yield Row.median(f"{what}, one core each / all cores", list(np.divide(on_one, on_all)), "times")
+        yield from batch_rows(name, batch_rates(file, "cpu"))
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

@@ -5,7 +5,6 @@ DATA_DIR=../shared/data python -m tests.benchmarks.bench_served_accuracy
 
 import io
 import os
-import sys
 from pathlib import Path
 
 import httpx
@@ -14,7 +13,8 @@ from PIL import Image
 
 from service.metrics import DEFINITION, ConfusionMatrix
 from tests.benchmarks.load import DEFAULT_MODEL
-from tests.service_process import start_server, stop_server
+from tests.benchmarks.table import CannotRun, Row, Rows, run
+from tests.service_process import start_server
 from training.data.datasets import DATASETS
 from training.evaluate import evaluate
 from training.onnx_model import load_onnx
@@ -22,36 +22,31 @@ from training.onnx_model import load_onnx
 DATASET = "voc-animals"
 
 
-def main() -> int:
-    """Print both mean IoUs and their difference."""
+def measure() -> Rows:
+    """Both mean IoUs and their difference."""
     if "DATA_DIR" not in os.environ:
-        print("served accuracy: not measured, DATA_DIR is not set")
-        return 0
+        raise CannotRun("DATA_DIR is not set")
     root = Path(os.environ["DATA_DIR"]) / DATASET
     dataset = DATASETS[DATASET]
     reader = dataset.evaluation(root, "val")
     classes = len(dataset.classes)
     served = ConfusionMatrix(classes)
-    server = start_server(quiet=True)
-    try:
-        with httpx.Client(base_url=server.url, timeout=60) as client:
-            for stem in reader.stems():
-                content = (root / "JPEGImages" / f"{stem}.jpg").read_bytes()
-                answer = client.post(
-                    "/segment", params={"format": "mask", "precision": "fp32"}, files={"file": content}
-                ).raise_for_status()
-                with Image.open(io.BytesIO(answer.content)) as mask:
-                    served.update(reader.labels(stem), np.asarray(mask))
-    finally:
-        stop_server(server)
+    with start_server(quiet=True) as server, httpx.Client(base_url=server.url, timeout=60) as client:
+        for stem in reader.stems():
+            content = (root / "JPEGImages" / f"{stem}.jpg").read_bytes()
+            answer = client.post(
+                "/segment", params={"format": "mask", "precision": "fp32"}, files={"file": content}
+            ).raise_for_status()
+            with Image.open(io.BytesIO(answer.content)) as mask:
+                served.update(reader.labels(stem), np.asarray(mask))
     own = evaluate(load_onnx(DEFAULT_MODEL).segmenter, reader, classes)
-    print(f"{DATASET} val, {len(reader.stems())} images. {DEFINITION}")
-    print(f"  through POST /segment      mean IoU {served.mean_iou:.2%}, pixel accuracy {served.pixel_accuracy:.2%}")
-    print(f"  the trainer's evaluation   mean IoU {own.mean_iou:.2%}, pixel accuracy {own.pixel_accuracy:.2%}")
-    print(f"  difference {abs(served.mean_iou - own.mean_iou):.3%} points  (bar: 0.3)")
-    print(f"  pixels labelled differently: {int(np.abs(served.counts - own.counts).sum()) // 2} of {served.counts.sum()}")
-    return 0
+    data = f"{DATASET} val, {len(reader.stems())} images"
+    for name, found in ((f"mean IoU through POST /segment, {data}. {DEFINITION}", served), ("... by the trainer", own)):
+        yield Row(name, 100 * found.mean_iou, "%", note=f"pixel accuracy {found.pixel_accuracy:.2%}")
+    yield Row("their difference", 100 * abs(served.mean_iou - own.mean_iou), "points", at_most=0.3)
+    other = int(np.abs(served.counts - own.counts).sum()) // 2
+    yield Row("pixels labelled differently", other, f"of {served.counts.sum():,}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(measure)

@@ -5,17 +5,18 @@ python -m tests.benchmarks.bench_stalled
 
 import http.client
 import socket
+import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tests.benchmarks.load import crowd, jpeg, on_cores, row
-from tests.service_process import Server, start_server, stop_server
+from tests.benchmarks.load import CLIENT_CORE, SERVER_CORE, crowd, jpeg, on_cores
+from tests.benchmarks.table import Row, Rows, run
+from tests.service_process import Server, start_server
 
 STALLED, CLIENTS, ROUNDS, ROUND_S = 200, 8, 7, 5.0
 PROBES, PROBE_S = 40, 0.1  # spread over a round
-SERVER_CORE, CLIENT_CORE = 0, 1
 
 
 def stall(server: Server) -> list[socket.socket]:
@@ -44,8 +45,8 @@ def livez(server: Server) -> list[float]:
     return times
 
 
-def main() -> None:
-    """Print throughput with and without them, and how long /livez takes."""
+def measure() -> Rows:
+    """Throughput with and without them, and how long /livez takes."""
     content = jpeg()
     with on_cores(SERVER_CORE):
         server = start_server(quiet=True)
@@ -53,29 +54,25 @@ def main() -> None:
     beside: list[float] = []
     probes: list[float] = []
     arriving: list[float] = []
-    try:
-        with on_cores(CLIENT_CORE):
-            crowd(server, content, CLIENTS, ROUND_S)
-            for _ in range(ROUNDS):
-                free.append(crowd(server, content, CLIENTS, ROUND_S).rate)
-                lines = stall(server)
-                with ThreadPoolExecutor(1) as prober:  # while the others work
-                    probing = prober.submit(livez, server)
-                    beside.append(crowd(server, content, CLIENTS, ROUND_S).rate)
-                    first, *others = probing.result()
-                    arriving.append(first)
-                    probes += others
-                for line in lines:
-                    line.close()
-    finally:
-        stop_server(server)
-    print(f"{STALLED} stalled connections, {CLIENTS} clients on 480x360 JPEG to mask, one core, {ROUNDS} rounds by turns:")
-    print(row("throughput without them", free, "images/s"))
-    print(row("throughput beside them", beside, "images/s"))
-    print(row("ratio", list(np.divide(beside, free)), "", "bar: at least 0.95"))
-    print(row("/livez beside them", probes, "ms", f"slowest {max(probes):.1f} (bar: 50)"))
-    print(row("/livez asked as they come, all at once", arriving, "ms", "reported"))
+    with server, on_cores(CLIENT_CORE):
+        crowd(server, content, CLIENTS, ROUND_S)
+        for _ in range(ROUNDS):
+            free.append(crowd(server, content, CLIENTS, ROUND_S).rate)
+            lines = stall(server)
+            with ThreadPoolExecutor(1) as prober:  # while the others work
+                probing = prober.submit(livez, server)
+                beside.append(crowd(server, content, CLIENTS, ROUND_S).rate)
+                first, *others = probing.result()
+                arriving.append(first)
+                probes += others
+            for line in lines:
+                line.close()
+    yield Row.median(f"{CLIENTS} clients, 480x360 JPEG to mask, one core, {ROUNDS} rounds by turns", free, "images/s")
+    yield Row.median(f"... beside {STALLED} stalled connections", beside, "images/s")
+    yield Row.median("beside them / without them", list(np.divide(beside, free)), at_least=0.95)
+    yield Row("slowest /livez beside them", max(probes), "ms", at_most=50, note=f"median {statistics.median(probes):.1f}")
+    yield Row.median("/livez asked as they come, all at once", arriving, "ms")
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

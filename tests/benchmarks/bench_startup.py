@@ -3,32 +3,32 @@
 python -m tests.benchmarks.bench_startup
 """
 
-import shutil
-import statistics
-import tempfile
 import time
+from pathlib import Path
 
-from tests.service_process import MODELS, start_server, stop_server
+from tests.benchmarks.load import one_model
+from tests.benchmarks.table import Row, Rows, run
+from tests.service_process import MODELS, start_server
 
 STARTS = 7
 
 
-def main() -> None:
-    """Print the median of several warm starts."""
-    with tempfile.TemporaryDirectory() as folder:
-        for file in MODELS.glob("animals-fcn8s-lite0*.onnx"):
-            shutil.copy(file, folder)
-        print(f"process start to ready, {STARTS} warm starts:")
-        for name, models, bar in (("one model", folder, "(bar: 1.5)"), ("all that are shipped", str(MODELS), "")):
-            times = []
-            for _ in range(STARTS + 1):
-                start = time.perf_counter()
-                server = start_server(quiet=True, MODELS_DIR=models)
-                times.append(time.perf_counter() - start)
-                stop_server(server)
-            warm = times[1:]  # the first one fills the disk's cache
-            print(f"  {name}: median {statistics.median(warm):.2f} s, slowest {max(warm):.2f} s  {bar}")
+def seconds_to_ready(models: Path) -> list[float]:
+    """Of several warm starts."""
+    times = []
+    for _ in range(STARTS + 1):
+        start = time.perf_counter()
+        with start_server(quiet=True, MODELS_DIR=str(models)):
+            times.append(time.perf_counter() - start)
+    return times[1:]  # the first one fills the disk's cache
+
+
+def measure() -> Rows:
+    """The medians."""
+    with one_model() as folder:
+        yield Row.median(f"process start to ready, one model, {STARTS} warm starts", seconds_to_ready(folder), "s", at_most=1.5)
+    yield Row.median("... all that are shipped", seconds_to_ready(MODELS), "s")
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

@@ -2,6 +2,8 @@
 
 The plain loop is what a tutorial would write: forward, enlarge, cross-entropy, backward, AdamW; no averaging, no record,
 no recovery. Speed is measured interleaved in one process, memory in fresh processes of each side.
+
+python -m tests.benchmarks.bench_training_step
 """
 
 import json
@@ -16,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from service.metrics import VOID
+from tests.benchmarks.table import Row, Rows, run
 from training.data.datasets import DATASETS
 from training.learner import Learner
 from training.losses import SegmentationLoss
@@ -98,21 +101,18 @@ def peak(name: str, heap: str) -> float:
     return float(statistics.median(json.loads(told.splitlines()[-1]) for told in runs)) / 1e6
 
 
-def main() -> None:
-    """A table of both sides and their ratios."""
+def measure() -> Rows:
+    """Both sides and their ratios."""
     seconds = speed()
-    print(f"{LITE0.architecture}, {BATCH} crops of {SIZE}x{SIZE}, {torch.get_num_threads()} threads, {STEPS} steps each")
+    what = f"{LITE0.architecture}, {BATCH} crops of {SIZE}x{SIZE}, {torch.get_num_threads()} threads, {STEPS} steps each"
     for name in SIDES:
-        print(f"  {name:<5} {BATCH / seconds[name]:6.2f} images/s")
-    ratios = {"speed, ours / plain": seconds["plain"] / seconds["ours"]}
+        yield Row(f"{what}: {name}", BATCH / seconds[name], "images/s")
+    yield Row("speed, ours / plain", seconds["plain"] / seconds["ours"], at_least=BAR)
     for heap in HEAPS:
         peaks = {name: peak(name, heap) for name in SIDES}
-        print(f"  freed memory {heap}: peak {peaks['ours']:.0f} MB, plain {peaks['plain']:.0f} MB")
-        ratios[f"memory, plain / ours, freed memory {heap}"] = peaks["plain"] / peaks["ours"]
-    for what, ratio in ratios.items():
-        print(f"{what}: {ratio:.3f} (bar {BAR})")
-    sys.exit(any(ratio < BAR for ratio in ratios.values()))
+        note = f"{peaks['plain']:.0f} and {peaks['ours']:.0f} MB"
+        yield Row(f"peak of memory, plain / ours, freed memory {heap}", peaks["plain"] / peaks["ours"], at_least=BAR, note=note)
 
 
 if __name__ == "__main__":
-    memory(*sys.argv[1:]) if len(sys.argv) > 1 else main()
+    memory(*sys.argv[1:]) if len(sys.argv) > 1 else run(measure)

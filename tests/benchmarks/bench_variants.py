@@ -12,18 +12,18 @@ from PIL import Image
 from service.inference.device import usable_cpus
 from service.inference.repository import Repository
 from service.inference.variants import multiplies_bytes
-from tests.benchmarks.load import BarePipeline, jpeg, rate, row
+from tests.benchmarks.load import DEFAULT_MODEL, BarePipeline, jpeg, rate
+from tests.benchmarks.table import Row, Rows, run
 from tests.service_process import MODELS
 
 ROUNDS, ROUND_S = 7, 2.0
-MODEL = "animals-fcn8s-lite0"
+MODEL = DEFAULT_MODEL.stem
 
 
-def main() -> None:
-    """Print the medians of the rounds' ratios."""
+def measure() -> Rows:
+    """The medians of the rounds' ratios."""
     image = Image.open(io.BytesIO(jpeg()))
     automatic = Repository(MODELS, "cpu").served(MODEL).automatic
-    print(f"{MODEL}, 480x360; answers by itself here: {automatic} (bytes are multiplied fast: {multiplies_bytes()})")
     for threads in sorted({1, usable_cpus()}):
         pipelines = {
             precision: BarePipeline(MODELS / file, threads)
@@ -35,9 +35,11 @@ def main() -> None:
             for precision, pipeline in pipelines.items():
                 rates[precision].append(rate(partial(pipeline.run, pixels), ROUND_S))
         for precision in ("int8", "fp16"):
-            bar = "bar with VNNI: at least 1.8" if precision == "int8" else ""
-            print(row(f"{precision} / fp32, {threads} threads", list(np.divide(rates[precision], rates["fp32"])), "times", bar))
+            bar = 1.8 if precision == "int8" and multiplies_bytes() else None  # without VNNI, fp32 answers
+            ratios = list(np.divide(rates[precision], rates["fp32"]))
+            what = f"{MODEL}, 480x360, {threads} threads: {precision} over fp32"
+            yield Row.median(what, ratios, "times", at_least=bar, note=f"answers by itself: {automatic}")
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

@@ -132,7 +132,7 @@ def check_batches(device: Device) -> str:
     lines = []
     for precision, file in (("fp32", DEFAULT_MODEL), ("fp16", DEFAULT_MODEL.with_suffix(".fp16.onnx"))):
         rates = batch_rates(file, device, BATCH_S)
-        lines += [f"{precision}, 480x352; the service's sizes: {SIZES}", *batch_rows(rates)]
+        lines += [row.markdown("bench_scheduling") for row in batch_rows(precision, rates)]
         pay = sizes_that_pay(rates)
         assert device == "cpu" or pay == SIZES, f"SIZES of service/inference/batching.py should be {pay}:\n" + "\n".join(lines)
     return "\n".join(lines)

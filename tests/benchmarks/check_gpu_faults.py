@@ -64,12 +64,12 @@ def ready(server: Server) -> httpx.Response:
 
 
 @contextmanager
-def faulty(models: Path, awaited: str = "/readyz", **settings: str) -> Iterator[tuple[Server, Path]]:
+def faulty(models: Path, ready: str = "/readyz", **settings: str) -> Iterator[tuple[Server, Path]]:
     """A service that can fail, and its log, which an error tells the end of."""
     log = models / "log"
     settings |= {"MODELS_DIR": str(models), "RELOAD_S": "0"}
     try:
-        server = start_server(quiet=True, command=FAULTY, patience=PATIENCE_S, awaited=awaited, log=str(log), **settings)
+        server = start_server(quiet=True, command=FAULTY, patience=PATIENCE_S, ready=ready, log=str(log), **settings)
         try:
             yield server, log
         finally:

@@ -1,9 +1,11 @@
-"""What the load tests share: pinned processes, the bare pipeline, clients, and percentiles."""
+"""What the benchmarks share: pinned processes, the bare pipeline, clients, and measures of time and memory."""
 
 import http.client
 import io
 import itertools
 import math
+import shutil
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -27,10 +29,12 @@ from service.inference.repository import Repository
 from service.pipeline import Job, process
 from service.settings import PILLOW_MAX_PIXELS
 from tests import photos
+from tests.benchmarks.table import CannotRun
 from tests.service_process import MODELS, Server
 
 DEFAULT_MODEL = MODELS / "animals-fcn8s-lite0.onnx"
 MEGABYTE = 1e6
+SERVER_CORE, CLIENT_CORE = 0, 1  # where a server and its clients must not share one
 
 
 def jpeg(width: int = 480, height: int = 360) -> bytes:
@@ -46,11 +50,22 @@ def on_cores(*cores: int) -> Iterator[None]:
     """This process, and those it starts meanwhile, on these cores only; all of them again afterwards."""
     process = psutil.Process()
     before = process.cpu_affinity()
+    if not set(cores) <= set(before):
+        raise CannotRun(f"it pins processes to core {', '.join(map(str, cores))}, and may use only {before}")
     process.cpu_affinity(list(cores))
     try:
         yield
     finally:
         process.cpu_affinity(before)
+
+
+@contextmanager
+def one_model() -> Iterator[Path]:
+    """A folder with the default model alone, in its variants."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file in MODELS.glob(f"{DEFAULT_MODEL.stem}*.onnx"):
+            shutil.copy(file, folder)
+        yield Path(folder)
 
 
 class BarePipeline:
@@ -98,6 +113,13 @@ def rate(work: Callable[[], object], seconds: float) -> float:
         work()
         calls += 1
     return calls / (now - start)
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    work()
+    return (time.perf_counter() - start) * 1000
 
 
 @dataclass
@@ -162,11 +184,19 @@ def crowd(
                         answers.last_s = max(answers.last_s, now - begin)
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        end = begin  # after Ctrl-C the clients stop as well
     return answers
+
+
+def resident(pid: int) -> float:
+    """Resident memory at this moment, in megabytes."""
+    return float(psutil.Process(pid).memory_info().rss) / MEGABYTE
 
 
 def peak_rss(pid: int) -> float:
@@ -175,7 +205,11 @@ def peak_rss(pid: int) -> float:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 / MEGABYTE
 
 
-def row(name: str, values: Sequence[float], unit: str, bar: str = "") -> str:
-    """A line of a table: the median of several rounds, and their range."""
-    spread = f"({min(values):.3g} to {max(values):.3g})"
-    return f"  {name:<44} {np.median(values):9.3g} {unit:<9} {spread:<20} {bar}"
+def growth(levels: Sequence[float], block: int) -> tuple[float, float]:
+    """By how much a level rises from one measurement to the next, and the standard error of that.
+
+    By least squares over means of blocks, since neighbours are not independent; what fills no block is left out at the start.
+    """
+    means = np.array(levels[len(levels) % block :]).reshape(-1, block).mean(1)
+    (slope, _), covariance = np.polyfit((np.arange(len(means)) + 0.5) * block, means, 1, cov=True)
+    return float(slope), max(float(np.sqrt(covariance[0, 0])), 1e-9)  # of a constant level only rounding is left
