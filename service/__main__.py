@@ -36,8 +36,8 @@ def main() -> int:
         return 2
     with suppress(KeyboardInterrupt):  # which Uvicorn raises again after it has stopped
         DrainingServer(app, settings.host, settings.port).run()
-    if app.state.abandoned:
-        os._exit(1)  # Python would wait for the thread that hangs
+    if not app.state.close():
+        os._exit(1)  # Python would take the floor from under the thread that still works
     return 0
 
 

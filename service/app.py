@@ -69,7 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         for thread in threads:
             thread.stop()
-        app.state.abandoned = not await asyncio.to_thread(engine.close)
+        await asyncio.to_thread(engine.close)
 
     app = FastAPIOffline(  # Swagger UI from the package's own files: the page asks no other host
         title="Segmentation service",
@@ -80,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.draining = False  # DrainingServer raises it
     app.state.give_up = give_up  # DrainingServer calls it when it waits no longer
-    app.state.abandoned = False  # whether work has hung, and its thread with it
+    app.state.close = engine.close  # `service.__main__` calls it once more, in case it was not given the time
     keyed = [Depends(require_key(settings.api_keys))] if settings.api_keys else []
     app.include_router(segment_router(settings, repository, engine, intake, telemetry), dependencies=keyed)
     app.include_router(catalogue_router(repository, settings.default_model), dependencies=keyed)

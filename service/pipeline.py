@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from typing import Literal
@@ -56,41 +57,33 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
     Raises BrokenImage, UnsupportedImage or SizeNotTaken for what the header did not show, InvalidModel for a variant that
     turns out not to run, RunFailed, OutOfDeviceMemory, and Cancelled when the work was called off.
     """
+    with ExitStack() as pixels:  # an error keeps what its frames hold; of pixels, nothing is left
+        return _processed(job, ticket, pixels)
+
+
+def _processed(job: Job, ticket: Ticket, pixels: ExitStack) -> tuple[Outcome, Rendered]:
     start = time.perf_counter()
-    card = job.variant.card
-    photo = decode(job.upload, ticket.cancellation.check)
+    card, check = job.variant.card, ticket.cancellation.check
+    pixels.callback(job.upload.image.close)
+    photo = decode(job.upload, check)
+    pixels.callback(photo.stored.close)
     working = job.working_size(photo.size)
     if not job.variant.file.takes(working):
         raise SizeNotTaken
-    # The pixels, four bytes each, are kept upright for an overlay alone.
     image = photo.upright() if job.format == "overlay" else None
     shrunk = photo.resized(working) if image is None else resized(image, working)
+    pixels.callback(shrunk.close)
+    if image is not None:
+        pixels.callback(image.close)
     if photo.stored is not image and photo.stored is not shrunk:
         photo.stored.close()
-    ticket.cancellation.check()
+    check()
     decoded = time.perf_counter()
-    model: Model | None = None
-    try:
-        model = job.variant.model()
-        try:
-            schedule, segmentation = _segmented(job, model, ticket, shrunk, photo.size)
-        except OutOfDeviceMemory as error:
-            log.warning(
-                "out of memory on %s at %dx%d, once more with as little as it can: %s",
-                model.device,
-                *working,
-                error,
-            )
-            model.give_back()
-            schedule, segmentation = _segmented(job, model, ticket, shrunk, photo.size, small=True)
-    except OutOfDeviceMemory:
-        job.variant.ran_out_of_memory(model)
-        raise
-    job.variant.succeeded()
+    model, schedule, segmentation = _segmented(job, ticket, shrunk, photo.size)
     if shrunk is not image:
         shrunk.close()
     inferred = time.perf_counter()
-    ticket.cancellation.check()
+    check()
     outcome = Outcome(
         card=card,
         model=ModelInfo(name=card.name, sha256=job.variant.file.sha256, device=model.device, precision=card.precision),
@@ -106,9 +99,31 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
     return outcome, RENDERINGS[job.format](outcome)
 
 
-def _segmented(
-    job: Job, model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small: bool = False
+def _segmented(job: Job, ticket: Ticket, image: Image.Image, user: tuple[int, int]) -> tuple[Model, Schedule, Segmentation]:
+    """The model, how it has run the image at its working size, and the labels at the user's (width, height).
+
+    Where memory runs out, once more, with as little as it can. Raises as `Variant.model` and `Model.scores` do.
+    """
+    model: Model | None = None
+    try:
+        model = job.variant.model()
+        try:
+            found = _labelled(model, ticket, image, user)
+        except OutOfDeviceMemory as error:
+            log.warning("out of memory on %s at %dx%d, once more in small tiles: %s", model.device, *image.size, str(error))
+            found = None  # the error goes here, and with it what its frames hold
+        if found is None:
+            model.give_back()
+            found = _labelled(model, ticket, image, user, small=True)
+    except OutOfDeviceMemory:
+        job.variant.ran_out_of_memory(model)
+        raise
+    job.variant.succeeded()
+    return model, *found
+
+
+def _labelled(
+    model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small: bool = False
 ) -> tuple[Schedule, Segmentation]:
-    """How the image, at its working size, was run, and its labels at the user's (width, height)."""
     scores = model.scores(image, ticket.cancellation, ticket.has_all_cores, small)
-    return scores.schedule, segment(scores, len(job.variant.card.classes), image.size, user, ticket.cancellation)
+    return scores.schedule, segment(scores, len(model.card.classes), image.size, user, ticket.cancellation)

@@ -72,10 +72,10 @@ class Engine:
         self._changed = threading.Condition()  # of what follows
         self._waiting: dict[Ticket, Future[object]] = {}  # in the order in which they were accepted
         self._at_work: set[Ticket] = set()
-        self._has_closed = False
         self._effort_per_s = 5.0 * workers  # of all workers: a guess, until the first is measured
         self._measured = 0
         self._has_given_up = False
+        self._ends_by: float | None = None  # time.monotonic()
         self.admitted_megapixels = 0.0
         self.last_success = time.monotonic()  # or the start
         self.last_failure = 0.0  # time.monotonic() when work last ended in one of FAILURES
@@ -85,8 +85,8 @@ class Engine:
 
         `megapixels` are what it costs, `held_pixels` what it holds in memory from its first step on. Work heavier than the
         whole queue is accepted when nothing else is. Raises QueueFull at once, also if by what has been measured the work
-        would wait longer than its deadline; DeadlineExceeded after `deadline_s` seconds, Cancelled after `give_up`, and
-        whatever the work raises.
+        would wait longer than its deadline; DeadlineExceeded after `deadline_s` seconds, Cancelled after `give_up`,
+        MemoryError where there can be no thread for it, and whatever the work raises.
         """
         if self._has_given_up:
             raise Cancelled
@@ -97,19 +97,24 @@ class Engine:
         is_late = ahead > 0 and ahead + ticket.effort > MOST_WAIT * self._effort_per_s * deadline_s
         if is_full or is_late:
             raise QueueFull(self._retry_after_s(now))
+        self._ensure_worker()
         self.admitted_megapixels += megapixels
         future: Future[object] = Future()
         # The place is given back when the worker lets go of the memory, not when the client stops waiting.
-        future.add_done_callback(partial(self._ended, ticket, asyncio.get_running_loop()))
-        self._hand_over(ticket, future)
+        future.add_done_callback(partial(self._left, ticket, asyncio.get_running_loop()))
+        with self._changed:
+            self._waiting[ticket] = future
+            self._changed.notify()
         try:
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(deadline_s) as timeout:
                 return cast(T, await asyncio.wrap_future(future))
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"not finished within {deadline_s:.1f} s") from error
+        except TimeoutError:
+            if not timeout.expired():  # it is the work's own
+                raise
         finally:
             ticket.cancellation.cancel()  # nothing to do when it has finished
-            del future  # or an error would keep it, and it the error
+            del future, work  # or an error would keep them, and they the error
+        raise DeadlineExceeded(f"not finished within {deadline_s:.1f} s")
 
     def _ahead(self, now: float) -> float:
         """Effort, by what has been measured, that is still to be made before other work can start."""
@@ -131,21 +136,23 @@ class Engine:
         return any(time.perf_counter() > ticket.due + seconds for ticket in self._accepted)
 
     def give_up(self) -> None:
-        """Call all accepted work off, and accept none any more."""
-        self._has_given_up = True
-        for ticket in self._accepted:
-            ticket.cancellation.cancel()
+        """Call all accepted work off, and accept none any more: what waits has ended then."""
+        with self._changed:
+            self._has_given_up = True
+            waiting, self._waiting = self._waiting, {}
+            for ticket in self._at_work:
+                ticket.cancellation.cancel()
+            self._changed.notify_all()
+        for future in waiting.values():
+            if future.set_running_or_notify_cancel():
+                future.set_exception(Cancelled())
 
     def close(self) -> bool:
-        """Stop the workers; whether running work has ended within CLOSE_S seconds."""
-        with self._changed:
-            self._has_closed = True
-            self._changed.notify_all()
-        for future in tuple(self._waiting.values()):
-            future.cancel()
-        end = time.monotonic() + CLOSE_S
+        """Give up, and stop the workers; whether running work has ended within CLOSE_S seconds of the first call."""
+        self._ends_by = self._ends_by or time.monotonic() + CLOSE_S
+        self.give_up()
         for thread in self._threads:
-            thread.join(max(0.0, end - time.monotonic()))
+            thread.join(max(0.0, self._ends_by - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     @property
@@ -154,24 +161,30 @@ class Engine:
         with self._changed:
             return [*self._at_work, *self._waiting]
 
-    def _hand_over(self, ticket: Ticket, future: Future[object]) -> None:
-        with self._changed:
-            self._waiting[ticket] = future
-            self._changed.notify()
-            if len(self._threads) < min(self._workers, len(self._at_work) + len(self._waiting)):
-                self._threads.append(threading.Thread(target=self._serve, name=f"segment_{len(self._threads)}", daemon=True))
-                self._threads[-1].start()
+    def _ensure_worker(self) -> None:
+        """Start one more, if there is more work than there are, and there may be. Raises MemoryError if there is none."""
+        if len(self._threads) >= min(self._workers, len(self._accepted) + 1):
+            return
+        thread = threading.Thread(target=self._serve, name=f"segment_{len(self._threads)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # a process may have no more than so many
+            if not self._threads:
+                raise MemoryError(str(error)) from error
+        else:
+            self._threads.append(thread)
 
     def _serve(self) -> None:
         """A worker: one piece of work after another."""
         while True:
             with self._changed:
                 while (ticket := self._next()) is None:
-                    if self._has_closed:
+                    if self._has_given_up:
                         return
                     self._changed.wait()
                 future = self._waiting.pop(ticket)
                 if not future.set_running_or_notify_cancel():
+                    del ticket, future
                     continue
                 self._at_work.add(ticket)
                 ticket.started = time.perf_counter()
@@ -192,8 +205,8 @@ class Engine:
     def _next(self) -> Ticket | None:
         """What has waited longest, if the images at work leave room for it, or none is.
 
-        What waits behind it may pass, but not into the room that is kept for it: it needs no more than those to end that
-        were accepted before it.
+        What was accepted later may pass it, but all that passes leaves it room: then it waits for those alone that were
+        accepted before it.
         """
         room = self._most_held - sum(one.held_pixels for one in self._at_work)
         waiting = iter(self._waiting)
@@ -205,16 +218,17 @@ class Engine:
         room = min(room, self._most_held - first.held_pixels - later)
         return next((one for one in waiting if one.held_pixels <= room), None)
 
-    def _ended(self, ticket: Ticket, loop: asyncio.AbstractEventLoop, done: Future[object]) -> None:
+    def _left(self, ticket: Ticket, loop: asyncio.AbstractEventLoop, done: Future[object]) -> None:
+        """It is called off, or has ended on its worker."""
         with self._changed:
             self._waiting.pop(ticket, None)
             self._at_work.discard(ticket)
             self._changed.notify_all()  # of the room that it leaves
         ticket.work = None
         with suppress(RuntimeError):  # the loop is closed: work that had hung ends after the service
-            loop.call_soon_threadsafe(self._release, done, ticket)
+            loop.call_soon_threadsafe(self._account, done, ticket)
 
-    def _release(self, done: Future[object], ticket: Ticket) -> None:
+    def _account(self, done: Future[object], ticket: Ticket) -> None:
         self.admitted_megapixels -= ticket.megapixels
         if self.admitted_megapixels < 1e-9:  # rounding of many additions and subtractions
             self.admitted_megapixels = 0.0

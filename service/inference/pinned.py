@@ -20,6 +20,8 @@ def page_locked(size: int) -> NDArray[np.uint8]:
     place = ctypes.c_void_p()
     if cuda is None or cuda.cudaHostAlloc(ctypes.byref(place), ctypes.c_size_t(size), _PORTABLE) or place.value is None:
         log.warning("no page-locked memory of %d bytes: copies to the GPU take longer", size)
+        if cuda is not None:
+            cuda.cudaGetLastError()  # else whoever asks next takes it for an error of its own
         return np.empty(size, np.uint8)
     memory = (ctypes.c_uint8 * size).from_address(place.value)
     # The arrays that look into it keep `memory`; a process that ends need not give it back.

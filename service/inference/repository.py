@@ -35,7 +35,6 @@ class Variant:
         self._model: Model | None = None
         self._content: bytes | None = None  # once it is loaded: the file may be another by the time it is loaded again
         self._failures = 0
-        self._is_warm = False
         self.runs_on: ReportedDevice | None = None  # once it is loaded
         self.fault: str | None = None  # why it does not run, once that is known
 
@@ -49,38 +48,32 @@ class Variant:
         """What the file says of itself."""
         return self.file.card
 
-    def model(self) -> Model:
-        """Load it, once. Raises what `Model.load` does, an InvalidModel again each time; RunFailed if it has run before."""
+    def model(self, warm: bool = False) -> Model:
+        """Load it, once; `warm`: and warm it up, for which a request does not wait.
+
+        Raises what `Model.load` does, an InvalidModel again each time; RunFailed if it has run before.
+        """
         with self._lock:
             if self.fault is not None:
                 raise InvalidModel(self.fault)
             if self._model is None:
+                self._content = self._content or self.file.content()
                 try:
-                    self._content = self._content or self.file.content()
-                    self._model = Model.load(self.file, self._content, self._open_session)
+                    model = Model.load(self.file, self._content, self._open_session)
+                    if warm:
+                        model.warm_up()
                 except InvalidModel as error:
                     if self.runs_on is not None:  # these very bytes have run: the device is at fault
                         raise RunFailed(str(error)) from error
                     self.fault = str(error)
                     raise
-                self.runs_on = self._model.device
+                self._model, self.runs_on = model, model.device
             return self._model
 
-    def prepare(self) -> ReportedDevice:
-        """Load it, and warm it up, before it is asked for; what it runs on. Raises what `Model.load` does.
-
-        Only once: loaded again, when a request waits for it, it is not warmed up again.
-        """
-        if not self._is_warm:
-            self.model().warm_up()
-            self._is_warm = True
-        assert self.runs_on is not None
-        return self.runs_on
-
     def unload(self) -> None:
-        """Let go of the model: it is loaded again when it is needed."""
+        """Let go of the model, as if it had never been loaded."""
         with self._lock:
-            self._model = None
+            self._model = self.runs_on = None
 
     def succeeded(self) -> None:
         """A run gave scores."""
@@ -184,7 +177,7 @@ class Repository:
             if (variant := self._variant(path, now, moved.get(now), start)) is not None
         }
         by_name: dict[str, list[Variant]] = {}
-        for variant in known.values():
+        for _, variant in sorted(known.items(), key=lambda entry: not self._is_in_service(*entry)):
             by_name.setdefault(variant.card.name, []).append(variant)
         models = {name: served for name, variants in by_name.items() if (served := self._serve(variants)) is not None}
         in_service = {id(variant) for served in models.values() for variant in served.variants.values()}
@@ -192,9 +185,7 @@ class Repository:
         for variant in others.values():
             variant.unload()
         self._doubles = {
-            path: f"there is already a {variant.card.precision} of {variant.card.name}"
-            for path, variant in others.items()
-            if path not in self._waiting
+            path: _why_not(variant, models[variant.card.name]) for path, variant in others.items() if path not in self._waiting
         }
         self._rejected = {path: entry for path, entry in self._rejected.items() if path in found}
         self._seen, self._known = found, known
@@ -217,7 +208,7 @@ class Repository:
         try:
             fresh = Variant(ModelFile.read(path), now, self._open_session)
             if not start:
-                fresh.model()
+                fresh.model(warm=True)
         except InvalidModel as error:
             self._rejected[path] = now, str(error)
             return before
@@ -226,16 +217,21 @@ class Repository:
             return before
         return fresh
 
+    def _is_in_service(self, path: Path, variant: Variant) -> bool:
+        """Whether it is served, or what was in its file before: then no other file takes its place."""
+        served = [one for model in self.models.values() for one in model.variants.values()]
+        return any(one is variant or one.file.path == path for one in served)
+
     def _serve(self, candidates: Sequence[Variant]) -> Served | None:
-        """Those of a model that run, of two of a precision the first, and the best of them; None if none can be loaded."""
+        """Those of a model that run and belong together, and the best of them; None if none can be loaded."""
         left = [variant for variant in candidates if variant.fault is None]
         devices: tuple[ReportedDevice, ...] = ("cuda", "cpu") if may_use_cuda(self._device) else ("cpu",)
         while left:
-            variants = {variant.card.precision: variant for variant in reversed(left)}
+            variants = _together(left)
             for device in devices:
                 best, *_ = by_preference({precision: variant.card for precision, variant in variants.items()}, device)
                 try:
-                    runs_on = variants[best].prepare()
+                    runs_on = variants[best].runs_on or variants[best].model(warm=True).device
                 except (InvalidModel, OutOfDeviceMemory, UnreadableModel) as error:
                     if not isinstance(error, InvalidModel):  # no fault of the file's: it is tried again at the next look
                         self._waiting[variants[best].file.path] = _why_later(error)
@@ -257,6 +253,21 @@ class Repository:
                 log.info("serving %s (%s, sha256 %s) on %s", name, served.automatic, now, served.device)
         for name in self.models.keys() - models.keys():
             log.info("no longer serving %s", name)
+
+
+def _together(candidates: Sequence[Variant]) -> dict[Precision, Variant]:
+    """Of two of a precision the first; and only those that have the classes of the fp32 file, or else of the first."""
+    first = {variant.card.precision: variant for variant in reversed(candidates)}
+    classes = first.get("fp32", candidates[0]).card.classes
+    return {precision: variant for precision, variant in first.items() if variant.card.classes == classes}
+
+
+def _why_not(variant: Variant, served: Served) -> str:
+    """Why a variant that is valid is not among those served of its model."""
+    other = served.variants.get(variant.card.precision)
+    if other is not None:
+        return f"there is already a {variant.card.precision} of {variant.card.name}: {other.file.path.name}"
+    return f"its classes are not those of {served.best.file.path.name}"
 
 
 def _why_later(error: OutOfDeviceMemory | UnreadableModel) -> str:

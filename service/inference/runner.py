@@ -24,7 +24,7 @@ class Runner:
     def __init__(self, session: ort.InferenceSession, interface: Interface, card: ModelCard) -> None:
         self.device = reported_device(session)
         self._session, self._interface, self._card = session, interface, card
-        self._input, self._output, self._bound = Buffer(), Buffer(), threading.Lock()
+        self._input, self._output, self._one_run = Buffer(), Buffer(), threading.Lock()
 
     def __call__(self, images: NDArray[np.uint8], cancellation: Cancellation, gives_back: bool = False) -> NDArray[np.float32]:
         """(N, H, W, 3) uint8 -> (N, C, H / output_stride, W / output_stride) float32.
@@ -34,14 +34,17 @@ class Runner:
         arenas = ARENAS[self.device] if gives_back or images[0, ..., 0].size > ORDINARY_PIXELS else ""
         given = self._interface.prepare(images)
         if self.device == "cuda":
-            with self._bound, cancellation.run_options(arenas) as options:
-                return self._interface.restore(self._run_bound(given, images.shape, options)).copy()
+            with self._one_run, cancellation.run_options(arenas) as options:
+                scores = self._interface.restore(self._run_bound(given, images.shape, options)).copy()
+                if arenas:  # page-locked memory is given back as well
+                    self._input, self._output = Buffer(), Buffer()
+                return scores
         with cancellation.run_options(arenas) as options:
-            [scores] = self._session.run([self._interface.output_name], {self._interface.input_name: given}, options)
-        return self._interface.restore(scores)
+            [given_scores] = self._session.run([self._interface.output_name], {self._interface.input_name: given}, options)
+        return self._interface.restore(given_scores)
 
     def _run_bound(self, given: NDArray[np.generic], size: tuple[int, ...], options: ort.RunOptions) -> NDArray[np.generic]:
-        """What the graph gives, in a buffer: until the next run."""
+        """What the graph gives, in a buffer that the next run writes to."""
         source = self._input.array(given.shape, given.dtype)
         source[...] = given
         count, height, width, _ = size

@@ -2,20 +2,22 @@
 
 Every tile comes with its halo, the pixels around it that can change it, and lies on the network's stride: its scores are
 those of the whole image, within the rounding of floating-point sums. The parts of a network (`parts`) take turns from the
-top of the image to its bottom: what lies between them, and the scores, are never there as a whole. An image that is wider
-than high is taken from the left instead, for shorter rows are less to keep: all that is called a row here is a column then.
+top of the image to its bottom: what lies between them, and the scores, are never there as a whole. The shorter the rows, the
+less there is to keep: so an image that is wider than high is transposed here, and every tile on its way into the network and
+out of it is transposed back.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from service.contract import Halo
+from service.contract import INPUT_NAME, Halo
 from service.inference.cancellation import Cancellation
 from service.inference.device import ARENAS, reported_device
 from service.inference.layers import Tensor
@@ -60,20 +62,23 @@ class TiledNetwork:
 
     def scores(self, crop: Crop, width: int, height: int, cancellation: Cancellation) -> Scores:
         """Scores of a padded image; their bands raise Cancelled if the work was called off."""
-        by_columns = width > height
-        across, along = sorted((width, height))
-        stages = [_Stage(tiled, session, tiles(tiled, across, along, self.stride)) for tiled, session in self.parts]
-        rows = _Rows(stages, crop, across, by_columns, cancellation)
+        transposed = width > height
+        width, height = sorted((width, height))
+        run, crop = (_run_transposed, _transposed(crop)) if transposed else (_run, crop)
+        stages = [
+            _Stage(tiled.part, tiles(tiled, width, height, self.stride), partial(run, session)) for tiled, session in self.parts
+        ]
         [scores] = stages[-1].part.outputs
-        return Scores(rows.last(), along // scores.stride, scores.stride, "tiled", by_columns)
+        bands = _Rows(stages, crop, width, cancellation).of_last_stage()
+        return Scores(bands, height // scores.stride, scores.stride, "tiled", by_columns=transposed)
 
     def work(self, width: int, height: int) -> float:
         """Multiply-accumulates of a tiled run, over those of the same image run whole."""
-        across, along = sorted((width, height))
+        width, height = sorted((width, height))
         work = sum(
             tiled.part.operations * (tile.region[2] - tile.region[0]) * (tile.region[3] - tile.region[1])
             for tiled, _ in self.parts
-            for tile in chain.from_iterable(tiles(tiled, across, along, self.stride))
+            for tile in chain.from_iterable(tiles(tiled, width, height, self.stride))
         )
         return work / (sum(tiled.part.operations for tiled, _ in self.parts) * width * height)
 
@@ -82,14 +87,10 @@ class TiledNetwork:
 class _Stage:
     """A part at work: its rows of tiles are made one after another."""
 
-    tiled: TiledPart
-    session: ort.InferenceSession
+    part: Part
     rows: list[list[Tile]]
+    run: "_Run"
     made: int = 0  # rows of tiles
-
-    @property
-    def part(self) -> Part:
-        return self.tiled.part
 
     @property
     def reached(self) -> int:
@@ -105,15 +106,14 @@ class _Stage:
 class _Rows:
     """What lies between parts: each row is made when it is needed, and let go of when it no longer is."""
 
-    def __init__(self, stages: Sequence[_Stage], crop: Crop, width: int, by_columns: bool, cancellation: Cancellation) -> None:
-        self._stages, self._crop, self._width, self._by_columns = stages, crop, width, by_columns
-        self._cancellation = cancellation
+    def __init__(self, stages: Sequence[_Stage], crop: Crop, width: int, cancellation: Cancellation) -> None:
+        self._stages, self._crop, self._width, self._cancellation = stages, crop, width, cancellation
         self._maker = {tensor: number for number, stage in enumerate(stages) for tensor in stage.part.outputs}
         self._users = {tensor: [stage for stage in stages if tensor in stage.part.inputs] for tensor in self._maker}
         self._kept: dict[Tensor, list[tuple[int, NDArray[Any]]]] = {tensor: [] for tensor in self._maker}  # (top pixel, rows)
 
-    def last(self) -> Iterator[NDArray[np.float32]]:
-        """The scores, by rows of tiles of the last stage."""
+    def of_last_stage(self) -> Iterator[NDArray[np.float32]]:
+        """The scores, a row of tiles at a time."""
         while (made := self.make(len(self._stages) - 1)) is not None:
             yield made[0]
 
@@ -136,7 +136,7 @@ class _Rows:
         for tile in row:
             for tensor, array, band in zip(stage.part.outputs, self._run(stage, tile), bands, strict=True):
                 left, _, right, _ = (edge // tensor.stride for edge in tile.core)
-                band[:, :, left:right] = tile.inner(self._turned(array), tensor.stride)
+                band[:, :, left:right] = tile.inner(array, tensor.stride)
         stage.made += 1
         for tensor in made_elsewhere:
             needed = min(user.needs_from for user in self._users[tensor])
@@ -153,33 +153,58 @@ class _Rows:
 
     def _run(self, stage: _Stage, tile: Tile) -> list[NDArray[Any]]:
         inputs = {
-            tensor.name: self._gathered(tensor, tile.region) if tensor in self._maker else self._pixels(tile.region)
+            tensor.name: self._gathered(tensor, tile.region) if tensor in self._maker else self._crop(tile.region)
             for tensor in stage.part.inputs
         }
-        with self._cancellation.run_options(ARENAS[reported_device(stage.session)]) as options:
-            results: list[NDArray[Any]] = stage.session.run([tensor.name for tensor in stage.part.outputs], inputs, options)
-        return results
+        return stage.run([tensor.name for tensor in stage.part.outputs], inputs, self._cancellation)
 
     def _gathered(self, tensor: Tensor, region: Box) -> NDArray[Any]:
-        """The region of what is kept, (1, C, h, w), as the network takes it."""
+        """The region of what is kept, (1, C, h, w)."""
         left, top, right, bottom = (edge // tensor.stride for edge in region)
-        size = (right - left, bottom - top) if self._by_columns else (bottom - top, right - left)
-        result = np.empty((1, tensor.channels, *size), tensor.kind)
-        by_rows = self._turned(result)
+        result = np.empty((1, tensor.channels, bottom - top, right - left), tensor.kind)
         for first_pixel, rows in self._kept[tensor]:
             first = first_pixel // tensor.stride
             start, end = max(top, first), min(bottom, first + rows.shape[1])
             if start < end:
-                by_rows[0, :, start - top : end - top] = rows[:, start - first : end - first, left:right]
+                result[0, :, start - top : end - top] = rows[:, start - first : end - first, left:right]
         return result
 
-    def _pixels(self, region: Box) -> NDArray[np.uint8]:
-        left, top, right, bottom = region
-        return self._crop((top, left, bottom, right) if self._by_columns else region)
 
-    def _turned(self, array: NDArray[Any]) -> NDArray[Any]:
-        """A view of what the network takes or gives, (1, C, h, w), in which columns are rows where that is called for."""
-        return array.swapaxes(2, 3) if self._by_columns else array
+class _Run(Protocol):
+    """A run of a part's session on a tile."""
+
+    def __call__(
+        self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]], cancellation: Cancellation
+    ) -> list[NDArray[Any]]: ...
+
+
+def _run(
+    session: ort.InferenceSession, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]], cancellation: Cancellation
+) -> list[NDArray[Any]]:
+    with cancellation.run_options(ARENAS[reported_device(session)]) as options:
+        results: list[NDArray[Any]] = session.run(outputs, inputs, options)
+    return results
+
+
+def _run_transposed(
+    session: ort.InferenceSession, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]], cancellation: Cancellation
+) -> list[NDArray[Any]]:
+    """The network itself sees the tile as it is."""
+    as_it_is = {name: np.ascontiguousarray(_swapped(array, name == INPUT_NAME)) for name, array in inputs.items()}
+    return [_swapped(array) for array in _run(session, outputs, as_it_is, cancellation)]
+
+
+def _transposed(crop: Crop) -> Crop:
+    def transposed(box: Box) -> NDArray[np.uint8]:
+        left, top, right, bottom = box
+        return _swapped(crop((top, left, bottom, right)), is_image=True)
+
+    return transposed
+
+
+def _swapped(array: NDArray[Any], is_image: bool = False) -> NDArray[Any]:
+    """A view with height and width exchanged: of an image (1, H, W, 3), or of (1, C, h, w)."""
+    return array.swapaxes(1, 2) if is_image else array.swapaxes(2, 3)
 
 
 def _spans(length: int, core: int, stride: int) -> list[tuple[int, int]]:

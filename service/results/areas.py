@@ -38,10 +38,10 @@ def segment(
         working, user = working[::-1], user[::-1]
     pixels = np.zeros(classes, np.int64)
     certainty = np.zeros(classes, np.float64)  # sum of winning probabilities
-    for top, strip in enlarge_bands(scores.bands, scores.length, working, user, scores.stride):
+    for start, strip in enlarge_bands(scores.bands, scores.length, working, user, scores.stride):
         cancellation.check()
         won, best = label_strip(strip)
-        lines[top : top + len(won)] = won
+        lines[start : start + len(won)] = won
         probability = winning_probability(strip, best, cancellation).ravel()
         winners = won.ravel()
         for class_id in range(classes):  # faster than bincount, which widens its input to 64 bits

@@ -331,6 +331,66 @@ async def test_all_that_is_accepted_can_be_given_up() -> None:
         await until(lambda: engine.admitted_megapixels == 0)
 
 
+@asynchronous
+async def test_what_waits_when_all_is_given_up_ends_at_once_though_a_worker_hangs() -> None:
+    held = Held()
+    with engine_of() as engine:
+        running = asyncio.create_task(engine.run(held, 1, 30))
+        await until(held.started.is_set)
+        waiting = asyncio.create_task(engine.run(quick, 1, 30))
+        await until(lambda: engine.admitted_megapixels == 2)
+        engine.give_up()
+        with pytest.raises(Cancelled):
+            await waiting
+        assert not running.done()
+        held.go.set()
+        await running
+
+
+@asynchronous
+async def test_a_closed_engine_takes_nothing() -> None:
+    with engine_of() as engine:
+        await engine.run(quick, 1, 30)
+        assert engine.close()
+        with pytest.raises(Cancelled):
+            await engine.run(quick, 1, 30)
+        assert engine.close()
+
+
+@asynchronous
+async def test_where_no_thread_can_be_started_work_is_refused_until_one_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with engine_of(workers=2) as engine:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fail)
+            with pytest.raises(MemoryError, match="can't start new thread"):
+                await engine.run(quick, 1, 30)
+            assert engine.admitted_megapixels == 0
+        await engine.run(quick, 1, 30)
+        held = Held()
+        running = asyncio.create_task(engine.run(held, 1, 30))
+        await until(held.started.is_set)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", fail)
+            waiting = asyncio.create_task(engine.run(quick, 1, 30))  # for the one worker that there is
+            await until(lambda: engine.admitted_megapixels == 2)
+        held.go.set()
+        await asyncio.gather(running, waiting)
+
+
+@asynchronous
+async def test_a_time_out_of_the_works_own_is_no_deadline() -> None:
+    def late(_: Ticket) -> None:
+        raise TimeoutError("of its own")
+
+    with engine_of() as engine:
+        with pytest.raises(TimeoutError, match="of its own") as caught:
+            await engine.run(late, 1, 30)
+        assert not isinstance(caught.value, DeadlineExceeded)
+
+
 def test_what_is_called_off_never_begins_to_run() -> None:
     cancellation = Cancellation()
     cancellation.cancel()

@@ -1,19 +1,30 @@
 """A device without memory for a run: smaller tiles, then a new session, then not ready; and back."""
 
+import gc
+import io
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
+from service import pipeline
+from service.imaging.decode import open_image
 from service.inference import device, model, tiling
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory, RunFailed
+from service.inference.engine import Ticket
+from service.inference.model import Model
 from service.inference.repository import FAILED_RUNS, Repository
+from service.pipeline import Job, process
+from service.results.renderings import Format
 from tests.service.answers import assert_problem, mask_of, post, strongest_color
 from tests.service.conftest import MakeClient
-from tests.service.pictures import encoded, flag
+from tests.service.pictures import encoded, flag, oriented
 from tests.service.tiny_models import LONG_SIDE, write_model
 from tests.service_process import ROOT
 
@@ -271,3 +282,51 @@ def test_requests_that_share_a_session_count_as_one_failure(tmp_path: Path) -> N
     for _ in range(FAILED_RUNS):
         variant.ran_out_of_memory(model)
     assert not variant.is_failing
+
+
+def test_what_a_failed_attempt_held_is_gone_before_the_next(
+    tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[NDArray[np.uint8]]] = []
+    original = pipeline._labelled
+
+    def labelled(model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small: bool = False) -> object:
+        if small:
+            assert held[0]() is None
+            return original(model, ticket, image, user, small)
+        strips = np.zeros(1000, np.uint8)
+        held.append(weakref.ref(strips))
+        raise OutOfDeviceMemory(str(len(strips)))
+
+    monkeypatch.setattr(pipeline, "_labelled", labelled)
+    write_model(tmp_path, halo={"before": 16, "after": 16})
+    client = make_client(models_dir=tmp_path)
+    gc.disable()
+    try:
+        assert np.array_equal(mask_of(client, encoded(flag())), strongest_color(flag()))
+    finally:
+        gc.enable()
+    assert held
+
+
+@pytest.mark.parametrize("form", ["json", "overlay"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_no_pixels_are_left_when_work_ends_in_an_error(
+    form: Format, orientation: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Image.Image] = []
+
+    def fail(model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small: bool = False) -> object:
+        seen.append(image)
+        raise RunFailed
+
+    monkeypatch.setattr(pipeline, "_labelled", fail)
+    write_model(tmp_path)
+    upload = open_image(io.BytesIO(oriented(flag(), orientation, "JPEG")), 10**6)
+    job = Job(upload, Repository(tmp_path, "cpu").get("colors"), "model", form, 0.5)
+    ticket = Ticket(Cancellation(), None, 1, 1, 0, 0)
+    with pytest.raises(RunFailed):
+        process(job, ticket)
+    for image in (*seen, upload.image):
+        with pytest.raises(ValueError, match="closed image"):
+            image.getpixel((0, 0))

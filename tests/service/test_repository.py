@@ -6,17 +6,18 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from onnx import TensorProto
 
 from service.inference import variants
-from service.inference.cancellation import Cancellation
+from service.inference.cancellation import Cancellation, OutOfDeviceMemory
 from service.inference.device import DeviceUnavailable
 from service.inference.model import Model
-from service.inference.model_file import ModelFile
-from service.inference.repository import Repository, UnknownModel
+from service.inference.model_file import InvalidModel, ModelFile
+from service.inference.repository import NO_MEMORY, Repository, UnknownModel
 from service.inference.watch import Watch
 from tests.service.answers import assert_problem, post
 from tests.service.conftest import MakeClient
@@ -263,6 +264,48 @@ def test_two_files_of_a_name_are_not_loaded_again_and_again(tmp_path: Path, monk
         assert list(looked_twice(repository).broken) == ["b.onnx"]
     (tmp_path / "a.onnx").unlink()
     assert looked_twice(repository).get("colors").card.dataset == "second"
+
+
+def test_a_new_file_of_a_name_does_not_take_the_place_of_the_one_in_service(tmp_path: Path) -> None:
+    write_model(tmp_path, "b.onnx", dataset="first")
+    repository = Repository(tmp_path, "cpu")
+    write_model(tmp_path, "a.onnx", dataset="second")
+    for _ in range(2):
+        assert looked_twice(repository).get("colors").card.dataset == "first"
+        assert repository.broken == {"a.onnx": "there is already a fp32 of colors: b.onnx"}
+    (tmp_path / "b.onnx").rename(tmp_path / "c.onnx")
+    assert looked_twice(repository).get("colors").card.dataset == "first"
+    (tmp_path / "c.onnx").write_bytes(with_card(dataset="a third"))
+    assert looked_twice(repository).get("colors").card.dataset == "a third"
+
+
+def test_variants_of_a_model_have_the_same_classes(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    other = [entry | {"name": f"other {entry['name']}"} for entry in cast(list[dict[str, str]], card()["classes"])]
+    write_model(tmp_path, "a.int8.onnx", precision="int8", classes=other)
+    repository = Repository(tmp_path, "cpu")
+    assert set(repository.served("colors").variants) == {"fp32"}
+    assert repository.broken == {"a.int8.onnx": "its classes are not those of colors.onnx"}
+
+
+@pytest.mark.parametrize("error", [OutOfDeviceMemory(), InvalidModel("it does not run")])
+def test_a_new_file_that_cannot_be_warmed_up_leaves_the_old_one_in_service(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path, dataset="first")
+    repository = Repository(tmp_path, "cpu")
+    changed(tmp_path, dataset="second")
+
+    def fail(_: Model) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Model, "warm_up", fail)
+        for _ in range(2):
+            assert looked_twice(repository).get("colors").card.dataset == "first"
+            assert repository.broken == {"colors.onnx": str(error) or NO_MEMORY}
+    expected = "second" if isinstance(error, OutOfDeviceMemory) else "first"  # what is no fault of the file's passes
+    assert looked_twice(repository).get("colors").card.dataset == expected
 
 
 def test_names_that_are_not_unicode_can_be_told(make_client: MakeClient, tmp_path: Path) -> None:
