@@ -1,7 +1,9 @@
 """`python -m service`: serve until SIGTERM or Ctrl-C."""
 
 import gc
+import logging
 import os
+import signal
 import sys
 import tempfile
 from contextlib import suppress
@@ -9,6 +11,8 @@ from contextlib import suppress
 
 def main() -> int:
     """Start the service; returns the exit status."""
+    if sys.argv[1:]:
+        return _explain(sys.argv[1:])
     gc.disable()  # what is imported now stays: no search among it makes the start, or a request, wait
     # Read when onnxruntime and numpy are imported, so before the imports below; nothing here needs numpy's own threads.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -20,7 +24,7 @@ def main() -> int:
     from service.logs import configure
     from service.memory import return_freed_memory
     from service.server import DrainingServer, raise_file_limit
-    from service.settings import Settings
+    from service.settings import Settings, variables
 
     gc.freeze()
     gc.enable()
@@ -30,15 +34,30 @@ def main() -> int:
         settings = Settings()
         tempfile.gettempdir()  # for uploads
         configure(settings.log_format)
+        if unknown := sorted(name for name in os.environ if name.startswith("SEGMENT_") and name not in variables()):
+            logging.getLogger(__name__).warning("no settings: %s", ", ".join(unknown))
         app = create_app(settings)
     except (ValidationError, DeviceUnavailable, FileNotFoundError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     with suppress(KeyboardInterrupt):  # which Uvicorn raises again after it has stopped
         DrainingServer(app, settings.host, settings.port).run()
     if not app.state.close():
         os._exit(1)  # Python would take the floor from under the thread that still works
     return 0
+
+
+def _explain(arguments: list[str]) -> int:
+    """What can be set, and where: the command line takes nothing."""
+    from service.settings import variables
+
+    asked = arguments in (["-h"], ["--help"])
+    lines = ["usage: python -m service", "", "Serves until SIGTERM or Ctrl-C. Settings are environment variables:", ""]
+    lines += [f"  {name:<34}{field.description} [{field.get_default() or ''}]" for name, field in variables().items()]
+    print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
 
 
 if __name__ == "__main__":

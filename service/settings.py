@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PILLOW_MAX_PIXELS = 178_956_970  # Pillow refuses more by itself: twice its Image.MAX_IMAGE_PIXELS
@@ -16,23 +17,28 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SEGMENT_", frozen=True)
 
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
-    models_dir: Path = Path("models")
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: all")
+    port: int = Field(8000, ge=0, le=65535, description="0: any that is free")
+    models_dir: Path = Field(Path("models"), description="folder of model files, and all folders below")
     reload_s: float = Field(2, ge=0, description="between looks at the models folder for changes; 0: none after the start")
-    default_model: str = "animals-fcn8s-lite0"
-    device: Device = "auto"
+    default_model: str = Field("animals-fcn8s-lite0", description="answers where a request names none")
+    device: Device = Field("auto", description="auto, cpu, or cuda, which does not start where CUDA is not in use")
     gpu_memory_bytes: int | None = Field(None, ge=1, description="of each session at most: a model's, and those of its tiles")
     max_upload_bytes: int = Field(33_554_432, ge=1, description="of the whole body, chunked included")
     max_pixels: int = Field(67_108_864, ge=1, le=PILLOW_MAX_PIXELS, description="width x height, read from the image's header")
     deadline_s: float = Field(30, gt=0, description="from the end of the upload to the answer")
     deadline_s_per_megapixel: float = Field(4, ge=0, description="more time per megapixel of working size")
     queue_megapixels: float = Field(64, gt=0, description="working size of all accepted requests together")
-    log_format: Literal["text", "json"] = "text"
-    api_keys: CommaSeparated = ()
-    cors_origins: CommaSeparated = ()
+    log_format: Literal["text", "json"] = Field("text", description="text or json")
+    api_keys: CommaSeparated = Field((), description="comma-separated, sent as X-API-Key or Authorization: Bearer; none: open")
+    cors_origins: CommaSeparated = Field((), description="comma-separated; none: no other site's pages may ask")
 
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def variables() -> dict[str, FieldInfo]:
+    """The environment variables that are settings."""
+    return {f"SEGMENT_{name.upper()}": field for name, field in Settings.model_fields.items()}

@@ -21,6 +21,7 @@ UPLOADS = 16  # of the largest accepted size, that are held at once; of smaller 
 PAUSE_S = 10.0  # longest wait for the next piece of a body
 SLOWEST_BYTES_PER_S = 16_384  # after the first PAUSE_S, on average
 FIELD = "file"
+QUERY = ("model", "precision", "resolution", "format", "opacity")  # in a form they would change nothing
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}  # others fill the temporary folder, or the table of files
 
 
@@ -108,6 +109,8 @@ async def uploaded_image(request: Request, intake: Intake) -> AsyncIterator[Bina
         if kind == "multipart/form-data":
             form = await _form(bounded)
             try:
+                if misplaced := [name for name in QUERY if name in form]:
+                    raise Problem(422, f"{misplaced[0]!r} belongs in the query, as in /segment?{misplaced[0]}=...")
                 part = form.get(FIELD)
                 if not isinstance(part, UploadFile):
                     raise Problem(422, f"the form has no file in its field {FIELD!r}")

@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
+from service.settings import variables
 from tests.service.answers import assert_problem, mask_in, mask_of, post
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
@@ -19,10 +21,10 @@ from tests.service_process import ROOT, Server, start_server, stop_server
 PHOTOS = ROOT / "service" / "static" / "samples"
 
 
-def started(**settings: str) -> subprocess.CompletedProcess[str]:
-    """`python -m service` with settings under which it should end at once."""
+def started(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """`python -m service` with arguments or settings with which it should end at once."""
     environment = os.environ | {f"SEGMENT_{name}": value for name, value in settings.items()}
-    command = [sys.executable, "-m", "service"]
+    command = [sys.executable, "-m", "service", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -44,6 +46,41 @@ def test_a_bad_setting_is_refused_by_name(name: str, value: str) -> None:
     assert "cannot start" in ended.stderr
     assert name.lower() in ended.stderr.lower()
     assert "Traceback" not in ended.stderr
+
+
+def test_help_tells_every_setting_and_its_default() -> None:
+    told = started("--help")
+    assert told.returncode == 0
+    for name, field in variables().items():
+        assert name in told.stdout and field.description is not None and field.description in told.stdout
+    assert "[8000]" in told.stdout
+
+
+def test_an_argument_is_refused_with_what_can_be_set_instead() -> None:
+    refused = started("--port", "9")
+    assert refused.returncode == 2
+    assert "SEGMENT_PORT" in refused.stderr
+
+
+def test_a_setting_that_there_is_not_is_told(colors_folder: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    stop_server(start_server(quiet=True, log=str(log), MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors", PROT="1"))
+    assert "no settings: SEGMENT_PROT" in log.read_text()
+
+
+def test_a_second_interrupt_ends_the_process_cleanly_in_the_middle_of_a_run() -> None:
+    server = start_server(quiet=True)
+    image = encoded(flag(3000, 2000))
+    with httpx.Client(base_url=server.url, timeout=60) as client, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(post, client, image, resolution="native", format="mask")
+        while not admitted(client):
+            time.sleep(0.01)
+        time.sleep(0.3)  # into the network
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(timeout=30) in (0, 1)  # no signal, such as of an abort
+        asked.exception(timeout=30)
 
 
 def admitted(client: httpx.Client) -> float:

@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.http import uploads
+from service.http.uploads import FIELD, QUERY
 from tests.service.answers import assert_problem, mask_of, post
 from tests.service.conftest import MakeClient
 from tests.service.live import Line, chunked, head, serving
@@ -117,6 +118,17 @@ def test_a_form_is_taken_or_refused_with_a_problem(name: str, colors: TestClient
 def test_a_form_without_a_usable_boundary_is_refused(parameters: str, colors: TestClient) -> None:
     kind = ("multipart/form-data" + parameters).encode("latin-1")
     assert_problem(colors.post("/segment", content=FILE + END, headers={"Content-Type": kind}), 400, "malformed form")
+
+
+@pytest.mark.parametrize("name", QUERY)
+def test_a_parameter_in_the_form_is_refused_and_told_where_it_belongs(name: str, colors: TestClient) -> None:
+    answer = colors.post("/segment", files={FIELD: IMAGE}, data={name: "x"})
+    assert_problem(answer, 422, f"/segment?{name}=")
+
+
+def test_those_are_the_parameters_that_there_are(colors: TestClient) -> None:
+    told = colors.get("/openapi.json").json()["paths"]["/segment"]["post"]["parameters"]
+    assert {one["name"] for one in told if one["in"] == "query"} == set(QUERY)
 
 
 def test_an_unknown_charset_of_a_form_does_no_harm(colors: TestClient) -> None:
