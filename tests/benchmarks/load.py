@@ -22,10 +22,9 @@ from service.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelCard
 from service.geometry import label_map, network_input, upright_rgb, working_size
 from service.imaging.decode import open_image
 from service.imaging.encode import mask_png
-from service.inference.cancellation import Cancellation
 from service.inference.device import create_session
-from service.inference.engine import Ticket
 from service.inference.repository import Repository
+from service.inference.workers import Ticket
 from service.pipeline import Job, process
 from service.settings import PILLOW_MAX_PIXELS
 from tests import photos
@@ -102,7 +101,7 @@ class WholePipeline:
     def __call__(self, content: bytes) -> bytes:
         """JPEG to the answer's mask, its legend included."""
         job = Job(open_image(io.BytesIO(content), PILLOW_MAX_PIXELS), self.variant, "model", "mask", 0.5)
-        ticket = Ticket(Cancellation(), None, job.megapixels, 0, time.perf_counter(), math.inf)
+        ticket = Ticket(None, job.megapixels, 0, time.perf_counter(), math.inf)
         return process(job, ticket)[1].body
 
 

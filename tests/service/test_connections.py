@@ -14,7 +14,7 @@ from PIL import Image
 
 from service.app import create_app
 from service.http import connections, segment
-from service.inference.engine import Ticket
+from service.inference.workers import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
 from service.server import DrainingServer

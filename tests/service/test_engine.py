@@ -12,7 +12,8 @@ from typing import ParamSpec
 import pytest
 
 from service.inference.cancellation import Cancellation, Cancelled, RunFailed
-from service.inference.engine import DeadlineExceeded, Engine, QueueFull, Ticket
+from service.inference.engine import DeadlineExceeded, Engine, QueueFull
+from service.inference.workers import Ticket
 
 PATIENCE_S = 30.0
 P = ParamSpec("P")

@@ -17,9 +17,9 @@ from service import pipeline
 from service.imaging.decode import open_image
 from service.inference import device, model, tiling
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory, RunFailed
-from service.inference.engine import Ticket
 from service.inference.model import Model
 from service.inference.repository import FAILED_RUNS, Repository
+from service.inference.workers import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Format
 from tests.service.answers import assert_problem, mask_of, post, strongest_color
@@ -324,7 +324,7 @@ def test_no_pixels_are_left_when_work_ends_in_an_error(
     write_model(tmp_path)
     upload = open_image(io.BytesIO(oriented(flag(), orientation, "JPEG")), 10**6)
     job = Job(upload, Repository(tmp_path, "cpu").get("colors"), "model", form, 0.5)
-    ticket = Ticket(Cancellation(), None, 1, 1, 0, 0)
+    ticket = Ticket(None, 1, 1, 0, 0)
     with pytest.raises(RunFailed):
         process(job, ticket)
     for image in (*seen, upload.image):

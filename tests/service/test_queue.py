@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.http import segment
 from service.inference.device import usable_cpus
-from service.inference.engine import Ticket
+from service.inference.workers import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
 from service.settings import Settings

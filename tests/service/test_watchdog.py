@@ -15,7 +15,7 @@ from service.app import create_app
 from service.contract import METADATA_KEY
 from service.http import segment
 from service.inference import watchdog
-from service.inference.engine import Ticket
+from service.inference.workers import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
 from service.settings import Settings
