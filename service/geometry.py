@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-STRIP_BYTES = 1 << 20  # enlarged scores held at once: numpy is called seldom, and the strip stays in cache
+STRIP_BYTES = 1 << 21  # enlarged scores held at once: numpy is called seldom, and the strip stays in cache
 STRIP_PIXELS = 1 << 20  # pixels converted at once
 TURNED_PIXELS = 1 << 25  # turned at once: channel by channel takes less memory, and twice as long
 UNSUPPORTED_MODES = {  # Pillow mode -> why
@@ -196,7 +196,7 @@ def enlarge_bands(
     `bands` are the scores from the top, (C, some rows, w) each, `cells_y` rows in all; each is taken when it is needed.
     `working` and `user` are (width, height). Yields (first row, strip): strips of (rows, C, W) float32, in order from
     the top. Peak memory is one band and one strip, whatever the size of the image. The strip is reused: keep a copy, not
-    the array.
+    the array; it may be overwritten.
     """
     source = iter(bands)
     band = next(source)

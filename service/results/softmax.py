@@ -16,10 +16,11 @@ def winning_probability(
 ) -> NDArray[np.float32]:
     """(rows, C, W) scores and the largest of each pixel, (rows, W) -> its probability: 1 / sum of exp(score - best).
 
-    Raises as `Cancellation.run_options` does.
+    The scores are overwritten. Raises as `Cancellation.run_options` does.
     """
+    strip -= best[:, None]
     with cancellation.run_options() as options:
-        [total] = _session().run(["total"], {"scores": strip[None], "best": best[None, :, None]}, options)
+        [total] = _session().run(["total"], {"difference": strip[None]}, options)
     probability: NDArray[np.float32] = np.reciprocal(total[0, :, 0])
     return probability
 
@@ -27,8 +28,7 @@ def winning_probability(
 @cache
 def _session() -> ort.InferenceSession:
     nodes = [
-        node("Sub", ["scores", "best"], "difference"),
         node("Exp", ["difference"], "power"),
         node("ReduceSum", ["power"], "total", axes=[2]),
     ]
-    return create_session(small_model(nodes, ["scores", "best"], ["total"]), "cpu", threads=1)
+    return create_session(small_model(nodes, ["difference"], ["total"]), "cpu", threads=1)
