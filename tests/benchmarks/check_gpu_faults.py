@@ -90,7 +90,7 @@ def outcome(server: Server, log: Path, content: bytes, expected: NDArray[np.uint
         same = float((labels_of(answer.content) == expected).mean())
         assert same >= SAME, f"{same:.4%} of the labels are those of a service without a limit"
         assert ready(server).status_code == 200
-        how = "in small tiles" if "once more with as little as it can" in log.read_text() else "at once"
+        how = "in small tiles" if "once more in small tiles" in log.read_text() else "at once"
         return f"200 {how}, {same:.4%} of the labels as without a limit; ready"
     for _ in range(FAILED_RUNS - 1):
         assert_problem(answer, 503, "not enough memory")
