@@ -102,7 +102,7 @@ def _processed(job: Job, ticket: Ticket, pixels: ExitStack) -> tuple[Outcome, Re
 def _segmented(job: Job, ticket: Ticket, image: Image.Image, user: tuple[int, int]) -> tuple[Model, Schedule, Segmentation]:
     """The model, how it has run the image at its working size, and the labels at the user's (width, height).
 
-    Where memory runs out, once more, with as little as it can. Raises as `Variant.model` and `Model.scores` do.
+    Where memory runs out, once more, in small tiles if it can be tiled. Raises as `Variant.model` and `Model.scores` do.
     """
     model: Model | None = None
     try:

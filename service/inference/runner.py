@@ -1,6 +1,7 @@
 """Runs of a session: images in, scores out."""
 
 import threading
+from functools import cached_property
 
 import numpy as np
 import onnxruntime as ort
@@ -56,7 +57,7 @@ class Runner:
         self._session.run_with_iobinding(binding, options)
         return target
 
-    @property
+    @cached_property
     def _kind(self) -> np.dtype[np.generic]:
         """Of what the graph gives."""
         [output] = [one for one in self._session.get_outputs() if one.name == self._interface.output_name]

@@ -34,7 +34,7 @@ from tests.benchmarks.bench_large_images import large_jpeg
 from tests.benchmarks.bench_scheduling import batch_rates, batch_rows, sizes_that_pay
 from tests.benchmarks.check_gpu_faults import FILE, PATIENCE_S, check_lost_context, check_out_of_memory
 from tests.benchmarks.load import DEFAULT_MODEL, MEGABYTE, crowd, jpeg, rate
-from tests.service_process import start_server, stop_server
+from tests.service_process import start_server
 
 NEAR_TIE = 1e-3
 BATCH_S = 1.0  # for each measurement of a batch
@@ -160,16 +160,14 @@ def check_warmed_shapes(device: Device) -> str:
         lines.append(f"{name}, {shapes}: first run {first[name]:.1f} ms (slowest {slowest:.1f}), second {second:.1f} ms")
     assert device == "cpu" or first["warmed"] < first["not warmed"], lines
     start = time.perf_counter()
-    server = start_server(quiet=True, DEVICE=device, patience=PATIENCE_S)
-    lines.append(f"all shipped models, process start to ready: {time.perf_counter() - start:.1f} s")
-    stop_server(server)
+    with start_server(quiet=True, DEVICE=device, patience=PATIENCE_S):
+        lines.append(f"all shipped models, process start to ready: {time.perf_counter() - start:.1f} s")
     return "\n".join(lines)
 
 
 def check_service(device: Device) -> str:
     """The whole service: device in the answer, throughput by clients, and memory that stays."""
-    server = start_server(quiet=True, DEVICE=device, patience=PATIENCE_S)
-    try:
+    with start_server(quiet=True, DEVICE=device, patience=PATIENCE_S) as server:
         content = jpeg()
         answer = httpx.post(server.url + "/segment", content=content, headers={"Content-Type": "image/jpeg"}).json()
         assert answer["model"]["device"] == device
@@ -192,8 +190,6 @@ def check_service(device: Device) -> str:
         start = time.perf_counter()
         httpx.post(server.url + "/segment?resolution=native&format=mask", content=large_jpeg(), timeout=600).raise_for_status()
         lines.append(f"50 megapixels, native: {time.perf_counter() - start:.1f} s, GPU memory {gpu_memory(device)}")
-    finally:
-        stop_server(server)
     return "\n".join(lines)
 
 

@@ -1,12 +1,9 @@
 """What the service does when a GPU fails it, through its public door: too little memory, and a lost context. For check_gpu."""
 
-import io
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,14 +16,14 @@ from numpy.typing import NDArray
 from service.inference.repository import FAILED_RUNS
 from service.inference.watchdog import FAILED_TRIALS, INTERVAL_S
 from service.settings import Device
-from tests import photos
 from tests.benchmarks.faulty_service import QUIET_S
-from tests.benchmarks.load import DEFAULT_MODEL, jpeg
+from tests.benchmarks.load import DEFAULT_MODEL, jpeg, one_model
 from tests.service.answers import assert_problem, labels_of
 from tests.service_process import ROOT, Server, start_server, stop_server
 
 FAULTY = ("-m", "tests.benchmarks.faulty_service")
 PATIENCE_S = 600.0  # until a service is ready whose shapes are warmed, or answers
+# The one file that answers on that device: no other steps in for it.
 FILE: dict[Device, Path] = {"cpu": DEFAULT_MODEL, "cuda": DEFAULT_MODEL.with_suffix(".fp16.onnx")}
 # (width, height) that takes about 1.4 GB of a GPU when it is run whole, as it is there in fp16, and a fifth in small tiles.
 LARGE: dict[Device, tuple[int, int]] = {"cpu": (2048, 1536), "cuda": (4096, 3072)}
@@ -35,21 +32,6 @@ LARGE: dict[Device, tuple[int, int]] = {"cpu": (2048, 1536), "cuda": (4096, 3072
 LIMITS: dict[Device, tuple[int, int, int]] = {"cpu": (64, 56, 32), "cuda": (640, 96, 16)}
 SAME = 0.999  # of the labels, at least
 LATE_S = 10.0  # beyond what the watchdog needs, until /livez must have turned
-
-
-@contextmanager
-def one_model(device: Device) -> Iterator[Path]:
-    """A folder with the one file that answers on that device: no other steps in for it."""
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(FILE[device], folder)
-        yield Path(folder)
-
-
-def photo(size: tuple[int, int]) -> bytes:
-    """The coffee of scikit-image, enlarged."""
-    buffer = io.BytesIO()
-    photos.photo("coffee.png").resize(size).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
 
 
 def post(server: Server, content: bytes, resolution: str) -> httpx.Response:
@@ -105,9 +87,9 @@ def outcome(server: Server, log: Path, content: bytes, expected: NDArray[np.uint
 
 def check_out_of_memory(device: Device) -> str:
     """An image that does not fit is run in small tiles, and a service in which nothing fits says so. On the CPU, too."""
-    content, lines = photo(LARGE[device]), []
+    content, lines = jpeg(*LARGE[device]), []
     tried = "auto" if device == "cuda" else device  # with `cuda` a service without a model does not start
-    with one_model(device) as models:
+    with one_model(FILE[device].name) as models:
         with faulty(models, DEVICE=device) as (server, _):
             answer = post(server, content, "native")
             assert answer.status_code == 200, answer.text
@@ -134,7 +116,7 @@ def refusal(models: Path, limit: int) -> str:
 
 def check_lost_context(device: Device) -> str:
     """After a kernel has lost the context, requests are answered 503, and /livez within the watchdog's time as well."""
-    with one_model(device) as models, faulty(models, DEVICE=device) as (server, _):
+    with one_model(FILE[device].name) as models, faulty(models, DEVICE=device) as (server, _):
         assert post(server, jpeg(), "model").status_code == 200
         assert httpx.get(server.url + "/livez").status_code == 200
         server.process.send_signal(signal.SIGUSR1)

@@ -59,10 +59,10 @@ def on_cores(*cores: int) -> Iterator[None]:
 
 
 @contextmanager
-def one_model() -> Iterator[Path]:
-    """A folder with the default model alone, in its variants."""
+def one_model(files: str = f"{DEFAULT_MODEL.stem}*.onnx") -> Iterator[Path]:
+    """A folder with the default model alone, in its variants, or in those of the `files` that are named."""
     with tempfile.TemporaryDirectory() as folder:
-        for file in MODELS.glob(f"{DEFAULT_MODEL.stem}*.onnx"):
+        for file in MODELS.glob(files):
             shutil.copy(file, folder)
         yield Path(folder)
 
