@@ -6,12 +6,11 @@ from math import prod
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import StringConstraints
 
-from service.contract import Precision
 from service.http.disconnect import unless_gone
 from service.http.negotiation import preferred_format
 from service.http.problems import Problem, responses
+from service.http.query import SegmentQuery
 from service.http.telemetry import Telemetry
 from service.http.uploads import FIELD, Intake, stopping, uploaded_image
 from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, Upload, open_image
@@ -21,7 +20,7 @@ from service.inference.engine import DeadlineExceeded, Engine, QueueFull
 from service.inference.model_file import InvalidModel, ModelFile, UnreadableModel
 from service.inference.repository import Repository, UnknownModel
 from service.pipeline import Job, SizeNotTaken, process
-from service.results.renderings import CLASSES_HEADER, Format, SegmentAnswer
+from service.results.renderings import CLASSES_HEADER, SegmentAnswer
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -66,25 +65,12 @@ def segment_router(
         openapi_extra=_OPENAPI,
         response_class=Response,
     )
-    async def segment(
-        request: Request,
-        model: Annotated[str | None, Query(description="a name of GET /models; default: the service's")] = None,
-        precision: Annotated[Precision | None, Query(description="a variant of the model; default: automatic")] = None,
-        resolution: Annotated[
-            Annotated[str, StringConstraints(pattern=r"^(model|native|[1-9][0-9]{0,5})$")],
-            Query(
-                description="`model`, `native`, or pixels of the long side; images are never enlarged. Large ones are run in "
-                "tiles; a model whose card has no halo takes up to about 4 megapixels"
-            ),
-        ] = "model",
-        format: Annotated[Format | None, Query(description="overrides the Accept header")] = None,
-        opacity: Annotated[float, Query(ge=0, le=1, description="of the colours, for `overlay`")] = 0.5,
-    ) -> Response:
+    async def segment(request: Request, query: Annotated[SegmentQuery, Query()]) -> Response:
         """Send an image as the multipart field `file` or as the raw body; get the area of each class and a mask."""
         if not repository.models:
             raise Problem(503, "no model is loaded")
         try:
-            chosen = repository.get(model or settings.default_model, precision)
+            chosen = repository.get(query.model or settings.default_model, query.precision)
         except UnknownModel as error:
             raise Problem(404, str(error)) from error
         async with uploaded_image(request, intake) as file:
@@ -92,9 +78,9 @@ def segment_router(
             job = Job(
                 upload=upload,
                 variant=chosen,
-                resolution=int(resolution) if resolution.isdecimal() else resolution,  # type: ignore[arg-type]
-                format=format or preferred_format(",".join(request.headers.getlist("accept"))),
-                opacity=opacity,
+                resolution=query.job_resolution(),
+                format=query.format or preferred_format(",".join(request.headers.getlist("accept"))),
+                opacity=query.opacity,
             )
             working = job.working_size(upload.size)
             if not (chosen.file.takes(working) or chosen.file.takes(working[::-1])):  # EXIF may turn it

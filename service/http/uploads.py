@@ -15,13 +15,13 @@ from starlette.types import Message, Receive
 
 from service.http.disconnect import ClientGone
 from service.http.problems import Problem
+from service.http.query import SegmentQuery
 
 SPOOL_BYTES = 1 << 20  # kept in memory; what is larger goes to the temporary folder (Starlette's own figure for forms)
 UPLOADS = 16  # of the largest accepted size, that are held at once; of smaller ones as many as are as large together
 PAUSE_S = 10.0  # longest wait for the next piece of a body
 SLOWEST_BYTES_PER_S = 16_384  # after the first PAUSE_S, on average
 FIELD = "file"
-QUERY = ("model", "precision", "resolution", "format", "opacity")  # in a form they would change nothing
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}  # others fill the temporary folder, or the table of files
 
 
@@ -109,7 +109,7 @@ async def uploaded_image(request: Request, intake: Intake) -> AsyncIterator[Bina
         if kind == "multipart/form-data":
             form = await _form(bounded)
             try:
-                if misplaced := [name for name in QUERY if name in form]:
+                if misplaced := [name for name in SegmentQuery.model_fields if name in form]:
                     raise Problem(422, f"{misplaced[0]!r} belongs in the query, as in /segment?{misplaced[0]}=...")
                 part = form.get(FIELD)
                 if not isinstance(part, UploadFile):

@@ -1,0 +1,27 @@
+"""What a request for a segmentation may ask for, beside its image."""
+
+from typing import Annotated, cast
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from service.contract import Precision
+from service.pipeline import Resolution
+from service.results.renderings import Format
+
+
+class SegmentQuery(BaseModel):
+    """The query of POST /segment; other names in it are ignored."""
+
+    model: str | None = Field(None, description="a name of GET /models; default: the service's")
+    precision: Precision | None = Field(None, description="a variant of the model; default: automatic")
+    resolution: Annotated[str, StringConstraints(pattern=r"^(model|native|[1-9][0-9]{0,5})$")] = Field(
+        "model",
+        description="`model`, `native`, or pixels of the long side; images are never enlarged. Large ones are run in tiles; "
+        "a model whose card has no halo takes up to about 4 megapixels",
+    )
+    format: Format | None = Field(None, description="overrides the Accept header")
+    opacity: float = Field(0.5, ge=0, le=1, description="of the colours, for `overlay`")
+
+    def job_resolution(self) -> Resolution:
+        """The resolution as a job takes it: pixels as a number."""
+        return cast(Resolution, int(self.resolution) if self.resolution.isdecimal() else self.resolution)
