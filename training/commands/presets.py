@@ -2,7 +2,7 @@
 
 import argparse
 
-from training.presets import PRESETS
+from training.presets import GROUPS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -10,7 +10,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print a line for each preset."""
-    for preset in PRESETS.values():
-        print(f"{preset.name}: {preset.architecture} on {preset.dataset}, {preset.epochs} epochs")
+    """Print a line for each preset, by what they are for."""
+    for purpose, presets in GROUPS.items():
+        print(f"for {purpose}:")
+        for preset in presets:
+            print(f"  {preset.name}: {preset.architecture} on {preset.dataset}, {preset.epochs} epochs")
     return 0

@@ -10,7 +10,14 @@ from training.presets.paper import PAPER
 from training.presets.preset import Preset
 from training.presets.students import STUDENTS
 
-PRESETS = {preset.name: preset for preset in (*ANIMALS, *CAMVID, *ABLATION, *NUCLEI, *FINE_TUNING, *PAPER, *STUDENTS)}
+GROUPS = {  # what they are for -> presets
+    "a folder of your own": FINE_TUNING,
+    "the shipped models": (*ANIMALS, *CAMVID, *NUCLEI),
+    "the paper's networks": PAPER,
+    "the students' report": STUDENTS,
+    "comparisons of one choice each": ABLATION,
+}
+PRESETS = {preset.name: preset for group in GROUPS.values() for preset in group}
 
 
 def find_preset(name: str) -> Preset:
