@@ -5,7 +5,10 @@ import os
 import sys
 from types import ModuleType
 
-from training.commands import check_data, download, evaluate, export, memory, overfit, presets, report, train
+try:
+    from training.commands import check_data, download, evaluate, export, memory, overfit, presets, report, train
+except ModuleNotFoundError as error:  # the service is installed without what the trainer needs
+    sys.exit(f"python -m training: {error}; `make train` installs what it needs")
 
 USER_ERROR, GATE_REFUSED = 2, 1  # exit codes
 

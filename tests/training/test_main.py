@@ -5,11 +5,14 @@ import dataclasses
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import onnx
 import pytest
 
+from tests.service_process import ROOT
 from tests.tiny_network import PRESET
 from tests.training.data.test_cvat import write_export, zipped
 from training.__main__ import COMMANDS, USER_ERROR, main
@@ -36,6 +39,14 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
         main([command, "--help"])
     assert ended.value.code == 0
     assert f"python -m training {command}" in capsys.readouterr().out
+
+
+def test_where_only_the_service_is_installed_it_says_what_to_do() -> None:
+    without_torch = "import runpy, sys; sys.modules['torch'] = None; runpy.run_module('training', run_name='__main__')"
+    command = [sys.executable, "-c", without_torch]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "torch" in ended.stderr and "make train" in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
