@@ -6,7 +6,7 @@ that come back are enlarged bilinearly to the upright image's own size, and only
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -199,36 +199,32 @@ def enlarge_bands(
     the array; it may be overwritten.
     """
     source = iter(bands)
-    band = next(source)
-    channels, _, cells_x = band.shape
+    first = _by_row(next(source))
+    _, channels, cells_x = first.shape
     width, height = user
     columns = _axis(width, working[0], output_stride, cells_x)
     rows = _axis(height, working[1], output_stride, cells_y)
-    ahead, ahead_from = _by_row(band), 0  # rows of scores that no strip has needed yet
-    del band
+    score_rows = enumerate(chain.from_iterable(chain([first], map(_by_row, source))))
+    del first
+    wide: dict[int, NDArray[np.float32]] = {}  # rows of scores by their number, enlarged along x: the two that are needed
     rows_per_strip = max(1, STRIP_BYTES // (channels * width * 4))
-    wide_from = wide_to = 0  # rows of scores that are enlarged along x and still needed
-    wide = np.empty((0, channels, width), np.float32)
     strip = np.empty((min(rows_per_strip, height), channels, width), np.float32)
     for top in range(0, height, rows_per_strip):
         bottom = min(top + rows_per_strip, height)
-        first, last = int(rows.low[top]), int(rows.high[bottom - 1]) + 1
-        if last > wide_to:
-            kept = wide[first - wide_from :]
-            while ahead_from + len(ahead) < last:
-                ahead = np.concatenate([ahead, _by_row(next(source))])
-            fresh = ahead[first + len(kept) - ahead_from : last - ahead_from]
-            ahead, ahead_from = ahead[last - ahead_from :], last
-            low = fresh[:, :, columns.low]
-            low += (fresh[:, :, columns.high] - low) * columns.weight
-            wide, wide_from, wide_to = np.concatenate([kept, low]), first, last
-        bands_of_strip = [top, *(top + 1 + np.flatnonzero(np.diff(rows.low[top:bottom]))), bottom]
-        for start, end in pairwise(bands_of_strip):  # rows that lie between the same two rows of scores
-            base = wide[rows.low[start] - wide_from]
-            step = wide[rows.high[start] - wide_from] - base
+        edges = [top, *(top + 1 + np.flatnonzero(np.diff(rows.low[top:bottom]))), bottom]
+        for start, end in pairwise(edges):  # rows that lie between the same two rows of scores
+            low, high = int(rows.low[start]), int(rows.high[start])
+            while high not in wide:
+                number, scores = next(score_rows)
+                left, right = scores.take(columns.low, 1), scores.take(columns.high, 1)
+                right -= left
+                right *= columns.weight
+                right += left
+                wide[number] = right
+                wide.pop(number - 2, None)
             part = strip[start - top : end - top]
-            np.multiply(step, rows.weight[start:end, None, None], out=part)
-            part += base
+            np.multiply(wide[high] - wide[low], rows.weight[start:end, None, None], out=part)
+            part += wide[low]
         yield top, strip[: bottom - top]
 
 

@@ -63,8 +63,7 @@ class ConfusionMatrix:
     @property
     def mean_iou(self) -> float:
         """Mean of `jaccard` over the classes present; NaN if nothing was counted."""
-        present = self.jaccard[~np.isnan(self.jaccard)]
-        return float(present.mean()) if present.size else float("nan")
+        return _mean(self.jaccard)
 
     @property
     def weighted_iou(self) -> float:
@@ -79,9 +78,12 @@ class ConfusionMatrix:
     @property
     def mean_class_accuracy(self) -> float:
         """Mean over the true classes of the share of their pixels labelled right."""
-        recall = _ratio(np.diag(self.counts), self.counts.sum(1))
-        present = recall[~np.isnan(recall)]
-        return float(present.mean()) if present.size else float("nan")
+        return _mean(_ratio(np.diag(self.counts), self.counts.sum(1)))
+
+
+def _mean(figures: NDArray[np.float64]) -> float:
+    present = figures[~np.isnan(figures)]
+    return float(present.mean()) if present.size else float("nan")
 
 
 def _ratio(numerator: NDArray[np.generic] | np.generic, denominator: NDArray[np.generic] | np.generic) -> NDArray[np.float64]:

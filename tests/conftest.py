@@ -27,6 +27,6 @@ def client() -> Iterator[TestClient]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """The service as `make serve` starts it, on another port."""
-    server = start_server()
+    server = start_server(log=None)
     yield server
     stop_server(server)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,26 +32,24 @@ class Server:
 
 
 def start_server(
-    quiet: bool = False,
     command: Sequence[str] = ("-m", "service"),
     patience: float = 60,
     python: str | Path = sys.executable,
     ready: str = "/readyz",
-    log: str = os.devnull,
+    log: str | None = os.devnull,
     **settings: str,
 ) -> Server:
     """Start the service on a free port with `SEGMENT_` settings by name, and wait `patience` seconds until it is ready.
 
     `command` is what `python` is given to run, `{port}` in it the port; it may do other work first. `ready` is the path that
-    is answered with success once it is. `log`: the file that takes what a quiet one writes.
+    is answered with success once it is. `log`: the file that takes what it writes; null: written here.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {"SEGMENT_PORT": str(port)} | {f"SEGMENT_{name}": value for name, value in settings.items()}
     told = [part.replace("{port}", str(port)) for part in command]
-    with Path(log).open("wb") as sink:
-        output = sink if quiet else None
+    with Path(log).open("wb") if log else nullcontext() as output:
         process = subprocess.Popen([python, *told], cwd=ROOT, env=environment, stdout=output, stderr=output)
     server = Server(f"http://127.0.0.1:{port}", process)
     try:

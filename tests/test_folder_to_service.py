@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (folder / "classes.txt").write_text(CLASSES)
     given = ("--data", str(photos), "--classes", str(folder / "classes.txt"), "--out", str(folder / "run"), "--epochs", "3")
     command = ("-m", "training", "train", *given, "--serve")
-    server = start_server(command=command, patience=280, MODELS_DIR=str(folder / "models"))
+    server = start_server(log=None, command=command, patience=280, MODELS_DIR=str(folder / "models"))
     yield server
     stop_server(server)
 

@@ -9,7 +9,7 @@ import socket
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.http.problems import MEDIA_TYPE, Problem
+from service.http.problems import Problem
 from service.logs import event
 
 HEAD_S = 10.0  # from the connection, or the last answer, to the end of a request's head; or of a body that nobody wants
@@ -185,10 +185,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         event(log, "refused", status=problem.details.status)
         if self.is_silent():
-            body = problem.details.model_dump_json(exclude_none=True).encode()
-            headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body)), "connection": "close"}
-            lines = b"".join(f"{name}: {value}\r\n".encode() for name, value in (headers | dict(problem.headers or {})).items())
-            self.transport.write(STATUS_LINE[problem.details.status] + lines + b"\r\n" + body)
+            answer = problem.response()
+            answer.headers["connection"] = "close"
+            fields = b"".join(b"%s: %s\r\n" % field for field in answer.raw_headers)
+            self.transport.write(STATUS_LINE[answer.status_code] + fields + b"\r\n" + bytes(answer.body))
         self.transport.close()
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from math import prod
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -13,7 +13,7 @@ from service.http.problems import Problem, responses
 from service.http.query import SegmentQuery
 from service.http.telemetry import Telemetry
 from service.http.uploads import FIELD, Intake, stopping, uploaded_image
-from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, Upload, open_image
+from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, open_image
 from service.inference.cancellation import Cancelled, RunFailed
 from service.inference.device import DeviceUnavailable
 from service.inference.engine import DeadlineExceeded, Engine, QueueFull
@@ -74,22 +74,28 @@ def segment_router(
         except UnknownModel as error:
             raise Problem(404, str(error)) from error
         async with uploaded_image(request, intake) as file:
-            upload = await asyncio.to_thread(_open, file, settings.max_pixels)
-            job = Job(
-                upload=upload,
-                variant=chosen,
-                resolution=query.job_resolution(),
-                format=query.format or preferred_format(",".join(request.headers.getlist("accept"))),
-                opacity=query.opacity,
-            )
-            working = job.working_size(upload.size)
-            if not (chosen.file.takes(working) or chosen.file.takes(working[::-1])):  # EXIF may turn it
-                raise _too_large(chosen.file, job.megapixels)
-            deadline = settings.deadline_s + settings.deadline_s_per_megapixel * job.megapixels
             try:
+                upload = await asyncio.to_thread(open_image, file, settings.max_pixels)
+                job = Job(
+                    upload=upload,
+                    variant=chosen,
+                    resolution=query.job_resolution(),
+                    format=query.format or preferred_format(",".join(request.headers.getlist("accept"))),
+                    opacity=query.opacity,
+                )
+                working = job.working_size(upload.size)
+                if not (chosen.file.takes(working) or chosen.file.takes(working[::-1])):  # EXIF may turn it
+                    raise _too_large(chosen.file, job.megapixels)
+                deadline = settings.deadline_s + settings.deadline_s_per_megapixel * job.megapixels
                 outcome, rendered = await unless_gone(
                     request, engine.run(lambda ticket: process(job, ticket), job.megapixels, deadline, prod(upload.size))
                 )
+            except BrokenImage as error:
+                raise Problem(400, str(error)) from error
+            except TooManyPixels as error:
+                raise Problem(413, str(error), error.limit) from error
+            except UnsupportedImage as error:
+                raise Problem(415, str(error)) from error
             except SizeNotTaken as error:
                 raise _too_large(chosen.file, job.megapixels) from error
             except QueueFull as error:
@@ -102,8 +108,6 @@ def segment_router(
             except (InvalidModel, UnreadableModel, RunFailed, DeviceUnavailable) as error:
                 log.error("%s (%s) does not run: %s", chosen.card.name, chosen.card.precision, error)
                 raise Problem(503, f"this variant of {chosen.card.name} does not run: {error}") from error
-            except (BrokenImage, UnsupportedImage) as error:
-                raise _as_problem(error) from error
         telemetry.observe(outcome)
         return Response(rendered.body, 200, rendered.headers, rendered.media_type)
 
@@ -115,16 +119,3 @@ def _too_large(file: ModelFile, megapixels: float) -> Problem:
     if file.interface.fixed_size is not None:
         detail = "the model takes one size alone; leave out the resolution"
     return Problem(413, detail, file.most_pixels)
-
-
-def _open(file: BinaryIO, max_pixels: int) -> Upload:
-    try:
-        return open_image(file, max_pixels)
-    except (BrokenImage, UnsupportedImage, TooManyPixels) as error:
-        raise _as_problem(error) from error
-
-
-def _as_problem(error: BrokenImage | UnsupportedImage | TooManyPixels) -> Problem:
-    if isinstance(error, TooManyPixels):
-        return Problem(413, str(error), error.limit)
-    return Problem(400 if isinstance(error, BrokenImage) else 415, str(error))

@@ -42,10 +42,10 @@ class Batches:
         return place.result
 
     def _run_with_others(self, first: "_Place") -> None:
-        room = BATCH_BYTES / (self._bytes_per_pixel() * first.image[..., 0].size)
+        most = largest_batch(self._bytes_per_pixel() * first.image[..., 0].size)
         with self._lock:
             alike = [one for one in self._waiting if one.image.shape == first.image.shape and one is not first]
-            batch = [first, *alike[: largest_batch(room) - 1]]
+            batch = [first, *alike[: most - 1]]
             self._waiting = [one for one in self._waiting if one not in batch]
         live = [one for one in batch if not one.is_cancelled()]
         if not live:
@@ -71,9 +71,9 @@ class Batches:
             return error
 
 
-def largest_batch(room: float) -> int:
-    """The largest size of a batch that is warmed and has room for no more than so many images."""
-    return max([size for size in SIZES if size <= room], default=1)
+def largest_batch(image_bytes: float) -> int:
+    """The largest of the SIZES whose images, of so many bytes of activations each, fit into BATCH_BYTES; at least one."""
+    return max([size for size in SIZES if size * image_bytes <= BATCH_BYTES], default=1)
 
 
 class _Place:

@@ -67,12 +67,12 @@ class Engine:
             async with asyncio.timeout(deadline_s) as timeout:
                 return cast(T, await asyncio.wrap_future(future))
         except TimeoutError:
-            if not timeout.expired():  # it is the work's own
-                raise
+            if timeout.expired():  # else it is the work's own
+                raise DeadlineExceeded(f"not finished within {deadline_s:.1f} s") from None
+            raise
         finally:
             ticket.cancellation.cancel()  # nothing to do when it has finished
             del future, work  # or an error would keep them, and they the error
-        raise DeadlineExceeded(f"not finished within {deadline_s:.1f} s")
 
     def has_hung(self, seconds: float) -> bool:
         """Whether work has not ended so many seconds after its deadline, when it was called off."""

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.contract import ModelCard
-from service.geometry import network_input, padded, padded_size
-from service.inference.batching import BATCH_BYTES, SIZES, Batches, largest_batch
+from service.geometry import padded, padded_size
+from service.inference.batching import SIZES, Batches, largest_batch
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory, RunFailed, first_line
 from service.inference.device import DeviceUnavailable, OpenSession, ReportedDevice, usable_cpus
 from service.inference.foreign import Interface
@@ -106,7 +106,7 @@ class Model:
         def crop(box: Box) -> NDArray[np.uint8]:
             left, top, right, bottom = box
             part = image.crop((left, top, min(right, image.width), min(bottom, image.height)))
-            return network_input(part, part.size, card.stride, card.pad_value)
+            return padded(part, (right - left, bottom - top), card.pad_value)
 
         return self.tiling.network(width, height, small).scores(crop, width, height, cancellation)
 
@@ -145,7 +145,7 @@ class Model:
         sizes = {(long_side, short) for short in range(step, long_side + 1, step)}
         sizes |= {(width, height) for height, width in sizes}
         for width, height in {self.interface.padded_size(*size, stride) for size in sizes}:
-            most = largest_batch(BATCH_BYTES / (self.tiling.bytes_per_pixel * height * width))
+            most = largest_batch(self.tiling.bytes_per_pixel * height * width)
             for number in (size for size in SIZES if size <= most):
                 images = np.zeros((number, height, width, 3), np.uint8)
                 try:

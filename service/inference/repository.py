@@ -152,11 +152,6 @@ class Repository:
             raise UnknownModel(f"no model {name!r}; there is {', '.join(models) or 'none'}")
         return models[name]
 
-    @property
-    def has_waiting(self) -> bool:
-        """Whether a file is to be tried again."""
-        return bool(self._waiting)
-
     def refresh(self, start: bool = False, changes: bool = True) -> None:
         """Take over what has changed in the folder; but for the start, only what is as it was at the last look.
 
@@ -180,8 +175,8 @@ class Repository:
         for _, variant in sorted(known.items(), key=lambda entry: not self._is_in_service(*entry)):
             by_name.setdefault(variant.card.name, []).append(variant)
         models = {name: served for name, variants in by_name.items() if (served := self._serve(variants)) is not None}
-        in_service = {id(variant) for served in models.values() for variant in served.variants.values()}
-        others = {path: variant for path, variant in known.items() if id(variant) not in in_service and not variant.fault}
+        in_service = {variant for served in models.values() for variant in served.variants.values()}
+        others = {path: variant for path, variant in known.items() if variant not in in_service and not variant.fault}
         for variant in others.values():
             variant.unload()
         self._doubles = {

@@ -7,17 +7,16 @@ less there is to keep: so an image that is wider than high is transposed here, a
 out of it is transposed back.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from service.contract import INPUT_NAME, Halo
+from service.contract import Halo
 from service.inference.cancellation import Cancellation
 from service.inference.device import ARENAS, reported_device
 from service.inference.layers import Tensor
@@ -64,12 +63,9 @@ class TiledNetwork:
         """Scores of a padded image; their bands raise Cancelled if the work was called off."""
         transposed = width > height
         width, height = sorted((width, height))
-        run, crop = (_run_transposed, _transposed(crop)) if transposed else (_run, crop)
-        stages = [
-            _Stage(tiled.part, tiles(tiled, width, height, self.stride), partial(run, session)) for tiled, session in self.parts
-        ]
+        stages = [_Stage(tiled.part, tiles(tiled, width, height, self.stride), session) for tiled, session in self.parts]
         [scores] = stages[-1].part.outputs
-        bands = _Rows(stages, crop, width, cancellation).of_last_stage()
+        bands = _Rows(stages, crop, width, transposed, cancellation).of_last_stage()
         return Scores(bands, height // scores.stride, scores.stride, "tiled", by_columns=transposed)
 
     def work(self, width: int, height: int) -> float:
@@ -89,7 +85,7 @@ class _Stage:
 
     part: Part
     rows: list[list[Tile]]
-    run: "_Run"
+    session: ort.InferenceSession
     made: int = 0  # rows of tiles
 
     @property
@@ -106,8 +102,9 @@ class _Stage:
 class _Rows:
     """What lies between parts: each row is made when it is needed, and let go of when it no longer is."""
 
-    def __init__(self, stages: Sequence[_Stage], crop: Crop, width: int, cancellation: Cancellation) -> None:
+    def __init__(self, stages: Sequence[_Stage], crop: Crop, width: int, transposed: bool, cancellation: Cancellation) -> None:
         self._stages, self._crop, self._width, self._cancellation = stages, crop, width, cancellation
+        self._transposed = transposed  # all here but the image and what the network sees
         self._maker = {tensor: number for number, stage in enumerate(stages) for tensor in stage.part.outputs}
         self._users = {tensor: [stage for stage in stages if tensor in stage.part.inputs] for tensor in self._maker}
         self._kept: dict[Tensor, list[tuple[int, NDArray[Any]]]] = {tensor: [] for tensor in self._maker}  # (top pixel, rows)
@@ -152,11 +149,19 @@ class _Rows:
             self._kept[tensor].append((top, band))
 
     def _run(self, stage: _Stage, tile: Tile) -> list[NDArray[Any]]:
+        left, top, right, bottom = tile.region
+        of_image = (top, left, bottom, right) if self._transposed else tile.region
         inputs = {
-            tensor.name: self._gathered(tensor, tile.region) if tensor in self._maker else self._crop(tile.region)
+            tensor.name: self._gathered(tensor, tile.region) if tensor in self._maker else self._crop(of_image)
             for tensor in stage.part.inputs
         }
-        return stage.run([tensor.name for tensor in stage.part.outputs], inputs, self._cancellation)
+        with self._cancellation.run_options(ARENAS[reported_device(stage.session)]) as options:
+            results = stage.session.run([tensor.name for tensor in stage.part.outputs], inputs, options)
+        return [self._turned(result) for result in results]
+
+    def _turned(self, array: NDArray[Any]) -> NDArray[Any]:
+        """(1, C, h, w) on its way into the network or out of it, which sees every tile as it is."""
+        return array.swapaxes(2, 3) if self._transposed else array
 
     def _gathered(self, tensor: Tensor, region: Box) -> NDArray[Any]:
         """The region of what is kept, (1, C, h, w)."""
@@ -167,44 +172,7 @@ class _Rows:
             start, end = max(top, first), min(bottom, first + rows.shape[1])
             if start < end:
                 result[0, :, start - top : end - top] = rows[:, start - first : end - first, left:right]
-        return result
-
-
-class _Run(Protocol):
-    """A run of a part's session on a tile."""
-
-    def __call__(
-        self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]], cancellation: Cancellation
-    ) -> list[NDArray[Any]]: ...
-
-
-def _run(
-    session: ort.InferenceSession, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]], cancellation: Cancellation
-) -> list[NDArray[Any]]:
-    with cancellation.run_options(ARENAS[reported_device(session)]) as options:
-        results: list[NDArray[Any]] = session.run(outputs, inputs, options)
-    return results
-
-
-def _run_transposed(
-    session: ort.InferenceSession, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]], cancellation: Cancellation
-) -> list[NDArray[Any]]:
-    """The network itself sees the tile as it is."""
-    as_it_is = {name: np.ascontiguousarray(_swapped(array, name == INPUT_NAME)) for name, array in inputs.items()}
-    return [_swapped(array) for array in _run(session, outputs, as_it_is, cancellation)]
-
-
-def _transposed(crop: Crop) -> Crop:
-    def transposed(box: Box) -> NDArray[np.uint8]:
-        left, top, right, bottom = box
-        return _swapped(crop((top, left, bottom, right)), is_image=True)
-
-    return transposed
-
-
-def _swapped(array: NDArray[Any], is_image: bool = False) -> NDArray[Any]:
-    """A view with height and width exchanged: of an image (1, H, W, 3), or of (1, C, h, w)."""
-    return array.swapaxes(1, 2) if is_image else array.swapaxes(2, 3)
+        return np.ascontiguousarray(self._turned(result))
 
 
 def _spans(length: int, core: int, stride: int) -> list[tuple[int, int]]:

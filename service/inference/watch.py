@@ -16,5 +16,4 @@ class Watch(Repeated):
 
     def look(self) -> None:
         """Refresh the repository."""
-        if self._changes or self._repository.has_waiting:
-            self._repository.refresh(changes=self._changes)
+        self._repository.refresh(changes=self._changes)

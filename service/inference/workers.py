@@ -1,6 +1,5 @@
 """Threads that work on what has been accepted: in its order, as far as there is room for the images that it holds."""
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -44,7 +43,7 @@ class Ticket:
 class Workers:
     """At most so many threads; each is started when there is work for it."""
 
-    def __init__(self, most: int, most_held_pixels: float = math.inf) -> None:
+    def __init__(self, most: int, most_held_pixels: float) -> None:
         """`most_held_pixels`: of the images that are at work at once, at the size that they were sent in."""
         self.most, self._most_held = most, most_held_pixels
         self._threads: list[threading.Thread] = []

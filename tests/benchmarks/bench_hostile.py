@@ -39,7 +39,7 @@ def measure() -> Rows:
     sound = jpeg()
     statuses: collections.Counter[tuple[int, str]] = collections.Counter()
     with (
-        start_server(quiet=True, MAX_UPLOAD_BYTES=str(MAX_UPLOAD_BYTES)) as server,
+        start_server(MAX_UPLOAD_BYTES=str(MAX_UPLOAD_BYTES)) as server,
         httpx.Client(base_url=server.url, timeout=60, headers={"Content-Type": "image/*"}) as client,
     ):
 

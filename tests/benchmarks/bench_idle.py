@@ -17,7 +17,7 @@ SECONDS = 150  # long enough for two trials of the watchdog
 
 def measure() -> Rows:
     """The share of one core."""
-    with start_server(quiet=True) as server:
+    with start_server() as server:
         httpx.post(server.url + "/segment", content=jpeg(), headers={"Content-Type": "image/jpeg"}).raise_for_status()
         process = psutil.Process(server.process.pid)
         before = process.cpu_times()

@@ -53,7 +53,7 @@ def disagreement(model: Model) -> float:
 
 def measured(models: Path, path: str, photo: bytes) -> tuple[float, float]:
     """Peak memory in megabytes, and seconds, of one request to a fresh service."""
-    with start_server(quiet=True, MODELS_DIR=str(models)) as server:
+    with start_server(MODELS_DIR=str(models)) as server:
         start = time.perf_counter()
         answer = httpx.post(server.url + path, content=photo, headers={"Content-Type": "image/jpeg"}, timeout=600)
         seconds = time.perf_counter() - start

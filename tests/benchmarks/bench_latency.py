@@ -34,7 +34,7 @@ def measure() -> Rows:
     threads, pipeline = best_pipeline(content)
     bare: list[float] = []
     service: list[float] = []
-    with start_server(quiet=True) as server:
+    with start_server() as server:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
 
         def ask() -> None:

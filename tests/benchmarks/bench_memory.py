@@ -37,7 +37,7 @@ def requests() -> Iterator[bytes]:
 def measure() -> Rows:
     """The level at the start, of each block of requests and at most, and whether it still grows."""
     levels: list[float] = []
-    with start_server(quiet=True) as server:
+    with start_server() as server:
         yield Row("resident memory after start", resident(server.process.pid), "MB")
         with httpx.Client(base_url=server.url, timeout=60) as client, ThreadPoolExecutor(CLIENTS) as pool:
 

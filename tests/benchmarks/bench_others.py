@@ -49,10 +49,10 @@ def measure() -> Rows:
     kind = f"multipart/form-data; boundary={BOUNDARY}"
     with ExitStack() as servers:
         with on_cores(SERVER_CORE):
-            ours = servers.enter_context(start_server(quiet=True))
+            ours = servers.enter_context(start_server())
             others: dict[str, Server] = {}
             for other, (command, ready) in OTHERS.items():
-                server = start_server(quiet=True, command=command, patience=PATIENCE_S, python=PYTHON, ready=ready)
+                server = start_server(command=command, patience=PATIENCE_S, python=PYTHON, ready=ready)
                 others[other] = servers.enter_context(server)
             pipeline = BarePipeline(threads=1)
             whole = WholePipeline()(bare)

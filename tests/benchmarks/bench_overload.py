@@ -58,7 +58,7 @@ def measure() -> Rows:
     for case in CASES:
         content = jpeg(*case.size)
         with on_cores(SERVER_CORE):
-            server = start_server(quiet=True, patience=60, **case.settings)
+            server = start_server(patience=60, **case.settings)
         with server, on_cores(CLIENT_CORE):
             crowd(server, content, 4, 3)
             capacity = crowd(server, content, 8, CAPACITY_S).rate

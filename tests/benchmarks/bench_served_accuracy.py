@@ -31,7 +31,7 @@ def measure() -> Rows:
     reader = dataset.evaluation(root, "val")
     classes = len(dataset.classes)
     served = ConfusionMatrix(classes)
-    with start_server(quiet=True) as server, httpx.Client(base_url=server.url, timeout=60) as client:
+    with start_server() as server, httpx.Client(base_url=server.url, timeout=60) as client:
         for stem in reader.stems():
             content = (root / "JPEGImages" / f"{stem}.jpg").read_bytes()
             answer = client.post(

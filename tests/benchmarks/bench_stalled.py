@@ -49,7 +49,7 @@ def measure() -> Rows:
     """Throughput with and without them, and how long /livez takes."""
     content = jpeg()
     with on_cores(SERVER_CORE):
-        server = start_server(quiet=True)
+        server = start_server()
     free: list[float] = []
     beside: list[float] = []
     probes: list[float] = []

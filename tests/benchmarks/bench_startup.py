@@ -18,7 +18,7 @@ def seconds_to_ready(models: Path) -> list[float]:
     times = []
     for _ in range(STARTS + 1):
         start = time.perf_counter()
-        with start_server(quiet=True, MODELS_DIR=str(models)):
+        with start_server(MODELS_DIR=str(models)):
             times.append(time.perf_counter() - start)
     return times[1:]  # the first one fills the disk's cache
 

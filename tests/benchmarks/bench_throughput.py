@@ -27,7 +27,7 @@ def measure() -> Rows:
     session: list[float] = []
     for _ in range(ROUNDS):
         with on_cores(SERVER_CORE):
-            server = start_server(quiet=True)
+            server = start_server()
         with server:
             with on_cores(SERVER_CORE):
                 bare = BarePipeline(threads=1)

@@ -33,17 +33,14 @@ from tests.bands import joined
 from tests.benchmarks.bench_large_images import large_jpeg
 from tests.benchmarks.bench_scheduling import batch_rates, batch_rows, sizes_that_pay
 from tests.benchmarks.check_gpu_faults import FILE, PATIENCE_S, check_lost_context, check_out_of_memory
-from tests.benchmarks.load import DEFAULT_MODEL, MEGABYTE, crowd, jpeg, rate
+from tests.benchmarks.load import DEFAULT_MODEL, MEGABYTE, crowd, jpeg, milliseconds, rate
+from tests.benchmarks.table import CannotRun
 from tests.service_process import start_server
 
 NEAR_TIE = 1e-3
 BATCH_S = 1.0  # for each measurement of a batch
 ODD_SIZES = 200
 BATCHED, BINDING_ROUNDS = SIZES[-1], 5
-
-
-class NeedsGpu(Exception):
-    """A check, or the part of it that is left, means nothing without CUDA."""
 
 
 def nvidia_smi(field: str) -> str:
@@ -76,7 +73,7 @@ def check_device(device: Device) -> str:
 def check_missing_library(device: Device) -> str:
     """Without its libraries, `cuda` must not start and must name what is missing: in a process that preloads nothing."""
     if device == "cpu":
-        raise NeedsGpu("the libraries are CUDA's")
+        raise CannotRun("the libraries are CUDA's")
     program = (
         "import onnxruntime as ort; ort.preload_dlls = lambda *a, **k: None\n"
         "from service.inference.device import create_session\n"
@@ -115,7 +112,7 @@ def check_tiles(device: Device) -> str:
 
 def check_pinned(device: Device) -> str:
     """Runs between page-locked buffers: what they gain over ONNX Runtime's own way, by turns."""
-    file = ModelFile.read(DEFAULT_MODEL.with_suffix(".fp16.onnx") if device == "cuda" else DEFAULT_MODEL)
+    file = ModelFile.read(FILE[device])
     session = create_session(file.content(), device)
     bound, images = Runner(session, file.interface, file.card), np.zeros((BATCHED, 352, 480, 3), np.uint8)
     calls = (lambda: bound(images, Cancellation())), (lambda: session.run([OUTPUT_NAME], {INPUT_NAME: images})[0])
@@ -146,28 +143,27 @@ def check_warmed_shapes(device: Device) -> str:
     long_side, _ = padded_size(most, 1, stride)
     short_sides = range(long_side // 2, long_side - stride, stride)
 
-    def milliseconds(width: int, height: int) -> float:
-        start = time.perf_counter()
-        model.run(np.zeros((1, height, width, 3), np.uint8), Cancellation())
-        return (time.perf_counter() - start) * 1000
+    def first_two(width: int, height: int) -> list[float]:
+        image = np.zeros((1, height, width, 3), np.uint8)
+        return [milliseconds(lambda: model.run(image, Cancellation())) for _ in range(2)]
 
     lines, first = [], {}
     for name, width in (("warmed", long_side), ("not warmed", long_side - stride)):
-        runs = [[milliseconds(width, height) for _ in range(2)] for height in short_sides]
+        runs = [first_two(width, height) for height in short_sides]
         first[name], second = np.median(runs, axis=0)
         slowest = max(run[0] for run in runs)
         shapes = f"{width}x{short_sides[0]} to {width}x{short_sides[-1]}"
         lines.append(f"{name}, {shapes}: first run {first[name]:.1f} ms (slowest {slowest:.1f}), second {second:.1f} ms")
     assert device == "cpu" or first["warmed"] < first["not warmed"], lines
     start = time.perf_counter()
-    with start_server(quiet=True, DEVICE=device, patience=PATIENCE_S):
+    with start_server(DEVICE=device, patience=PATIENCE_S):
         lines.append(f"all shipped models, process start to ready: {time.perf_counter() - start:.1f} s")
     return "\n".join(lines)
 
 
 def check_service(device: Device) -> str:
     """The whole service: device in the answer, throughput by clients, and memory that stays."""
-    with start_server(quiet=True, DEVICE=device, patience=PATIENCE_S) as server:
+    with start_server(DEVICE=device, patience=PATIENCE_S) as server:
         content = jpeg()
         answer = httpx.post(server.url + "/segment", content=content, headers={"Content-Type": "image/jpeg"}).json()
         assert answer["model"]["device"] == device
@@ -225,7 +221,7 @@ def main() -> int:
         name, start = check.__name__.removeprefix("check_"), time.perf_counter()
         try:
             verdict, found = "ok", check(device)
-        except NeedsGpu as error:
+        except CannotRun as error:
             verdict, found = "skipped", f"on the CPU: {error}"
         except Exception as error:  # the others are still of use
             failed += 1

@@ -51,7 +51,7 @@ def faulty(models: Path, ready: str = "/readyz", **settings: str) -> Iterator[tu
     log = models / "log"
     settings |= {"MODELS_DIR": str(models), "RELOAD_S": "0"}
     try:
-        server = start_server(quiet=True, command=FAULTY, patience=PATIENCE_S, ready=ready, log=str(log), **settings)
+        server = start_server(command=FAULTY, patience=PATIENCE_S, ready=ready, log=str(log), **settings)
         try:
             yield server, log
         finally:

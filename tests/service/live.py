@@ -6,15 +6,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import uvicorn
 from fastapi import FastAPI
+
+from service.server import DrainingServer
 
 
 @contextmanager
 def serving(app: FastAPI) -> Iterator[tuple[str, int]]:
-    """(host, port) of the application while it runs under uvicorn."""
+    """(host, port) of the application while it runs in the server that `python -m service` starts."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+    server = DrainingServer(app, "127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.inference.batching import LARGEST, Batches, largest_batch
+from service.inference.batching import BATCH_BYTES, LARGEST, Batches, largest_batch
 from service.inference.cancellation import Cancellation, Cancelled, OutOfDeviceMemory
 
 PATIENCE_S = 30.0
@@ -104,7 +104,7 @@ def test_a_batch_that_finds_too_little_memory_is_run_one_by_one() -> None:
 
 @pytest.mark.parametrize(("room", "size"), [(0.5, 1), (1, 1), (3.9, 2), (4, 4), (100, LARGEST)])
 def test_a_batch_has_no_more_images_than_there_is_room_for(room: float, size: int) -> None:
-    assert largest_batch(room) == size
+    assert largest_batch(BATCH_BYTES / room) == size
 
 
 def test_who_is_called_off_while_waiting_is_not_run() -> None:

@@ -17,9 +17,8 @@ from service.http import connections, segment
 from service.inference.workers import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
-from service.server import DrainingServer
 from service.settings import Settings
-from tests.service.live import Line, head
+from tests.service.live import Line, head, serving
 from tests.service.pictures import encoded, flag
 
 SHORT_S, PATIENCE_S = 1.0, 30.0  # a machine under load stalls for a good part of a second
@@ -31,15 +30,8 @@ GET = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"
 def address(colors_folder: Path) -> Iterator[tuple[str, int]]:
     """The application behind the server that `python -m service` starts."""
     app = create_app(Settings(models_dir=colors_folder, default_model="colors", reload_s=0))
-    server = DrainingServer(app, "127.0.0.1", 0)
-    listener = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield listener.getsockname()
-    server.should_exit = True
-    thread.join()
+    with serving(app) as address:
+        yield address
 
 
 @pytest.fixture(autouse=True)

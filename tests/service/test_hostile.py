@@ -41,7 +41,7 @@ ONE_ROW = png((67_000_000, 1), 1, 0)
 def guarded(colors_folder: Path) -> Iterator[Server]:
     """A server of its own process, with a small limit of bytes."""
     limit = str(MAX_UPLOAD_BYTES)
-    server = start_server(quiet=True, MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors", MAX_UPLOAD_BYTES=limit)
+    server = start_server(MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors", MAX_UPLOAD_BYTES=limit)
     yield server
     stop_server(server)
 

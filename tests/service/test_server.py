@@ -13,7 +13,7 @@ from tests.service_process import start_server
 def test_requests_sent_but_not_yet_accepted_are_answered_before_it_stops() -> None:
     buffer = io.BytesIO()
     photo("chelsea.png").save(buffer, "JPEG")
-    server = start_server(quiet=True)
+    server = start_server()
     address = server.url.removeprefix("http://")
     kept = http.client.HTTPConnection(address, timeout=60)  # open since before, idle
     kept.request("GET", "/livez")
@@ -33,7 +33,7 @@ def test_requests_sent_but_not_yet_accepted_are_answered_before_it_stops() -> No
 
 
 def test_a_connection_made_before_it_stops_may_still_send_its_request() -> None:
-    server = start_server(quiet=True)
+    server = start_server()
     probe, late = (http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60) for _ in range(2))
     for connection in (probe, late):
         connection.connect()

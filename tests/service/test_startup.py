@@ -64,12 +64,12 @@ def test_an_argument_is_refused_with_what_can_be_set_instead() -> None:
 
 def test_a_setting_that_there_is_not_is_told(colors_folder: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    stop_server(start_server(quiet=True, log=str(log), MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors", PROT="1"))
+    stop_server(start_server(log=str(log), MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors", PROT="1"))
     assert "no settings: SEGMENT_PROT" in log.read_text()
 
 
 def test_a_second_interrupt_ends_the_process_cleanly_in_the_middle_of_a_run() -> None:
-    server = start_server(quiet=True)
+    server = start_server()
     image = encoded(flag(3000, 2000))
     with httpx.Client(base_url=server.url, timeout=60) as client, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(post, client, image, resolution="native", format="mask")
@@ -91,7 +91,7 @@ def admitted(client: httpx.Client) -> float:
 
 def test_sigterm_lets_accepted_requests_finish(colors_folder: Path) -> None:
     image, megapixels, count = encoded(flag(1920, 1920)), 1.920**2, 6
-    server = start_server(quiet=True, MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors")
+    server = start_server(MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors")
     with httpx.Client(base_url=server.url, timeout=120) as client, ThreadPoolExecutor(count) as pool:
         futures = [pool.submit(post, client, image, resolution="native", format="mask") for _ in range(count)]
         finished = 0
@@ -104,7 +104,7 @@ def test_sigterm_lets_accepted_requests_finish(colors_folder: Path) -> None:
 
 
 def test_a_stopped_server_takes_no_more_requests(colors_folder: Path) -> None:
-    server = start_server(quiet=True, MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors")
+    server = start_server(MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors")
     stop_server(server)
     with pytest.raises(httpx.ConnectError):
         httpx.get(server.url + "/livez")

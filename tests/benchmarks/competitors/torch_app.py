@@ -3,34 +3,40 @@
 python -m tests.benchmarks.competitors.torch_app PORT
 """
 
-import io
 import sys
 
+import numpy as np
 import torch
 import uvicorn
 from fastapi import FastAPI, Response, UploadFile
-from PIL import Image
 
-from service.geometry import label_map, upright_rgb, working_size
-from service.imaging.encode import mask_png
 from tests.benchmarks.load import DEFAULT_MODEL, BarePipeline
 from training.checkpoint import load_checkpoint
 from training.evaluate import torch_scorer
 
 
+class TorchPipeline(BarePipeline):
+    """The same steps, with torch in the session's place."""
+
+    def __init__(self) -> None:
+        super().__init__(threads=1)  # for its card
+        self.scores_of = torch_scorer(load_checkpoint(DEFAULT_MODEL.with_suffix(".safetensors")).network)
+
+    def run(self, pixels: np.ndarray) -> np.ndarray:
+        """The scores."""
+        scores: np.ndarray = self.scores_of(pixels)[0]
+        return scores
+
+
 def create_app() -> FastAPI:
     """The application; the model is loaded when it returns."""
     torch.set_num_threads(1)
-    scores_of = torch_scorer(load_checkpoint(DEFAULT_MODEL.with_suffix(".safetensors")).network)
-    pipeline = BarePipeline(threads=1)  # for its geometry and its card
+    pipeline = TorchPipeline()
     app = FastAPI()
 
     @app.post("/segment")
     def segment(file: UploadFile) -> Response:
-        image, _ = upright_rgb(Image.open(io.BytesIO(file.file.read())))
-        scores = scores_of(pipeline.pixels(image))[0]
-        labels = label_map(scores, working_size(*image.size, pipeline.card.long_side), image.size, pipeline.card.output_stride)
-        return Response(mask_png(labels, pipeline.card.classes, ""), media_type="image/png")
+        return Response(pipeline(file.file.read()), media_type="image/png")
 
     return app
 
