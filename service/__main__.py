@@ -32,10 +32,10 @@ def main() -> int:
     raise_file_limit()
     try:
         settings = Settings()
-        tempfile.gettempdir()  # for uploads
+        tempfile.gettempdir()  # raises FileNotFoundError where uploads have no folder
         configure(settings.log_format)
         if unknown := sorted(name for name in os.environ if name.startswith("SEGMENT_") and name not in variables()):
-            logging.getLogger(__name__).warning("no settings: %s", ", ".join(unknown))
+            logging.getLogger(__name__).warning("not a setting, ignored: %s", ", ".join(unknown))
         app = create_app(settings)
     except (ValidationError, DeviceUnavailable, FileNotFoundError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
@@ -45,7 +45,7 @@ def main() -> int:
     with suppress(KeyboardInterrupt):  # which Uvicorn raises again after it has stopped
         DrainingServer(app, settings.host, settings.port).run()
     if not app.state.close():
-        os._exit(1)  # Python would take the floor from under the thread that still works
+        os._exit(1)  # a worker hangs in native code: an ordinary exit would take the interpreter from under it
     return 0
 
 

@@ -32,7 +32,7 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-HELD_IMAGES = 2  # of the largest accepted size, that are at work at once; of smaller ones as many as are as large together
+HELD_IMAGES = 2  # times max_pixels: the most pixels of all images at work together
 STATIC = Path(__file__).parent / "static"
 CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"
 

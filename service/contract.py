@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 METADATA_KEY = "segmentation"
-MODEL_NAME = r"^[a-z0-9][a-z0-9-]*$"
+MODEL_NAME_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
 INPUT_NAME = "image"  # uint8 (N, H, W, 3), RGB, H and W multiples of the card's stride
 OUTPUT_NAME = "scores"  # float32 (N, C, H / output_stride, W / output_stride)
 
@@ -96,7 +96,7 @@ class Comparison(_Frozen):
 class ModelCard(_Frozen):
     """Everything a client or the service needs to know of a model."""
 
-    name: str = Field(pattern=MODEL_NAME)
+    name: str = Field(pattern=MODEL_NAME_PATTERN)
     architecture: str
     classes: tuple[ClassInfo, ...] = Field(min_length=1, max_length=255)
     stride: int = Field(ge=1, le=1024, description="height and width of the input are multiples of it")

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 
 STRIP_BYTES = 1 << 21  # enlarged scores held at once: numpy is called seldom, and the strip stays in cache
 STRIP_PIXELS = 1 << 20  # pixels converted at once
-TURNED_PIXELS = 1 << 25  # turned at once: channel by channel takes less memory, and twice as long
+TURNED_PIXELS = 1 << 25  # images up to so many are turned whole; larger ones by channel: less memory, twice the time
 UNSUPPORTED_MODES = {  # Pillow mode -> why
     "F": "floating-point pixels have no defined range; convert them to 8 or 16 bits",
     "I": "32-bit integer pixels have no defined range; convert them to 8 or 16 bits",
@@ -42,7 +42,7 @@ class Photo:
 
     stored: Image.Image
     orientation: int  # 1..8, of EXIF
-    turn: int  # the orientation that is left to be undone: 1 where what decoded the image has
+    turn: int  # orientation still to be undone; 1 where Pillow has turned the pixels already (TIFF)
 
     @classmethod
     def of(cls, image: Image.Image) -> "Photo":

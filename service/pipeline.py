@@ -54,10 +54,10 @@ class Job:
 def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
     """Decode, run, label and render.
 
-    Raises BrokenImage, UnsupportedImage or SizeNotTaken for what the header did not show, InvalidModel for a variant that
-    turns out not to run, RunFailed, OutOfDeviceMemory, and Cancelled when the work was called off.
+    Raises BrokenImage, UnsupportedImage or SizeNotTaken for what the header did not show, InvalidModel or UnreadableModel for
+    a variant that turns out not to run, RunFailed, OutOfDeviceMemory, DeviceUnavailable, and Cancelled when called off.
     """
-    with ExitStack() as pixels:  # an error keeps what its frames hold; of pixels, nothing is left
+    with ExitStack() as pixels:  # a traceback keeps its frames' locals: a failed request is to hold no pixels
         return _processed(job, ticket, pixels)
 
 

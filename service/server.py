@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from service.http.connections import BoundedProtocol
 
 FILES = 65_536  # more than all connections and uploads take
-IDLE_S = 65  # a connection may be silent after an answer: longer than its client keeps it, which otherwise might just use it
+IDLE_S = 65  # a connection may stay idle after an answer: longer than clients keep theirs, lest one closes as a request is sent
 DRAIN_S = 60  # longest wait for answers that are under way
 GIVE_UP_S = 45.0  # until what is not answered by then is answered 503; a body that has paused ends ten seconds later
 SETTLE_S = 2.0  # longest wait for the requests of open connections: on a busy machine they come later than one would think

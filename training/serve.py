@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from service.contract import MODEL_NAME, VARIANTS, ModelCard
+from service.contract import MODEL_NAME_PATTERN, VARIANTS, ModelCard
 from training.checkpoint import load_checkpoint
 from training.data.reader import Reader
 from training.errors import InputError
@@ -19,7 +19,7 @@ def require_place(name: str, data: str) -> None:
     """Raises InputError, before the work begins, for an unfit name, or if `serve` would replace a model that is no older
     one of the same data, which `data` describes, or join files of another place that have its name.
     """
-    if not re.fullmatch(MODEL_NAME, name):
+    if not re.fullmatch(MODEL_NAME_PATTERN, name):
         raise InputError(f"{name!r} is no name for a model: lower-case letters, digits and hyphens; give one with --name")
     places = {model_file(_models(), name, precision) for precision in ("fp32", *VARIANTS)}
     for file in sorted(_models().rglob("*.onnx")):

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.http.problems import Problem
 from service.logs import event
 
-HEAD_S = 10.0  # from the connection, or the last answer, to the end of a request's head; or of a body that nobody wants
+HEAD_S = 10.0  # from the connection, or the first byte after an answer, to the end of a head; or of a body nobody wants
 HEAD_BYTES = 65_536  # of a head, or of trailers behind a body
 TAKE_S = 30.0  # between two looks at how much of an answer a client has taken
 SLOWEST_BYTES_PER_S = 16_384  # at which it must take it, on average between two looks
@@ -32,8 +32,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)  # type: ignore[arg-type]  # Uvicorn narrows it to Transport
         if (line := transport.get_extra_info("socket")) is not None:
             line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self._silence: asyncio.TimerHandle | None = None  # ends it
-        self._taking: asyncio.TimerHandle | None = None  # the next look
+        self._head_timer: asyncio.TimerHandle | None = None  # closes the connection where no head comes in time
+        self._take_timer: asyncio.TimerHandle | None = None  # looks next at how much of the answers was taken
         self._in_body = False  # or behind it, before its end
         self._head_bytes = 0  # of the head that is being read
         self._refusal: Problem | None = None  # of what is being read: the connection ends when all that has come is read
@@ -55,8 +55,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
-        if self._taking is not None:
-            self._taking.cancel()
+        if self._take_timer is not None:
+            self._take_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -70,7 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refusal = _head_too_large()
         if self._refusal is not None:
             self._refuse(self._refusal)
-        elif self.is_silent() and self._silence is None:
+        elif self.is_silent() and self._head_timer is None:
             self._await_request()
 
     def on_message_begin(self) -> None:
@@ -125,15 +125,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(Problem(400, msg))
 
     def _await_request(self) -> None:
-        self._silence = self.loop.call_later(HEAD_S, self._cut_off)
+        self._head_timer = self.loop.call_later(HEAD_S, self._cut_off)
 
     def _stop_waiting(self) -> None:
-        if self._silence is not None:
-            self._silence.cancel()
-            self._silence = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
     def _cut_off(self) -> None:
-        self._silence = None
+        self._head_timer = None
         if self._loose_bytes:
             self._refuse(Problem(408, f"no whole request head within {HEAD_S:g} s", HEAD_S))
         else:  # nothing was sent; or the rest of a body, whose request is answered
@@ -142,12 +142,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def _watch_taking(self) -> None:
         """From now on, until all is taken."""
         left = self.transport.get_write_buffer_size()
-        if left and self._taking is None:
+        if left and self._take_timer is None:
             self._took_most = False
-            self._taking = self.loop.call_later(TAKE_S, self._look_at_taking, left)
+            self._take_timer = self.loop.call_later(TAKE_S, self._look_at_taking, left)
 
     def _look_at_taking(self, before: int) -> None:
-        self._taking = None
+        self._take_timer = None
         left = self.transport.get_write_buffer_size()
         took_little = not self._took_most and before - left < SLOWEST_BYTES_PER_S * TAKE_S
         if left and took_little:

@@ -13,7 +13,7 @@ from service.inference.watchdog import Watchdog
 
 
 class Status(BaseModel):
-    """Yes; a no is a problem."""
+    """The check passed; where it did not, the answer is a problem."""
 
     status: Literal["ok"] = "ok"
 

@@ -18,7 +18,7 @@ from service.http.problems import Problem
 from service.http.query import SegmentQuery
 
 SPOOL_BYTES = 1 << 20  # kept in memory; what is larger goes to the temporary folder (Starlette's own figure for forms)
-UPLOADS = 16  # of the largest accepted size, that are held at once; of smaller ones as many as are as large together
+UPLOADS = 16  # times the largest accepted body: the most bytes that all requests hold together
 PAUSE_S = 10.0  # longest wait for the next piece of a body
 SLOWEST_BYTES_PER_S = 16_384  # after the first PAUSE_S, on average
 FIELD = "file"

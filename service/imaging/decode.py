@@ -166,13 +166,15 @@ def _unidentified(file: BinaryIO, start: bytes) -> BrokenImage | UnsupportedImag
     """Tell a damaged file from a TIFF that is whole but has no pixels we can show, and both from any other format."""
     if not _SIGNATURE.match(start):
         return UnsupportedImage("not a JPEG, PNG, WebP or TIFF image")
+    if start.startswith(b"MM\0+"):
+        return UnsupportedImage("big-endian BigTIFF is not supported")  # by Pillow
     try:
         file.seek(0)
         big = start[2] == _BIG_TIFF
         directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(16 if big else 8))
         place = directory.next
         file.seek(place)
-        tags = int.from_bytes(file.read(8 if big else 2), "little" if start.startswith(b"II") else "big")
+        tags = int.from_bytes(file.read(8 if big else 2), _TIFF_ORDERS[start[:2]])
         file.seek(place)
         directory.load(file)  # leaves out what it cannot read
         cut_short = len(directory) < max(1, tags)

@@ -14,8 +14,8 @@ from service.inference.device import DeviceUnavailable
 from service.inference.workers import Ticket, Workers
 
 FAILURES = (RunFailed, OutOfDeviceMemory, DeviceUnavailable)  # the device's or a model's; other errors are of what was sent
-NEWEST_SHARE = 0.1  # of the speed that is expected, that the newest measurement makes up; at first all count alike
-MOST_WAIT = 0.8  # of its deadline, that work may be expected to wait when it is accepted: speeds vary
+NEWEST_SHARE = 0.1  # weight of the newest measurement in the expected speed; the first ones count alike
+MOST_EXPECTED = 0.8  # share of its deadline in which accepted work must be expected to end: speeds vary
 
 T = TypeVar("T")
 
@@ -48,15 +48,15 @@ class Engine:
         """Run `work` on a worker thread and return its result.
 
         `megapixels` are what it costs, `held_pixels` what it holds in memory from its first step on. Work heavier than the
-        whole queue is accepted when nothing else is. Raises QueueFull at once, also if by what has been measured the work
-        would wait longer than its deadline; DeadlineExceeded after `deadline_s` seconds, Cancelled after `give_up`,
-        MemoryError where there can be no thread for it, and whatever the work raises.
+        whole queue is accepted when nothing else is. Raises QueueFull at once, also where, by the speed measured so far, it
+        would not end within MOST_EXPECTED of its deadline; DeadlineExceeded after `deadline_s` seconds; Cancelled after
+        `give_up`; MemoryError where there can be no thread for it; and whatever the work raises.
         """
         now = time.perf_counter()
         ticket = Ticket(work, megapixels, held_pixels, now, now + deadline_s)
         ahead = self._ahead(now)
         is_full = self.admitted_megapixels > 0 and self.admitted_megapixels + megapixels > self._capacity
-        is_late = ahead > 0 and ahead + ticket.effort > MOST_WAIT * self._effort_per_s * deadline_s
+        is_late = ahead > 0 and ahead + ticket.effort > MOST_EXPECTED * self._effort_per_s * deadline_s
         if is_full or is_late:
             raise QueueFull(self._retry_after_s(now))
         future = self._workers.submit(ticket)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.contract import INPUT_NAME, MODEL_NAME, OUTPUT_NAME, ClassInfo, ModelCard, Precision, voc_color
+from service.contract import INPUT_NAME, MODEL_NAME_PATTERN, OUTPUT_NAME, ClassInfo, ModelCard, Precision, voc_color
 from service.geometry import fitted, padded_size, working_size
 from service.inference.onnx_file import OnnxFile
 
@@ -39,7 +39,7 @@ class Output(_Strict):
 class ForeignCard(_Strict):
     """The file beside the model."""
 
-    name: str = Field(pattern=MODEL_NAME)
+    name: str = Field(pattern=MODEL_NAME_PATTERN)
     input: Input
     output: Output
     classes: tuple[str | ClassInfo, ...] = Field(min_length=1, max_length=255, description="in id order; names get colours")

@@ -31,12 +31,12 @@ class Tensor:
     name: str
     stride: int  # image pixels per cell, along each axis
     channels: int
-    kind: np.dtype[Any]
+    dtype: np.dtype[Any]
 
     @property
     def bytes_per_pixel(self) -> float:
         """Bytes of it for each pixel of the image."""
-        return self.channels * self.kind.itemsize / self.stride**2
+        return self.channels * self.dtype.itemsize / self.stride**2
 
 
 @dataclass(frozen=True)
@@ -107,12 +107,12 @@ def _layer(file: OnnxFile, place: int, node: Message, inputs: tuple[Tensor, ...]
     _require(len({tensor.stride for tensor in inputs}) == 1, node)
     if node.op_type in ("Conv", "ConvTranspose", "MaxPool", "AveragePool"):
         return _window_layer(place, node, inputs, () if "Pool" in node.op_type else shapes.get(node.input[1], ()))
-    given, [name], stride, kind = attributes(node), node.output, inputs[0].stride, inputs[0].kind
+    given, [name], stride, dtype = attributes(node), node.output, inputs[0].stride, inputs[0].dtype
     channels = max(tensor.channels for tensor in inputs)
     if node.op_type == "Resize":
         scale = _scale(file, node, given)
         _require(stride % scale == 0, node)
-        output = Tensor(name, stride // scale, channels, kind)
+        output = Tensor(name, stride // scale, channels, dtype)
         return Layer(place, inputs, output, (_bilinear(scale), _bilinear(scale)))
     if node.op_type == "Concat":
         _require(given["axis"] == 1 and len(inputs) == len(node.input), node)
@@ -120,14 +120,14 @@ def _layer(file: OnnxFile, place: int, node: Message, inputs: tuple[Tensor, ...]
     elif node.op_type == "Transpose":
         _require(given.get("perm") == [0, 3, 1, 2] and inputs[0].name == INPUT_NAME, node)
     elif node.op_type == "Cast":
-        kind = _kind(node, given["to"])
+        dtype = _dtype(node, given["to"])
     elif node.op_type in ("QuantizeLinear", "DequantizeLinear"):
         _require(len(node.input) == 3, node)
         typed = file.constants.get(node.input[2 if node.op_type == "QuantizeLinear" else 1])  # zero point, or scale
-        kind = _kind(node, typed.data_type if typed else 0)
+        dtype = _dtype(node, typed.data_type if typed else 0)
     else:
         _require(node.op_type in _POINTWISE, node)
-    return Layer(place, inputs, Tensor(name, stride, channels, kind))
+    return Layer(place, inputs, Tensor(name, stride, channels, dtype))
 
 
 def _window_layer(place: int, node: Message, inputs: tuple[Tensor, ...], weight: Sequence[int]) -> Layer:
@@ -149,7 +149,7 @@ def _window_layer(place: int, node: Message, inputs: tuple[Tensor, ...], weight:
             _require(-step <= begin + end - span - 1 <= -1, node)
             windows.append(_strided(step, begin, span))
     channels = weight[1] * (given.get("group") or 1) if transposed else weight[0] if weight else inputs[0].channels
-    output = Tensor(node.output[0], stride // step if transposed else stride * step, channels, inputs[0].kind)
+    output = Tensor(node.output[0], stride // step if transposed else stride * step, channels, inputs[0].dtype)
     operations = prod(weight) / (stride if transposed else output.stride) ** 2 if weight else 0.0
     return Layer(place, inputs, output, (windows[0], windows[1]), operations)
 
@@ -177,7 +177,7 @@ def _scale(file: OnnxFile, node: Message, given: Mapping[str, Any]) -> int:
     return int(scales[2])
 
 
-def _kind(node: Message, number: int) -> np.dtype[Any]:
+def _dtype(node: Message, number: int) -> np.dtype[Any]:
     _require(number in ELEMENT_TYPES, node)
     return ELEMENT_TYPES[number]
 

@@ -93,7 +93,8 @@ class Model:
 
         `all_cores`: else on one, for what runs beside much else. tests/benchmarks/bench_scheduling.py shows why.
         `small`: in tiles at any rate, and small ones, where the model has a halo.
-        Only for a size that its file `takes`. Raises Cancelled and OutOfDeviceMemory, now or as the scores are computed.
+        Only for a size that its file `takes`. Raises as `run` does, and for tiles DeviceUnavailable, now or as the scores are
+        computed.
         """
         card = self.card
         width, height = self.interface.padded_size(*image.size, card.stride)
@@ -113,7 +114,7 @@ class Model:
     def run(self, image: NDArray[np.uint8], cancellation: Cancellation, all_cores: bool = True) -> NDArray[np.float32]:
         """(1, H, W, 3) uint8, H and W multiples of the stride -> (C, H / output_stride, W / output_stride) float32.
 
-        Raises Cancelled if the work was called off before or during the run.
+        Raises as `Cancellation.run_options` does; on one core also OutOfDeviceMemory where its session has no room.
         """
         if self.batches is not None:
             scores = self.batches.run(image, cancellation)

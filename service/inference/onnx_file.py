@@ -169,8 +169,8 @@ class OnnxFile:
         graph.node.extend(self.nodes[place] for place in sorted(needed))
         read = {name for node in graph.node for name in node.input}
         graph.initializer.extend(tensor for name, tensor in self.constants.items() if name in read)
-        graph.input.extend(_value(name, kind) for name, kind in inputs.items())
-        graph.output.extend(_value(name, kind) for name, kind in outputs.items())
+        graph.input.extend(_value(name, dtype) for name, dtype in inputs.items())
+        graph.output.extend(_value(name, dtype) for name, dtype in outputs.items())
         content: bytes = part.SerializeToString()
         return content
 
@@ -210,9 +210,9 @@ def floats(tensor: Message) -> NDArray[np.float32]:
     return np.frombuffer(tensor.raw_data, "<f4") if tensor.data_type == 1 else np.empty(0, np.float32)
 
 
-def _value(name: str, kind: np.dtype[Any]) -> Message:
+def _value(name: str, dtype: np.dtype[Any]) -> Message:
     value = _messages()["Value"](name=name)
-    value.type.tensor_type.elem_type = next(number for number, known in ELEMENT_TYPES.items() if known == kind)
+    value.type.tensor_type.elem_type = next(number for number, known in ELEMENT_TYPES.items() if known == dtype)
     for _ in range(4):
         value.type.tensor_type.shape.dim.add()
     return value

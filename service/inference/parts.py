@@ -17,7 +17,7 @@ from service.inference.layers import Layer, Layers, Tensor
 
 KEPT_BYTES = 224 << 20  # what is kept between parts
 MOST_CUTS = 2
-NEAR = 4  # layers
+NEAR = 4  # layers: a cut is tried only where none so near keeps less
 CORE_ROWS = (1 << 20, 2048, 1024, 512, 256)  # heights of tiles, without halo, that are tried
 
 
@@ -48,7 +48,7 @@ class TiledPart:
 
     @classmethod
     def of(cls, part: Part, stride: int, run_bytes: int, most_rows: int) -> "TiledPart":
-        """Tiles, a multiple of `stride`, that take no more than `run_bytes`, and no more rows than that."""
+        """The largest tiles, in multiples of `stride`, whose run takes `run_bytes`, and that have at most so many rows."""
         area = run_bytes / part.bytes_per_pixel
         side = max(isqrt(int(area)) - part.field, part.field // 2)  # more memory rather than ten times the work
         height = _multiple(min(side, most_rows), stride)

@@ -35,13 +35,13 @@ class Buffer:
     def __init__(self) -> None:
         self._memory = np.empty(0, np.uint8)
 
-    def array(self, shape: tuple[int, ...], kind: DTypeLike) -> NDArray[np.generic]:
-        """An array whose values are those of the last one, or none in particular."""
-        size = int(np.prod(shape)) * np.dtype(kind).itemsize
+    def array(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
+        """An array in this memory, its values not set; the one given before is overwritten."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         if size > len(self._memory):
             self._memory = np.empty(0, np.uint8)  # let go of first
             self._memory = page_locked(size)
-        return self._memory[:size].view(kind).reshape(shape)
+        return self._memory[:size].view(dtype).reshape(shape)
 
 
 @cache

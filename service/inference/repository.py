@@ -51,7 +51,8 @@ class Variant:
     def model(self, warm: bool = False) -> Model:
         """Load it, once; `warm`: and warm it up, for which a request does not wait.
 
-        Raises what `Model.load` does, an InvalidModel again each time; RunFailed if it has run before.
+        Raises what `Model.load` does, an InvalidModel again each time, or RunFailed instead if it has run before; and
+        UnreadableModel.
         """
         with self._lock:
             if self.fault is not None:
@@ -117,7 +118,7 @@ class Repository:
         self._known: dict[Path, Variant] = {}  # all valid files
         self._rejected: dict[Path, tuple[Stamp, str]] = {}
         self._waiting: dict[Path, str] = {}  # why a file is not served yet
-        self._doubles: dict[Path, str] = {}
+        self._unused: dict[Path, str] = {}
         self.models: Mapping[str, Served] = {}  # replaced as a whole, never changed
         self.refresh(start=True)
         if device == "cuda" and not self.models:
@@ -142,7 +143,7 @@ class Repository:
         # Copies: this is asked from other threads than the one that looks at the folder.
         rejected = {path: reason for path, (_, reason) in self._rejected.copy().items()}
         found_later = {path: variant.fault for path, variant in self._known.copy().items() if variant.fault is not None}
-        reasons = rejected | found_later | self._waiting.copy() | self._doubles
+        reasons = rejected | found_later | self._waiting.copy() | self._unused
         return {_printable(path.relative_to(self._folder).as_posix()): _printable(reason) for path, reason in reasons.items()}
 
     def served(self, name: str) -> Served:
@@ -153,7 +154,9 @@ class Repository:
         return models[name]
 
     def refresh(self, start: bool = False, changes: bool = True) -> None:
-        """Take over what has changed in the folder; but for the start, only what is as it was at the last look.
+        """Take over what has changed in the folder.
+
+        But for the start, only files that are as they were at the last look: others may still be being written.
 
         Without `changes`, the folder is taken to be as it was: what was to be tried again is, and nothing else.
         A file takes traffic once it has answered a test image: at the start that is asked of the automatic variants alone,
@@ -179,7 +182,7 @@ class Repository:
         others = {path: variant for path, variant in known.items() if variant not in in_service and not variant.fault}
         for variant in others.values():
             variant.unload()
-        self._doubles = {
+        self._unused = {
             path: _why_not(variant, models[variant.card.name]) for path, variant in others.items() if path not in self._waiting
         }
         self._rejected = {path: entry for path, entry in self._rejected.items() if path in found}

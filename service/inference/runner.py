@@ -50,7 +50,7 @@ class Runner:
         source[...] = given
         count, height, width, _ = size
         shape = count, len(self._card.classes), height // self._card.output_stride, width // self._card.output_stride
-        target = self._output.array(self._interface.given_shape(*shape), self._kind)
+        target = self._output.array(self._interface.given_shape(*shape), self._dtype)
         binding = self._session.io_binding()
         binding.bind_cpu_input(self._interface.input_name, source)
         binding.bind_output(self._interface.output_name, "cpu", 0, target.dtype, target.shape, target.ctypes.data)
@@ -58,7 +58,7 @@ class Runner:
         return target
 
     @cached_property
-    def _kind(self) -> np.dtype[np.generic]:
+    def _dtype(self) -> np.dtype[np.generic]:
         """Of what the graph gives."""
         [output] = [one for one in self._session.get_outputs() if one.name == self._interface.output_name]
         return np.dtype(np.float16 if output.type == "tensor(float16)" else np.float32)

@@ -9,7 +9,7 @@ out of it is transposed back.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -68,16 +68,6 @@ class TiledNetwork:
         bands = _Rows(stages, crop, width, transposed, cancellation).of_last_stage()
         return Scores(bands, height // scores.stride, scores.stride, "tiled", by_columns=transposed)
 
-    def work(self, width: int, height: int) -> float:
-        """Multiply-accumulates of a tiled run, over those of the same image run whole."""
-        width, height = sorted((width, height))
-        work = sum(
-            tiled.part.operations * (tile.region[2] - tile.region[0]) * (tile.region[3] - tile.region[1])
-            for tiled, _ in self.parts
-            for tile in chain.from_iterable(tiles(tiled, width, height, self.stride))
-        )
-        return work / (sum(tiled.part.operations for tiled, _ in self.parts) * width * height)
-
 
 @dataclass
 class _Stage:
@@ -127,7 +117,7 @@ class _Rows:
                 self._keep(maker, self.make(maker) or [])
         _, top, _, bottom = row[0].core
         bands = [
-            np.empty((tensor.channels, (bottom - top) // tensor.stride, self._width // tensor.stride), tensor.kind)
+            np.empty((tensor.channels, (bottom - top) // tensor.stride, self._width // tensor.stride), tensor.dtype)
             for tensor in stage.part.outputs
         ]
         for tile in row:
@@ -166,7 +156,7 @@ class _Rows:
     def _gathered(self, tensor: Tensor, region: Box) -> NDArray[Any]:
         """The region of what is kept, (1, C, h, w)."""
         left, top, right, bottom = (edge // tensor.stride for edge in region)
-        result = np.empty((1, tensor.channels, bottom - top, right - left), tensor.kind)
+        result = np.empty((1, tensor.channels, bottom - top, right - left), tensor.dtype)
         for first_pixel, rows in self._kept[tensor]:
             first = first_pixel // tensor.stride
             start, end = max(top, first), min(bottom, first + rows.shape[1])

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 # Activations of one run, as they are estimated; ONNX Runtime takes about twice as much.
 RUN_BYTES: dict[ReportedDevice, int] = {"cpu": 96 << 20, "cuda": 1 << 30}
 SMALLER = 8  # times less, once that was too much
-LEVELS = 8  # widths and heights of images, for each doubling: parts are chosen once for each
+LEVELS = 8  # steps for each doubling, to which widths and heights are rounded up: one choice of parts serves a step
 SURELY_WHOLE_PIXELS = 1 << 19
 
 
@@ -107,7 +107,7 @@ class Tiling:
     def _file(self, layers: Layers | None, part: Part) -> bytes:
         if layers is None:
             return self._content
-        inputs, outputs = ({tensor.name: tensor.kind for tensor in tensors} for tensors in (part.inputs, part.outputs))
+        inputs, outputs = ({tensor.name: tensor.dtype for tensor in tensors} for tensors in (part.inputs, part.outputs))
         return layers.file.cut([layer.place for layer in part.layers], inputs, outputs)
 
 

@@ -21,11 +21,11 @@ class Ticket:
     work: Callable[["Ticket"], object] | None  # null once it is over: what it holds is let go of
     megapixels: float  # that the network sees
     held_pixels: int  # that were sent, and are in memory while it is at work
-    accepted: float  # time.perf_counter() of admission
-    due: float  # ... of its deadline
+    accepted: float  # time.perf_counter() when it was accepted
+    due: float  # ... when its deadline ends
     cancellation: Cancellation = field(default_factory=Cancellation)
     context: Context = field(default_factory=copy_context)  # with the request's id, for the log
-    started: float = 0.0  # ... and of its first step on a worker
+    started: float = 0.0  # ... at its first step on a worker; 0: it still waits
     at_work: int = 1  # tickets that had started by then, itself among them
     has_all_cores: bool = True  # else one: so much other work was accepted when it started
 
@@ -136,10 +136,10 @@ class Workers:
         return ticket.work(ticket)
 
     def _next(self) -> Ticket | None:
-        """What has waited longest, if the images at work leave room for it, or none is.
+        """The oldest that waits, if there is room for it or nothing is at work.
 
-        What was accepted later may pass it, but all that passes leaves it room: then it waits for those alone that were
-        accepted before it.
+        Else a later one that fits now, and would still fit beside the oldest once all that was accepted before that has
+        ended.
         """
         room = self._most_held - sum(one.held_pixels for one in self._at_work)
         waiting = iter(self._waiting)

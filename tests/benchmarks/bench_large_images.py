@@ -18,7 +18,7 @@ from service.inference.device import create_session
 from service.inference.model import Model
 from service.inference.model_file import ModelFile
 from tests import photos
-from tests.bands import joined
+from tests.bands import joined, tiled_work
 from tests.benchmarks.load import DEFAULT_MODEL, one_model, peak_rss
 from tests.benchmarks.table import Row, Rows, run
 from tests.service_process import MODELS, start_server
@@ -35,11 +35,6 @@ def large_jpeg(orientation: int = 1) -> bytes:
     exif[ExifTags.Base.Orientation] = orientation
     photos.photo("coffee.png").resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90, exif=exif)
     return buffer.getvalue()
-
-
-def work(model: Model) -> float:
-    """Multiply-accumulates of a tiled run as it is served, over those of the whole image."""
-    return model.tiling.network(WIDTH, HEIGHT).work(WIDTH, HEIGHT)
 
 
 def disagreement(model: Model) -> float:
@@ -79,7 +74,8 @@ def measure() -> Rows:
     for file in sorted(MODELS.rglob("*.onnx")):
         model = Model.load(ModelFile.read(file), file.read_bytes(), partial(create_session, device="cpu"))
         aim = "aim: 2" if file == DEFAULT_MODEL else ""
-        yield Row(f"{file.stem}, native: work of the tiles over the whole image's", work(model), at_most=4, note=aim)
+        work = tiled_work(model.tiling.network(WIDTH, HEIGHT), WIDTH, HEIGHT)  # as it is served
+        yield Row(f"{file.stem}, native: work of the tiles over the whole image's", work, at_most=4, note=aim)
         most = 0.001 if model.card.precision == "fp32" else None
         what = f"... pixels of {COMPARED[0]}x{COMPARED[1]} with another label than as a whole"
         yield Row(what, 100 * disagreement(model), "%", at_most=most)

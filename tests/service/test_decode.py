@@ -90,6 +90,11 @@ def test_an_image_without_its_last_part_is_broken(form: str, options: dict[str, 
         decoded(content[: int(len(content) * share)])
 
 
+def test_a_big_tiff_of_the_other_byte_order_is_whole_and_not_supported() -> None:
+    with pytest.raises(UnsupportedImage, match="big-endian BigTIFF"):
+        decoded(struct.pack(">2sHHHQQHHQQQ", b"MM", 43, 8, 0, 16, 1, 256, 4, 1, 4 << 32, 0))  # its width alone: 4 pixels
+
+
 SIGNATURES = [b"\xff\xd8\xff", PNG_SIGNATURE, b"RIFF\0\0\0\0WEBP", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"]
 
 

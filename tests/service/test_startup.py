@@ -65,7 +65,7 @@ def test_an_argument_is_refused_with_what_can_be_set_instead() -> None:
 def test_a_setting_that_there_is_not_is_told(colors_folder: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     stop_server(start_server(log=str(log), MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors", PROT="1"))
-    assert "no settings: SEGMENT_PROT" in log.read_text()
+    assert "not a setting, ignored: SEGMENT_PROT" in log.read_text()
 
 
 def test_a_second_interrupt_ends_the_process_cleanly_in_the_middle_of_a_run() -> None:

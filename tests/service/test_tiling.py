@@ -30,7 +30,7 @@ from service.inference.parts import Part, TiledPart
 from service.inference.tiles import TiledNetwork, tiles
 from service.inference.tiling import Tiling
 from tests import photos
-from tests.bands import joined
+from tests.bands import joined, tiled_work
 from tests.service.answers import assert_problem, mask_of, post, strongest_color
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
@@ -91,7 +91,7 @@ def test_a_tiled_image_has_the_scores_and_labels_of_the_whole(path: Path, size: 
     whole = model.run(pixels, Cancellation())
     scores = model.scores(image, Cancellation())
     tiled = joined(scores)
-    assert model.tiling.network(1216, 896).work(1216, 896) > 1.1
+    assert tiled_work(model.tiling.network(1216, 896), 1216, 896) > 1.1
     assert tiled.shape == whole.shape
     assert scores.length == max(whole.shape)
     assert np.abs(tiled - whole).max() < 1e-3
@@ -144,7 +144,7 @@ def test_a_50_megapixel_photo_costs_no_model_more_than_twice_its_own_work_and_th
 ) -> None:
     tiling = loaded(path).tiling
     for width, height, most in ((8192, 6112, 2), (6112, 8192, 2), (8192, 8192, 4)):
-        assert tiling.network(width, height).work(width, height) < most
+        assert tiled_work(tiling.network(width, height), width, height) < most
 
 
 def test_parts_that_could_not_be_opened_for_a_moment_are_opened_for_the_next_image() -> None:
@@ -186,7 +186,7 @@ def test_what_is_kept_between_parts_is_bounded_whatever_the_size(name: str, monk
     scores = network.scores(lambda _: np.zeros(0, np.uint8), width, height, Cancellation())
     assert sum(band.shape[1] for band in scores.bands) == height // one.card.output_stride
     assert most <= parts.KEPT_BYTES
-    assert network.work(width, height) < 4
+    assert tiled_work(network, width, height) < 4
 
 
 def blank(rows: tiles_module._Rows, stage: tiles_module._Stage, tile: tiles_module.Tile) -> list[NDArray[Any]]:
@@ -198,7 +198,7 @@ def blank(rows: tiles_module._Rows, stage: tiles_module._Stage, tile: tiles_modu
             reached = max(first + band.shape[1] * tensor.stride for first, band in kept)
             assert min(first for first, _ in kept) <= top and bottom <= reached
     return [
-        np.zeros((1, t.channels, (bottom - top) // t.stride, (right - left) // t.stride), t.kind) for t in stage.part.outputs
+        np.zeros((1, t.channels, (bottom - top) // t.stride, (right - left) // t.stride), t.dtype) for t in stage.part.outputs
     ]
 
 
