@@ -100,7 +100,7 @@ def segment_router(
                 raise _too_large(chosen.file, job.megapixels) from error
             except QueueFull as error:
                 retry = {"Retry-After": str(error.retry_after_s)}
-                raise Problem(429, str(error), settings.queue_megapixels, retry) from error
+                raise Problem(429, str(error), error.limit, retry) from error
             except Cancelled as error:
                 raise stopping() from error
             except DeadlineExceeded as error:

@@ -1,9 +1,10 @@
 """What is accepted, and until when: admission by cost, a bounded queue, deadlines. Knows nothing of HTTP."""
 
 import asyncio
+import heapq
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -21,11 +22,11 @@ T = TypeVar("T")
 
 
 class QueueFull(RuntimeError):
-    """Accepting this work would exceed the queue; `retry_after_s` guesses when it would fit."""
+    """Work that is not accepted, and the limit that it would exceed; it is expected to fit in `retry_after_s` seconds."""
 
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__("too much work is queued")
-        self.retry_after_s = retry_after_s
+    def __init__(self, detail: str, limit: float, retry_after_s: float) -> None:
+        super().__init__(detail)
+        self.limit, self.retry_after_s = limit, max(1, math.ceil(retry_after_s))
 
 
 class DeadlineExceeded(TimeoutError):
@@ -54,11 +55,12 @@ class Engine:
         """
         now = time.perf_counter()
         ticket = Ticket(work, megapixels, held_pixels, now, now + deadline_s)
-        ahead = self._ahead(now)
-        is_full = self.admitted_megapixels > 0 and self.admitted_megapixels + megapixels > self._capacity
-        is_late = ahead > 0 and ahead + ticket.effort > MOST_EXPECTED * self._effort_per_s * deadline_s
-        if is_full or is_late:
-            raise QueueFull(self._retry_after_s(now))
+        starts_in, ends_in = self._expected(now)
+        if self.admitted_megapixels > 0 and self.admitted_megapixels + megapixels > self._capacity:
+            raise QueueFull("too much work is queued", self._capacity, self._room_in(megapixels, ends_in))
+        late_by = starts_in + ticket.effort / self._effort_per_s - MOST_EXPECTED * deadline_s
+        if starts_in > 0 and late_by > 0:
+            raise QueueFull("with the work that is queued it would miss its deadline", deadline_s, late_by)
         future = self._workers.submit(ticket)
         self.admitted_megapixels += megapixels
         # The place is given back when the worker lets go of the memory, not when the client stops waiting.
@@ -86,20 +88,27 @@ class Engine:
         """Give up, and stop the workers; whether running work has ended in time."""
         return self._workers.close()
 
-    def _ahead(self, now: float) -> float:
-        """Effort, by what has been measured, that is still to be made before other work can start."""
-        tickets = self._workers.accepted
-        if len(tickets) < self._workers.most:
-            return 0.0
-        speed = self._effort_per_s / self._workers.most
-        return sum(max(0.0, ticket.effort - speed * (now - (ticket.started or now))) for ticket in tickets)
+    def _expected(self, now: float) -> tuple[float, dict[Ticket, float]]:
+        """Seconds until a worker is free for other work, and until each ticket has ended.
 
-    def _retry_after_s(self, now: float) -> int:
-        """When all that is accepted is done, by what has been measured, or has missed its deadline."""
-        tickets = self._workers.accepted
-        done_in = sum(ticket.effort for ticket in tickets) / self._effort_per_s
-        over_in = max((ticket.due - now for ticket in tickets), default=0.0)
-        return max(1, math.ceil(min(done_in, over_in)))
+        By what has been measured; at its deadline a ticket ends at any rate.
+        """
+        speed = self._effort_per_s / self._workers.most
+        free_in, ends_in = [0.0] * self._workers.most, dict[Ticket, float]()
+        for ticket in self._workers.accepted:
+            left = ticket.effort / speed - (now - ticket.started if ticket.started else 0.0)
+            ends_in[ticket] = max(0.0, min(free_in[0] + left, ticket.due - now))
+            heapq.heapreplace(free_in, ends_in[ticket])
+        return free_in[0], ends_in
+
+    def _room_in(self, megapixels: float, ends_in: Mapping[Ticket, float]) -> float:
+        """Seconds until the queue has room for so many."""
+        admitted = self.admitted_megapixels
+        for ticket in sorted(ends_in, key=ends_in.__getitem__):
+            admitted -= ticket.megapixels
+            if admitted + megapixels <= self._capacity:
+                return ends_in[ticket]
+        return max(ends_in.values(), default=0.0)
 
     def _ended(self, ticket: Ticket, loop: asyncio.AbstractEventLoop, done: Future[object]) -> None:
         with suppress(RuntimeError):  # the loop is closed: work that had hung ends after the service

@@ -434,3 +434,48 @@ async def test_work_has_all_cores_while_there_is_half_as_much_as_cores(workers: 
         await asyncio.gather(*running)
         await engine.run(noting(held[0]), 1, PATIENCE_S)
     assert has_all_cores == [*expected, True]
+
+
+async def at_a_megapixel_a_second(engine: Engine) -> None:
+    """Let it measure that each worker does about that, and no more."""
+    for _ in range(30):
+        await engine.run(lambda _: time.sleep(0.01), 0.01, 30)
+
+
+@asynchronous
+async def test_one_long_piece_of_work_delays_nobody_who_waits_for_another_worker() -> None:
+    long, short = Held(), Held()
+    with engine_of(workers=2, queue_megapixels=1000) as engine:
+        await at_a_megapixel_a_second(engine)
+        first = asyncio.create_task(engine.run(long, 100, 300))
+        await until(long.started.is_set)
+        second = asyncio.create_task(engine.run(short, 0.1, 300))
+        await until(short.started.is_set)
+        third = asyncio.create_task(engine.run(quick, 0.1, 10))  # a second's tenth behind the second, 100 s behind the first
+        await asyncio.sleep(0)
+        short.go.set()
+        await third
+        long.go.set()
+        await asyncio.gather(first, second)
+
+
+@asynchronous
+async def test_when_to_come_again_is_computed_from_what_has_to_end_first() -> None:
+    held = Held()
+    with engine_of(queue_megapixels=60) as engine:
+        await at_a_megapixel_a_second(engine)
+        running = asyncio.create_task(engine.run(held, 20, 1000))
+        await until(held.started.is_set)
+        waiting = asyncio.create_task(engine.run(quick, 40, 1000))
+        await until(lambda: engine.admitted_megapixels == 60)
+        retries = []
+        for megapixels, deadline in ((15, 1000), (25, 1000), (0, 50)):
+            with pytest.raises(QueueFull) as refused:
+                await engine.run(quick, megapixels, deadline)
+            retries.append(refused.value.retry_after_s)
+        soon, when_all_is_done, when_it_would_be_in_time = retries
+        assert soon >= 19  # 20 megapixels have to end, of 60
+        assert when_all_is_done == pytest.approx(3 * soon, rel=0.2)
+        assert when_it_would_be_in_time == pytest.approx(when_all_is_done - 40, abs=2)  # 0.8 of its 50 s
+        held.go.set()
+        await asyncio.gather(running, waiting)
