@@ -199,13 +199,13 @@ def enlarge_bands(
     the array; it may be overwritten.
     """
     source = iter(bands)
-    first = _by_row(next(source))
-    _, channels, cells_x = first.shape
+    first = next(source)
+    channels, _, cells_x = first.shape
     width, height = user
     columns = _axis(width, working[0], output_stride, cells_x)
     rows = _axis(height, working[1], output_stride, cells_y)
-    score_rows = enumerate(chain.from_iterable(chain([first], map(_by_row, source))))
-    del first
+    score_rows = enumerate(chain.from_iterable(map(_by_row, chain([first], source))))
+    del first  # a band is held by its rows alone, and they are let go of before the next is computed
     wide: dict[int, NDArray[np.float32]] = {}  # rows of scores by their number, enlarged along x: the two that are needed
     rows_per_strip = max(1, STRIP_BYTES // (channels * width * 4))
     strip = np.empty((min(rows_per_strip, height), channels, width), np.float32)
@@ -221,6 +221,7 @@ def enlarge_bands(
                 right *= columns.weight
                 right += left
                 wide[number] = right
+                del scores
                 wide.pop(number - 2, None)
             part = strip[start - top : end - top]
             np.multiply(wide[high] - wide[low], rows.weight[start:end, None, None], out=part)
@@ -229,8 +230,8 @@ def enlarge_bands(
 
 
 def _by_row(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(C, h, w) -> (h, C, w): one user row needs two slabs of it."""
-    return np.ascontiguousarray(scores.transpose(1, 0, 2))
+    """(C, h, w) -> (h, C, w), a view."""
+    return scores.swapaxes(0, 1)
 
 
 def label_strip(strip: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -92,8 +92,12 @@ def _beside(path: Path) -> Path:
 
 
 def _most_whole_pixels(card: ModelCard) -> int:
-    scores = 4 * len(card.classes) / card.output_stride**2
-    return int(WHOLE_BYTES / (UNKNOWN_BYTES_PER_PIXEL + SCORE_COPIES * scores))
+    return int(WHOLE_BYTES / unknown_bytes_per_pixel(card))
+
+
+def unknown_bytes_per_pixel(card: ModelCard) -> float:
+    """Of a run, for each pixel of an image, where the network's layers are not known; an estimate."""
+    return UNKNOWN_BYTES_PER_PIXEL + SCORE_COPIES * 4 * len(card.classes) / card.output_stride**2
 
 
 def _content(path: Path) -> bytes:

@@ -16,6 +16,7 @@ from service.contract import Halo
 from service.inference.layers import Layer, Layers, Tensor
 
 KEPT_BYTES = 224 << 20  # what is kept between parts
+SCORES_BYTES = 96 << 20  # the scores of a row of tiles
 MOST_CUTS = 2
 NEAR = 4  # layers: a cut is tried only where none so near keeps less
 CORE_ROWS = (1 << 20, 2048, 1024, 512, 256)  # heights of tiles, without halo, that are tried
@@ -55,6 +56,12 @@ class TiledPart:
         width = _multiple(max(side, int(area / (height + part.field)) - part.field), stride)
         return cls(part, width, height)
 
+    @classmethod
+    def last(cls, part: Part, stride: int, run_bytes: int, most_rows: int, across: int) -> "TiledPart":
+        """As `of`, and low enough for the scores of a row of tiles `across` pixels wide, however many classes there are."""
+        rows = max(int(SCORES_BYTES / (_sum(part.outputs) * across)), part.field // 2)
+        return cls.of(part, stride, run_bytes, min(most_rows, rows))
+
     @property
     def cost(self) -> float:
         """Multiply-accumulates per pixel of a large image, halos included."""
@@ -83,7 +90,10 @@ def cut(layers: Layers, stride: int, size: tuple[int, int], run_bytes: int) -> t
             for cuts in combinations(places, number):
                 pieces = [part(start, end) for start, end in pairwise((0, *cuts, count))]
                 for most_rows in CORE_ROWS:
-                    tiled = tuple(TiledPart.of(piece, stride, run_bytes, most_rows) for piece in pieces)
+                    tiled = (
+                        *(TiledPart.of(piece, stride, run_bytes, most_rows) for piece in pieces[:-1]),
+                        TiledPart.last(pieces[-1], stride, run_bytes, most_rows, size[0]),
+                    )
                     if _kept_bytes(tiled, size) <= KEPT_BYTES:
                         yield tiled
                         break  # lower tiles only cost more

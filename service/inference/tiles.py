@@ -101,20 +101,18 @@ class _Rows:
 
     def of_last_stage(self) -> Iterator[NDArray[np.float32]]:
         """The scores, a row of tiles at a time."""
-        while (made := self.make(len(self._stages) - 1)) is not None:
-            yield made[0]
+        for _ in self._stages[-1].rows:
+            yield self.make(len(self._stages) - 1)[0]  # under no name: it is let go of before the next is made
 
-    def make(self, number: int) -> list[NDArray[Any]] | None:
-        """The next row of tiles of a stage: each output as (C, rows, W); None after the last."""
+    def make(self, number: int) -> list[NDArray[Any]]:
+        """The next row of tiles of a stage: each output as (C, rows, W)."""
         stage = self._stages[number]
-        if stage.made == len(stage.rows):
-            return None
         row = stage.rows[stage.made]
         made_elsewhere = [tensor for tensor in stage.part.inputs if tensor in self._maker]
         for tensor in made_elsewhere:
             maker = self._maker[tensor]
             while self._stages[maker].reached < row[0].region[3]:
-                self._keep(maker, self.make(maker) or [])
+                self._keep(maker, self.make(maker))
         _, top, _, bottom = row[0].core
         bands = [
             np.empty((tensor.channels, (bottom - top) // tensor.stride, self._width // tensor.stride), tensor.dtype)

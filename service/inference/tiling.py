@@ -13,7 +13,7 @@ from service.contract import INPUT_NAME, OUTPUT_NAME, ModelCard
 from service.inference.cancellation import OutOfDeviceMemory, first_line
 from service.inference.device import DeviceUnavailable, ReportedDevice, reported_device
 from service.inference.layers import Layers, Tensor, UnknownLayer
-from service.inference.model_file import UNKNOWN_BYTES_PER_PIXEL
+from service.inference.model_file import unknown_bytes_per_pixel
 from service.inference.parts import Part, TiledPart, bytes_per_pixel, cut
 from service.inference.tiles import TiledNetwork
 
@@ -41,7 +41,7 @@ class Tiling:
     @cached_property
     def bytes_per_pixel(self) -> float:
         """Of activations, for each pixel of an image that is run whole; an estimate."""
-        return bytes_per_pixel(self._layers.layers) if self._layers else UNKNOWN_BYTES_PER_PIXEL
+        return bytes_per_pixel(self._layers.layers) if self._layers else unknown_bytes_per_pixel(self._card)
 
     def runs_whole(self, width: int, height: int) -> bool:
         """Whether a padded image of that size fits one run."""
@@ -101,8 +101,8 @@ class Tiling:
         assert halo is not None
         image = Tensor(INPUT_NAME, 1, 3, np.dtype(np.uint8))
         scores = Tensor(OUTPUT_NAME, card.output_stride, len(card.classes), np.dtype(np.float32))
-        part = Part((), (image,), (scores,), halo, UNKNOWN_BYTES_PER_PIXEL, 1.0)
-        return TiledPart.of(part, card.stride, run_bytes, size[1])
+        part = Part((), (image,), (scores,), halo, unknown_bytes_per_pixel(card), 1.0)
+        return TiledPart.last(part, card.stride, run_bytes, size[1], size[0])
 
     def _file(self, layers: Layers | None, part: Part) -> bytes:
         if layers is None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from service import pipeline
 from service.imaging.decode import open_image
-from service.inference import device, model, tiling
+from service.inference import device, model, model_file, tiling
 from service.inference.cancellation import Cancellation, OutOfDeviceMemory, RunFailed
 from service.inference.model import Model
 from service.inference.repository import FAILED_RUNS, Repository
@@ -81,7 +81,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Short:
 def test_an_image_that_does_not_fit_is_run_in_tiles(
     short: Short, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiling, "UNKNOWN_BYTES_PER_PIXEL", 2000.0)
+    monkeypatch.setattr(model_file, "UNKNOWN_BYTES_PER_PIXEL", 2000.0)
     write_model(tmp_path, halo={"before": 16, "after": 16})
     client = make_client(models_dir=tmp_path)
     image = flag(640, 448)
@@ -145,7 +145,7 @@ def test_tiles_that_are_too_large_are_run_again_smaller(
     short: Short, tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(tiling.RUN_BYTES, "cpu", 12 << 20)
-    monkeypatch.setattr(tiling, "UNKNOWN_BYTES_PER_PIXEL", 100.0)
+    monkeypatch.setattr(model_file, "UNKNOWN_BYTES_PER_PIXEL", 100.0)
     monkeypatch.setattr(tiling, "SURELY_WHOLE_PIXELS", 0)
     write_model(tmp_path, halo={"before": 16, "after": 16})
     client, image = make_client(models_dir=tmp_path), flag(640, 448)

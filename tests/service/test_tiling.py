@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
-from service.contract import INPUT_NAME, Halo
+from service.contract import INPUT_NAME, OUTPUT_NAME, Halo
 from service.geometry import enlarge, label_map, network_input
 from service.inference import parts, tiling
 from service.inference import tiles as tiles_module
@@ -216,6 +217,41 @@ def test_more_classes_at_a_finer_stride_leave_room_for_fewer_pixels(tmp_path: Pa
     write_model(tmp_path, output_stride=1, classes=[{"id": n, "name": str(n), "color": "#000000"} for n in range(150)])
     most = ModelFile.read(tmp_path / "colors.onnx").most_pixels
     assert most is not None and most < 0.6 * MEGAPIXEL
+
+
+def many_classes(are_layers_known: bool) -> bytes:
+    """A network of one convolution to 150 classes at the image's own stride."""
+    ways = ("Transpose", "Cast") if are_layers_known else ("Cast", "Transpose")  # the image's channels are known to come first
+    attributes: dict[str, dict[str, Any]] = {"Cast": {"to": TensorProto.FLOAT}, "Transpose": {"perm": [0, 3, 1, 2]}}
+    nodes = [
+        helper.make_node(ways[0], ["image"], ["between"], **attributes[ways[0]]),
+        helper.make_node(ways[1], ["between"], ["planes"], **attributes[ways[1]]),
+        helper.make_node("Conv", ["planes", "weight"], ["scores"], pads=[1, 1, 1, 1]),
+    ]
+    weight = onnx.numpy_helper.from_array(np.random.default_rng(0).normal(size=(150, 3, 3, 3)).astype(np.float32), "weight")
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", "h", "w", 3])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 150, "h", "w"])
+    graph = helper.make_graph(nodes, "many", [image], [scores], [weight])
+    content: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    return content
+
+
+@pytest.mark.usefixtures("small_runs")
+@pytest.mark.parametrize("are_layers_known", [True, False], ids=["in parts", "as a whole"])
+def test_the_scores_that_are_held_are_bounded_whatever_the_number_of_classes(
+    are_layers_known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "SCORES_BYTES", 3 << 20)
+    classes = [{"id": number, "name": str(number), "color": "#000000"} for number in range(150)]
+    card = write_model(tmp_path, output_stride=1, classes=classes, halo={"before": 16, "after": 16})
+    content, photo = many_classes(are_layers_known), large_photo(320, 128)
+    network = Tiling(content, card, lambda model: create_session(model, "cpu"), "cpu").network(320, 128)
+    pixels = np.asarray(photo)[None]
+    scores = network.scores(lambda box: pixels[:, box[1] : box[3], box[0] : box[2]], 320, 128, Cancellation())
+    bands = list(scores.bands)
+    assert len(bands) > 1 and max(band.nbytes for band in bands) <= 3 << 20
+    [whole] = create_session(content, "cpu").run([OUTPUT_NAME], {INPUT_NAME: pixels})
+    assert np.allclose(joined(replace(scores, bands=bands)), whole[0], atol=1e-3)
 
 
 def forked(path: Path) -> bytes:
