@@ -6,14 +6,10 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import settings
 
 from service.app import create_app
 from service.settings import Settings
 from tests.service.tiny_models import write_model
-
-settings.register_profile("suite", deadline=None, derandomize=True)  # the same on every machine, however busy
-settings.load_profile("suite")
 
 MakeClient = Callable[..., TestClient]
 

@@ -103,13 +103,6 @@ def test_sigterm_lets_accepted_requests_finish(colors_folder: Path) -> None:
     server.process.wait(timeout=60)
 
 
-def test_a_stopped_server_takes_no_more_requests(colors_folder: Path) -> None:
-    server = start_server(MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors")
-    stop_server(server)
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(server.url + "/livez")
-
-
 def test_a_server_started_without_a_model_is_alive_and_not_ready(tmp_path: Path) -> None:
     environment = os.environ | {"SEGMENT_PORT": "0", "SEGMENT_MODELS_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "service"]
