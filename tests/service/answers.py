@@ -8,13 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.http.problems import MEDIA_TYPE
-
 
 def assert_problem(response: httpx.Response, status: int, *said: str, limit: float | None = None) -> None:
     """The answer is an RFC 9457 problem of that status, and its detail says what it should."""
     assert response.status_code == status, response.text[:300]
-    assert response.headers["content-type"] == MEDIA_TYPE
+    assert response.headers["content-type"] == "application/problem+json"
     problem = response.json()
     assert problem["type"] == "about:blank"
     assert problem["status"] == status

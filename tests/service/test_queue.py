@@ -137,9 +137,7 @@ def test_an_upload_that_goes_on_when_the_service_gives_up_is_answered(colors_fol
         time.sleep(0.2)
         app.state.give_up()
         line.send(b"more")
-        status, headers, body = line.response()
-        assert (status, headers["content-type"]) == (503, "application/problem+json")
-        assert b"the service is stopping" in body
+        assert_problem(line.response(), 503, "the service is stopping")
         line.close()
 
 
