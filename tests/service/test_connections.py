@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from tests.service.pictures import encoded, flag
 SHORT_S, PATIENCE_S = 1.0, 30.0  # a machine under load stalls for a good part of a second
 IMAGE = encoded(flag())
 GET = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"
+GET_MEGABYTE = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n\r\n"  # and more
 
 
 @pytest.fixture(scope="module")
@@ -270,14 +271,21 @@ def test_an_idle_connection_outlives_those_that_clients_keep(address: tuple[str,
     line.close()
 
 
-def test_a_client_that_does_not_take_its_answers_is_cut_off(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "TAKE_S", SHORT_S)
+@contextmanager
+def slow_reader(address: tuple[str, int]) -> Iterator[socket.socket]:
+    """A connection that buffers little: what the test does not read stays with the service."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(PATIENCE_S)
         connection.connect(address)
+        yield connection
+
+
+def test_a_client_that_does_not_take_its_answers_is_cut_off(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "TAKE_S", SHORT_S)
+    with slow_reader(address) as connection:
         times = 40
-        connection.sendall(times * b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n\r\n")
+        connection.sendall(times * GET_MEGABYTE)
         time.sleep(5 * SHORT_S)
         received = 0
         with suppress(ConnectionResetError):
@@ -292,16 +300,14 @@ def test_of_too_many_answers_the_one_goes_that_has_been_taken_for_longest(
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8))
     image = encoded(noise, "JPEG")
     monkeypatch.setattr(connections, "MOST_UNTAKEN", 4 * len(image))
-    received = []
+    fields = f"Content-Type: image/jpeg\r\nContent-Length: {len(image)}\r\nConnection: close\r\n\r\n"
+    request = f"POST /segment?format=overlay&opacity=0 HTTP/1.1\r\nHost: test\r\n{fields}".encode() + image
+    lines, received = [], []
     with ExitStack() as stack:
-        lines = [stack.enter_context(socket.socket()) for _ in range(6)]
-        for line in lines:
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            line.settimeout(PATIENCE_S)
-            line.connect(address)
-            fields = f"Content-Type: image/jpeg\r\nContent-Length: {len(image)}\r\nConnection: close\r\n\r\n"
-            line.sendall(f"POST /segment?format=overlay&opacity=0 HTTP/1.1\r\nHost: test\r\n{fields}".encode() + image)
-            line.recv(1, socket.MSG_PEEK)  # its answer is there
+        for _ in range(6):
+            lines.append(stack.enter_context(slow_reader(address)))
+            lines[-1].sendall(request)
+            lines[-1].recv(1, socket.MSG_PEEK)  # its answer is there
         for line in lines:
             received.append(0)
             with suppress(ConnectionResetError):
@@ -314,13 +320,9 @@ def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "TAKE_S", 1.5)
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(PATIENCE_S)
-        connection.connect(address)
+    with slow_reader(address) as connection:
         times, received, start = 8, 0, time.monotonic()
-        request = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n"
-        connection.sendall((times - 1) * (request + b"\r\n") + request + b"Connection: close\r\n\r\n")
+        connection.sendall((times - 1) * GET_MEGABYTE + GET_MEGABYTE[:-2] + b"Connection: close\r\n\r\n")
         while chunk := connection.recv(1 << 16):
             received += len(chunk)
             if time.monotonic() < start + 4:
@@ -332,18 +334,14 @@ def test_a_client_that_has_taken_one_answer_has_its_time_for_the_next(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "TAKE_S", 1.5)
-    get = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n\r\n"
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(PATIENCE_S)
-        connection.connect(address)
-        connection.sendall(get)
+    with slow_reader(address) as connection:
+        connection.sendall(GET_MEGABYTE)
         received = len(connection.recv(1, socket.MSG_PEEK))
         time.sleep(0.3)  # the answer waits to be taken: the clock runs
         while received < 1_000_000:
             received += len(connection.recv(1 << 16))
         time.sleep(0.4)
-        connection.sendall(get)
+        connection.sendall(GET_MEGABYTE)
         time.sleep(1.5)  # over the end of the first answer's time
         while received < 2_000_000:
             chunk = connection.recv(1 << 16)
