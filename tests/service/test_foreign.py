@@ -226,9 +226,8 @@ def test_a_graph_of_one_size_that_its_card_does_not_suit_is_told(
     assert said in broken(tmp_path)
 
 
+@pytest.mark.usefixtures("says_cuda")
 def test_on_a_gpu_a_graph_of_one_size_is_warmed_in_that_size_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # a session of the CPU that says it is on a GPU
-    monkeypatch.setattr("service.inference.runner.reported_device", lambda session: "cuda")
     shapes: set[tuple[int, ...]] = set()
     prepare = ForeignInterface.prepare
 

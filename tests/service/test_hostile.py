@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.service.answers import assert_problem, mask_of, post
+from tests.service.hostile import ABSURD, BOMBS, HEADERS, OTHERS
 from tests.service.live import Line, head
 from tests.service.pictures import (
     encoded,
@@ -28,7 +29,6 @@ from tests.service.pictures import (
     tile_bomb,
     webp,
 )
-from tests.service.test_decode import ABSURD, BOMBS, HEADERS, OTHERS
 from tests.service_process import Server, start_server, stop_server
 
 MAX_UPLOAD_BYTES = 1_000_000

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.settings import variables
-from tests.service.answers import assert_problem, mask_in, mask_of, post
+from tests.service.answers import admitted, assert_problem, mask_in, mask_of, post
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
 from tests.service.tiny_models import write_model
@@ -81,12 +81,6 @@ def test_a_second_interrupt_ends_the_process_cleanly_in_the_middle_of_a_run() ->
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(timeout=30) in (0, 1)  # no signal, such as of an abort
         asked.exception(timeout=30)
-
-
-def admitted(client: httpx.Client) -> float:
-    """Megapixels that the server has accepted and not finished."""
-    lines = client.get("/metrics").text.splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("segment_admitted_megapixels "))
 
 
 def test_sigterm_lets_accepted_requests_finish(colors_folder: Path) -> None:
