@@ -10,8 +10,8 @@ from hypothesis import settings
 from tests.service_process import MODELS, Server, start_server, stop_server
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before any test imports onnxruntime
-settings.register_profile("patient", deadline=None)  # a busy machine is no failure; pytest-timeout ends what hangs
-settings.load_profile("patient")
+settings.register_profile("suite", deadline=None, derandomize=True)  # the same on every machine, however busy
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,13 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-from service.http.problems import MEDIA_TYPE
+from prometheus_client.parser import text_string_to_metric_families
 
 
 def assert_problem(response: httpx.Response, status: int, *said: str, limit: float | None = None) -> None:
     """The answer is an RFC 9457 problem of that status, and its detail says what it should."""
     assert response.status_code == status, response.text[:300]
-    assert response.headers["content-type"] == MEDIA_TYPE
+    assert response.headers["content-type"] == "application/problem+json"
     problem = response.json()
     assert problem["type"] == "about:blank"
     assert problem["status"] == status
@@ -50,6 +49,18 @@ def mask_of(client: httpx.Client, content: bytes, **query: str | int | float) ->
     response = post(client, content, format="mask", **query)
     assert response.status_code == 200, response.text[:300]
     return labels_of(response.content)
+
+
+def admitted(client: httpx.Client) -> float:
+    """Megapixels that are accepted and not finished, as the service tells anyone."""
+    [line] = [line for line in client.get("/metrics").text.splitlines() if line.startswith("segment_admitted_megapixels ")]
+    return float(line.split()[1])
+
+
+def samples(client: httpx.Client) -> dict[tuple[str, ...], float]:
+    """Every sample of /metrics, by its name and the values of its labels in alphabetical order."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return {(sample.name, *sorted(sample.labels.values())): sample.value for family in families for sample in family.samples}
 
 
 def strongest_color(image: Image.Image) -> NDArray[np.uint8]:

@@ -6,14 +6,11 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import settings
 
 from service.app import create_app
+from service.inference import runner
 from service.settings import Settings
 from tests.service.tiny_models import write_model
-
-settings.register_profile("suite", deadline=None, derandomize=True)  # the same on every machine, however busy
-settings.load_profile("suite")
 
 MakeClient = Callable[..., TestClient]
 
@@ -42,3 +39,9 @@ def make_client(colors_folder: Path) -> Iterator[MakeClient]:
 def colors(make_client: MakeClient) -> TestClient:
     """A client of the one model under default settings."""
     return make_client()
+
+
+@pytest.fixture
+def says_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions of the CPU say that they are on a GPU."""
+    monkeypatch.setattr(runner, "reported_device", lambda session: "cuda")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 from fastapi import FastAPI
 
 from service.server import DrainingServer
@@ -39,14 +40,14 @@ class Line:
         """Send bytes as they are."""
         self._socket.sendall(content)
 
-    def response(self) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers by lower-case name, and body of the next response."""
+    def response(self) -> httpx.Response:
+        """The next response."""
         status = int(self._file.readline().split()[1])
-        headers = {}
+        headers = httpx.Headers()
         while line := self._file.readline().strip():
             name, _, value = line.decode("latin-1").partition(":")
-            headers[name.lower()] = value.strip()
-        return status, headers, self._file.read(int(headers["content-length"]))
+            headers[name] = value.strip()
+        return httpx.Response(status, headers=headers, content=self._file.read(int(headers["content-length"])))
 
     def is_closed(self) -> bool:
         """Whether the other side hangs up, once all it has sent is read."""

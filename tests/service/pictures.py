@@ -102,6 +102,7 @@ def png_header(width: int, height: int) -> bytes:
 
 TIFF_TYPES = {1: "B", 2: "c", 3: "H", 4: "I"}  # BYTE, ASCII, SHORT, LONG
 Tag = tuple[int, int, list[int] | bytes]  # number, type, values
+SIZE: list[Tag] = [(256, 4, [4]), (257, 4, [4]), (273, 4, [-1]), (262, 3, [1])]  # of 4x4 grey pixels, but for their bits
 
 
 def tiff(*tags: Tag, data: bytes = b"", next_directory: int = 0) -> bytes:

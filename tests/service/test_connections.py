@@ -1,11 +1,10 @@
 """Slow, stalled and too many clients: each wait has an end, and the others are served meanwhile."""
 
-import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,14 @@ from service.inference.workers import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
 from service.settings import Settings
+from tests.service.answers import assert_problem
 from tests.service.live import Line, head, serving
 from tests.service.pictures import encoded, flag
 
 SHORT_S, PATIENCE_S = 1.0, 30.0  # a machine under load stalls for a good part of a second
 IMAGE = encoded(flag())
 GET = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"
+GET_MEGABYTE = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n\r\n"  # and more
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +40,19 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEAD_S", SHORT_S)
 
 
-def problem(line: Line) -> dict[str, object]:
-    status, headers, body = line.response()
-    assert headers["content-type"] == "application/problem+json" and headers["connection"] == "close"
-    details = json.loads(body)
-    assert details["status"] == status
+def assert_cut_off(line: Line, status: int, limit: float | None = None) -> None:
+    """The next answer is a problem of that status, and the last on its connection."""
+    response = line.response()
+    assert_problem(response, status, limit=limit)
+    assert response.headers["connection"] == "close"
     assert line.is_closed()
-    return dict(details)
 
 
 @pytest.mark.parametrize("start", [b"\r\n", b"G", b"GET /livez HTTP/1.1\r\nHost: te"])
 def test_half_a_head_is_cut_off_with_408(start: bytes, address: tuple[str, int]) -> None:
     line = Line(address)
     line.send(start)
-    assert problem(line)["limit"] == SHORT_S
+    assert_cut_off(line, 408, limit=SHORT_S)
 
 
 def test_a_connection_that_asks_nothing_is_closed(address: tuple[str, int]) -> None:
@@ -73,9 +73,9 @@ def test_the_head_of_a_second_request_has_its_own_time(address: tuple[str, int])
     for _ in range(3):
         time.sleep(SHORT_S / 2)
         line.send(GET)
-        assert line.response()[0] == 200
+        assert line.response().status_code == 200
     line.send(GET[:20])
-    assert problem(line)["status"] == 408
+    assert_cut_off(line, 408, limit=SHORT_S)
 
 
 def test_a_request_whose_work_takes_longer_than_a_head_may_is_answered(
@@ -88,7 +88,7 @@ def test_a_request_whose_work_takes_longer_than_a_head_may_is_answered(
     monkeypatch.setattr(segment, "process", slowly)
     line = Line(address)
     line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
-    assert line.response()[0] == 200
+    assert line.response().status_code == 200
 
 
 def test_a_head_without_end_is_cut_off_with_431(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,7 @@ def test_a_head_without_end_is_cut_off_with_431(address: tuple[str, int], monkey
     line = Line(address)
     start = b"GET /livez HTTP/1.1\r\nX: "
     line.send(start + b"x" * (connections.HEAD_BYTES + 1 - len(start)))
-    assert problem(line)["limit"] == connections.HEAD_BYTES
+    assert_cut_off(line, 431, limit=connections.HEAD_BYTES)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -118,15 +118,15 @@ def test_an_early_answer_to_a_large_body_reaches_a_client_that_sends_all_of_it_f
     line = Line(address)
     size = 20_000_000
     line.send(b"POST /nothing HTTP/1.1\r\nHost: test\r\n" + f"Content-Length: {size}\r\n\r\n".encode() + b"x" * size)
-    assert line.response()[0] == 404
+    assert line.response().status_code == 404
     line.send(GET)
-    assert line.response()[0] == 200
+    assert line.response().status_code == 200
 
 
 def test_a_body_that_nobody_wants_and_that_does_not_end_is_cut_off(address: tuple[str, int]) -> None:
     line = Line(address)
     line.send(b"POST /nothing HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\nstart")
-    assert line.response()[0] == 404
+    assert line.response().status_code == 404
     line.send(b"more")
     assert line.is_closed()
 
@@ -137,23 +137,23 @@ def test_a_flood_of_requests_on_one_connection_is_cut_off(address: tuple[str, in
     line = Line(address)
     line.send(few * GET)
     for _ in range(few):
-        assert line.response()[0] == 200
+        assert line.response().status_code == 200
     flood, answers = Line(address), 0
     with suppress(OSError):  # it is cut off while it is sent
         flood.send(many * GET)
     with suppress(OSError, IndexError):
-        while flood.response()[0] == 200:
+        while flood.response().status_code == 200:
             answers += 1
     assert answers < many
     line.send(GET)
-    assert line.response()[0] == 200
+    assert line.response().status_code == 200
 
 
 @pytest.mark.parametrize("nonsense", [b"\0\0\0\0\r\n\r\n", b"GET http://[/ HTTP/1.1\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"])
 def test_what_is_no_http_is_a_problem_too(nonsense: bytes, address: tuple[str, int]) -> None:
     line = Line(address)
     line.send(nonsense)
-    assert problem(line)["status"] == 400
+    assert_cut_off(line, 400)
 
 
 def test_of_too_many_connections_the_one_that_has_waited_longest_goes(
@@ -168,9 +168,9 @@ def test_of_too_many_connections_the_one_that_has_waited_longest_goes(
         time.sleep(0.005)
     fresh = Line(address)
     fresh.send(GET)
-    assert fresh.response()[0] == 200
+    assert fresh.response().status_code == 200
     stalled[-1].send(GET[13:])
-    assert stalled[-1].response()[0] == 200
+    assert stalled[-1].response().status_code == 200
     assert stalled[0].is_closed()
     for line in (*stalled, fresh):
         line.close()
@@ -205,7 +205,7 @@ def test_connections_whose_work_is_under_way_are_not_dropped_for_new_ones(
     working.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
     assert held.started.wait(PATIENCE_S)
     time.sleep(2 * SHORT_S)  # what earlier tests left open has gone
-    assert problem(Line(address))["status"] == 503
+    assert_cut_off(Line(address), 503, limit=1)
     working.close()
     assert held.cancelled.wait(PATIENCE_S)
 
@@ -235,7 +235,7 @@ def test_work_stops_and_frees_its_place_when_the_client_goes(
 def metrics(address: tuple[str, int]) -> str:
     line = Line(address)
     line.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
-    return line.response()[2].decode()
+    return line.response().text
 
 
 def test_idle_connections_and_stalled_bodies_make_room_too(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +246,7 @@ def test_idle_connections_and_stalled_bodies_make_room_too(address: tuple[str, i
     idle = [Line(address) for _ in range(4)]
     for line in idle:
         line.send(GET)
-        assert line.response()[0] == 200
+        assert line.response().status_code == 200
     stalled = []
     for _ in range(4):
         stalled.append(Line(address))
@@ -255,7 +255,7 @@ def test_idle_connections_and_stalled_bodies_make_room_too(address: tuple[str, i
     assert all(line.is_closed() for line in idle)
     fresh = Line(address)
     fresh.send(GET)
-    assert fresh.response()[0] == 200
+    assert fresh.response().status_code == 200
     assert stalled[0].is_closed()
     for line in (*idle, *stalled, fresh):
         line.close()
@@ -266,19 +266,26 @@ def test_an_idle_connection_outlives_those_that_clients_keep(address: tuple[str,
     line = Line(address)
     for pause in (6, 0):
         line.send(GET)
-        assert line.response()[0] == 200
+        assert line.response().status_code == 200
         time.sleep(pause)
     line.close()
 
 
-def test_a_client_that_does_not_take_its_answers_is_cut_off(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "TAKE_S", SHORT_S)
+@contextmanager
+def slow_reader(address: tuple[str, int]) -> Iterator[socket.socket]:
+    """A connection that buffers little: what the test does not read stays with the service."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(PATIENCE_S)
         connection.connect(address)
+        yield connection
+
+
+def test_a_client_that_does_not_take_its_answers_is_cut_off(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "TAKE_S", SHORT_S)
+    with slow_reader(address) as connection:
         times = 40
-        connection.sendall(times * b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n\r\n")
+        connection.sendall(times * GET_MEGABYTE)
         time.sleep(5 * SHORT_S)
         received = 0
         with suppress(ConnectionResetError):
@@ -293,16 +300,14 @@ def test_of_too_many_answers_the_one_goes_that_has_been_taken_for_longest(
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8))
     image = encoded(noise, "JPEG")
     monkeypatch.setattr(connections, "MOST_UNTAKEN", 4 * len(image))
-    received = []
+    fields = f"Content-Type: image/jpeg\r\nContent-Length: {len(image)}\r\nConnection: close\r\n\r\n"
+    request = f"POST /segment?format=overlay&opacity=0 HTTP/1.1\r\nHost: test\r\n{fields}".encode() + image
+    lines, received = [], []
     with ExitStack() as stack:
-        lines = [stack.enter_context(socket.socket()) for _ in range(6)]
-        for line in lines:
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            line.settimeout(PATIENCE_S)
-            line.connect(address)
-            fields = f"Content-Type: image/jpeg\r\nContent-Length: {len(image)}\r\nConnection: close\r\n\r\n"
-            line.sendall(f"POST /segment?format=overlay&opacity=0 HTTP/1.1\r\nHost: test\r\n{fields}".encode() + image)
-            line.recv(1, socket.MSG_PEEK)  # its answer is there
+        for _ in range(6):
+            lines.append(stack.enter_context(slow_reader(address)))
+            lines[-1].sendall(request)
+            lines[-1].recv(1, socket.MSG_PEEK)  # its answer is there
         for line in lines:
             received.append(0)
             with suppress(ConnectionResetError):
@@ -315,13 +320,9 @@ def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "TAKE_S", 1.5)
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(PATIENCE_S)
-        connection.connect(address)
+    with slow_reader(address) as connection:
         times, received, start = 8, 0, time.monotonic()
-        request = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n"
-        connection.sendall((times - 1) * (request + b"\r\n") + request + b"Connection: close\r\n\r\n")
+        connection.sendall((times - 1) * GET_MEGABYTE + GET_MEGABYTE[:-2] + b"Connection: close\r\n\r\n")
         while chunk := connection.recv(1 << 16):
             received += len(chunk)
             if time.monotonic() < start + 4:
@@ -333,18 +334,14 @@ def test_a_client_that_has_taken_one_answer_has_its_time_for_the_next(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "TAKE_S", 1.5)
-    get = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n\r\n"
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.settimeout(PATIENCE_S)
-        connection.connect(address)
-        connection.sendall(get)
+    with slow_reader(address) as connection:
+        connection.sendall(GET_MEGABYTE)
         received = len(connection.recv(1, socket.MSG_PEEK))
         time.sleep(0.3)  # the answer waits to be taken: the clock runs
         while received < 1_000_000:
             received += len(connection.recv(1 << 16))
         time.sleep(0.4)
-        connection.sendall(get)
+        connection.sendall(GET_MEGABYTE)
         time.sleep(1.5)  # over the end of the first answer's time
         while received < 2_000_000:
             chunk = connection.recv(1 << 16)

@@ -8,16 +8,17 @@ import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
-from service.inference import device, runner
+from service.inference import device
 from service.inference.cancellation import Cancellation
 from service.inference.device import DeviceUnavailable, create_session, require_one_runtime
 from service.inference.repository import Repository
 from service.inference.runner import Runner
-from tests.service.answers import mask_of, post, strongest_color
+from tests.service.answers import mask_of, post, samples, strongest_color
 from tests.service.conftest import MakeClient
-from tests.service.pictures import flag
-from tests.service.test_health import IMAGE, samples
+from tests.service.pictures import encoded, flag
 from tests.service.tiny_models import card, network, write_model
+
+IMAGE = encoded(flag())
 
 
 class CudaFallsBack:
@@ -85,10 +86,10 @@ def test_both_wheels_at_once_are_refused(tmp_path: Path) -> None:
         require_one_runtime(installed(tmp_path, "numpy", "onnxruntime_gpu", "OnnxRuntime"))
 
 
+@pytest.mark.usefixtures("says_cuda")
 def test_on_a_gpu_images_are_run_in_batches_whose_shapes_are_warmed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_client: MakeClient
 ) -> None:
-    monkeypatch.setattr(runner, "reported_device", lambda session: "cuda")  # a session of the CPU that says it is on a GPU
     shapes: list[tuple[int, ...]] = []
     original = Runner.__call__
 

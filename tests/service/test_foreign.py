@@ -226,9 +226,8 @@ def test_a_graph_of_one_size_that_its_card_does_not_suit_is_told(
     assert said in broken(tmp_path)
 
 
+@pytest.mark.usefixtures("says_cuda")
 def test_on_a_gpu_a_graph_of_one_size_is_warmed_in_that_size_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    # a session of the CPU that says it is on a GPU
-    monkeypatch.setattr("service.inference.runner.reported_device", lambda session: "cuda")
     shapes: set[tuple[int, ...]] = set()
     prepare = ForeignInterface.prepare
 
@@ -299,8 +298,6 @@ def test_a_card_that_is_mended_is_read_again(tmp_path: Path) -> None:
 
 def test_a_file_that_reads_other_files_is_not_loaded(tmp_path: Path) -> None:
     model = foreign_model()
-    secret = tmp_path / "secret"
-    secret.write_bytes(b"\0\0\0\1")
     tensor = model.graph.initializer[0]
     tensor.data_location = TensorProto.EXTERNAL
     tensor.ClearField("float_data")
@@ -327,7 +324,6 @@ def test_the_place_of_a_tensor_is_read_as_onnx_runtime_reads_it(location: int, t
     content.graph.initializer[0].ClearField("float_data")
     tensor = content.graph.initializer[0].SerializeToString() + b"\x70" + varint(location)  # field 14
     del content.graph.initializer[:]
-    raw = content.SerializeToString()
     graph = content.graph.SerializeToString() + b"\x2a" + varint(len(tensor)) + tensor  # field 5
     content.ClearField("graph")
     raw = content.SerializeToString() + b"\x3a" + varint(len(graph)) + graph  # field 7

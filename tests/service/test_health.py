@@ -5,19 +5,12 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from prometheus_client.parser import text_string_to_metric_families
 
-from tests.service.answers import assert_problem, post
+from tests.service.answers import assert_problem, post, samples
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
 
 IMAGE = encoded(flag())
-
-
-def samples(client: TestClient) -> dict[tuple[str, ...], float]:
-    """Every sample of /metrics, by its name and the values of its labels in alphabetical order."""
-    families = text_string_to_metric_families(client.get("/metrics").text)
-    return {(sample.name, *sorted(sample.labels.values())): sample.value for family in families for sample in family.samples}
 
 
 def test_a_service_with_a_model_is_alive_and_ready(colors: TestClient) -> None:

@@ -11,8 +11,8 @@ from tests.service.answers import post
 from tests.service.pictures import encoded, flag
 
 
-def formatted(record: logging.LogRecord, formatter: logging.Formatter | None = None) -> dict[str, object]:
-    return dict(json.loads((formatter or logs._Json()).format(record)))
+def formatted(record: logging.LogRecord) -> dict[str, object]:
+    return dict(json.loads(logs._Json().format(record)))
 
 
 def request_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
@@ -23,12 +23,7 @@ def test_a_request_is_one_line_of_json(colors: TestClient, caplog: pytest.LogCap
     caplog.set_level(logging.INFO)
     assert post(colors, encoded(flag()), opacity=0.25).status_code == 200
     [line] = request_lines(caplog)
-    assert {key: line[key] for key in ("level", "method", "route", "status")} == {
-        "level": "INFO",
-        "method": "POST",
-        "route": "/segment",
-        "status": 200,
-    }
+    assert line.items() >= {"level": "INFO", "method": "POST", "route": "/segment", "status": 200}.items()
     assert isinstance(line["milliseconds"], float)
     assert "0.25" not in json.dumps({key: value for key, value in line.items() if key != "milliseconds"})
 
@@ -57,7 +52,7 @@ def test_other_lines_of_a_request_carry_its_id_too() -> None:
     record = logging.LogRecord("service", logging.ERROR, "", 0, "out of %s", ("memory",), None)
     token = logs.request_id.set("abc")
     try:
-        assert formatted(record) == formatted(record) | {"message": "out of memory", "request_id": "abc", "level": "ERROR"}
+        assert formatted(record).items() >= {"message": "out of memory", "request_id": "abc", "level": "ERROR"}.items()
         assert logs._Text().format(record).endswith("service: out of memory request_id=abc")
     finally:
         logs.request_id.reset(token)

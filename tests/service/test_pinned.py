@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from service.inference import pinned, runner
+from service.inference import pinned
 from service.inference.cancellation import Cancellation, Cancelled, RunFailed
 from service.inference.device import create_session
 from service.inference.model_file import ModelFile
@@ -48,10 +48,9 @@ class Cuda:
 
 
 @pytest.fixture
-def cuda(monkeypatch: pytest.MonkeyPatch) -> Cuda:
+def cuda(says_cuda: None, monkeypatch: pytest.MonkeyPatch) -> Cuda:
     cuda = Cuda()
     monkeypatch.setattr(pinned, "_cuda_runtime", lambda: cuda)
-    monkeypatch.setattr(runner, "reported_device", lambda session: "cuda")
     return cuda
 
 

@@ -19,7 +19,7 @@ from service.inference.workers import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
 from service.settings import Settings
-from tests.service.answers import assert_problem, post
+from tests.service.answers import admitted, assert_problem, post
 from tests.service.conftest import MakeClient
 from tests.service.live import Line, head, serving
 from tests.service.pictures import encoded, flag
@@ -47,12 +47,6 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     monkeypatch.setattr(segment, "process", gate)
     yield gate
     gate.open.set()
-
-
-def admitted(client: TestClient) -> float:
-    """Megapixels that are accepted and not finished, as the service tells anyone."""
-    [line] = [line for line in client.get("/metrics").text.splitlines() if line.startswith("segment_admitted_megapixels ")]
-    return float(line.split()[1])
 
 
 def wait_for(client: TestClient, megapixels: float) -> None:
@@ -137,9 +131,7 @@ def test_an_upload_that_goes_on_when_the_service_gives_up_is_answered(colors_fol
         time.sleep(0.2)
         app.state.give_up()
         line.send(b"more")
-        status, headers, body = line.response()
-        assert (status, headers["content-type"]) == (503, "application/problem+json")
-        assert b"the service is stopping" in body
+        assert_problem(line.response(), 503, "the service is stopping")
         line.close()
 
 

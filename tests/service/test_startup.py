@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from service.settings import variables
-from tests.service.answers import assert_problem, mask_in, mask_of, post
+from tests.service.answers import admitted, assert_problem, mask_in, mask_of, post
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
 from tests.service.tiny_models import write_model
@@ -83,12 +83,6 @@ def test_a_second_interrupt_ends_the_process_cleanly_in_the_middle_of_a_run() ->
         asked.exception(timeout=30)
 
 
-def admitted(client: httpx.Client) -> float:
-    """Megapixels that the server has accepted and not finished."""
-    lines = client.get("/metrics").text.splitlines()
-    return next(float(line.split()[1]) for line in lines if line.startswith("segment_admitted_megapixels "))
-
-
 def test_sigterm_lets_accepted_requests_finish(colors_folder: Path) -> None:
     image, megapixels, count = encoded(flag(1920, 1920)), 1.920**2, 6
     server = start_server(MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors")
@@ -101,13 +95,6 @@ def test_sigterm_lets_accepted_requests_finish(colors_folder: Path) -> None:
         assert finished < count
         assert [future.result().status_code for future in futures] == [200] * count
     server.process.wait(timeout=60)
-
-
-def test_a_stopped_server_takes_no_more_requests(colors_folder: Path) -> None:
-    server = start_server(MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors")
-    stop_server(server)
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(server.url + "/livez")
 
 
 def test_a_server_started_without_a_model_is_alive_and_not_ready(tmp_path: Path) -> None:

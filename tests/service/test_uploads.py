@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-import httpx
 import pytest
 from fastapi.testclient import TestClient
 
@@ -41,11 +40,11 @@ def test_a_raw_body_and_a_form_get_the_same_answer(colors: TestClient) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["a.png", "a.txt", "", "../../etc/passwd", "x" * 500, "Жаба 🐸.png", "a\r\nX: y.png", "a\0.png", 'a".png'],
-    ids=["right", "wrong", "none", "path", "long", "unicode", "header", "nul", "quote"],
+    ["a.png", "a.txt", "../../etc/passwd", "x" * 500, "Жаба 🐸.png", "a\r\nX: y.png", "a\0.png", 'a".png'],
+    ids=["right", "wrong", "path", "long", "unicode", "header", "nul", "quote"],
 )
 def test_the_name_of_a_file_means_nothing(name: str, colors: TestClient) -> None:
-    assert colors.post("/segment", files={"file": (name or "x", IMAGE, "text/html")}).status_code == 200
+    assert colors.post("/segment", files={"file": (name, IMAGE, "text/html")}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -182,15 +181,15 @@ def line(impatient: tuple[str, int]) -> Iterator[Line]:
 
 def test_a_body_that_stalls_is_408_and_the_connection_ends(line: Line) -> None:
     line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE[:50])
-    status, headers, body = line.response()
-    assert_problem(httpx.Response(status, headers=headers, content=body), 408, "no data", limit=1.0)
-    assert headers["connection"] == "close"
+    response = line.response()
+    assert_problem(response, 408, "no data", limit=1.0)
+    assert response.headers["connection"] == "close"
     assert line.is_closed()
 
 
 def test_a_body_that_never_begins_is_408(line: Line) -> None:
     line.send(head("Transfer-Encoding: chunked"))
-    assert line.response()[0] == 408
+    assert line.response().status_code == 408
 
 
 def test_a_body_that_drips_is_408_though_it_never_pauses(line: Line) -> None:
@@ -206,24 +205,23 @@ def test_a_body_that_drips_is_408_though_it_never_pauses(line: Line) -> None:
     dripping = threading.Thread(target=drip)
     dripping.start()
     try:
-        status, headers, body = line.response()
+        response = line.response()
     finally:
         done.set()
         dripping.join()
-    problem = httpx.Response(status, headers=headers, content=body)
-    assert_problem(problem, 408, "less than 16384 bytes a second", limit=uploads.SLOWEST_BYTES_PER_S)
+    assert_problem(response, 408, "less than 16384 bytes a second", limit=uploads.SLOWEST_BYTES_PER_S)
 
 
 def test_a_form_that_stalls_is_408(line: Line) -> None:
     content = head("Content-Length: 5000").replace(b"application/octet-stream", b"multipart/form-data; boundary=x")
     line.send(content + FILE[:100])
-    assert line.response()[0] == 408
+    assert line.response().status_code == 408
 
 
 def test_a_whole_body_in_small_pieces_is_taken_and_the_connection_stays(line: Line) -> None:
     for _ in range(2):
         line.send(head("Transfer-Encoding: chunked") + chunked(IMAGE, 7))
-        assert line.response()[0] == 200
+        assert line.response().status_code == 200
 
 
 def test_a_client_that_goes_away_leaves_the_service_at_work(line: Line, impatient: tuple[str, int]) -> None:
@@ -231,13 +229,13 @@ def test_a_client_that_goes_away_leaves_the_service_at_work(line: Line, impatien
     line.close()
     other = Line(impatient)
     other.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
-    assert other.response()[0] == 200
+    assert other.response().status_code == 200
     other.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
-    assert b'segment_http_requests_total{route="/segment",status="499"}' in other.response()[2]
+    assert b'segment_http_requests_total{route="/segment",status="499"}' in other.response().content
     other.close()
 
 
 def test_more_bytes_than_were_declared_are_not_part_of_the_image(line: Line) -> None:
     line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE + b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
-    assert line.response()[0] == 200
-    assert line.response()[2] == b'{"status":"ok"}'
+    assert line.response().status_code == 200
+    assert line.response().content == b'{"status":"ok"}'
