@@ -95,6 +95,7 @@ def _processed(job: Job, ticket: Ticket, pixels: ExitStack) -> tuple[Outcome, Re
         decode_ms=(decoded - start) * 1000,
         queue_ms=ticket.queued_ms,
         infer_ms=(inferred - decoded) * 1000,
+        check=check,
     )
     return outcome, RENDERINGS[job.format](outcome)
 

@@ -1,6 +1,7 @@
 """From labels and pixels to PNG and JPEG."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +27,22 @@ def mask_png(labels: NDArray[np.uint8], classes: tuple[ClassInfo, ...], legend: 
     return buffer.getvalue()
 
 
-def overlay_jpeg(image: Image.Image, labels: NDArray[np.uint8], classes: tuple[ClassInfo, ...], opacity: float) -> bytes:
+def overlay_jpeg(
+    image: Image.Image,
+    labels: NDArray[np.uint8],
+    classes: tuple[ClassInfo, ...],
+    opacity: float,
+    check: Callable[[], None],
+) -> bytes:
     """Blend the classes' colours over an RGB image of the labels' size; opacity 0 is the image, 1 the colours.
 
-    The image itself becomes the overlay, a few rows at a time: it may be large.
+    The image itself becomes the overlay, a few rows at a time: it may be large. `check` is called before each of them, and
+    raises when the work is called off.
     """
     palette = np.array([entry.rgb for entry in classes], np.uint8)
     rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
+        check()
         box = (0, top, image.width, min(top + rows, image.height))
         colors = Image.fromarray(palette[labels[top : top + rows]])
         image.paste(Image.blend(image.crop(box), colors, opacity), box)

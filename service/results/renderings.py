@@ -80,6 +80,7 @@ class Outcome:
     queue_ms: float
     infer_ms: float
     schedule: Schedule
+    check: Callable[[], None]  # raises when the work is called off
 
     @property
     def areas(self) -> list[ClassArea]:
@@ -133,7 +134,8 @@ def render_overlay(outcome: Outcome) -> Rendered:
     """A JPEG of the image under the classes' colours."""
     found = outcome.segmentation
     assert outcome.image is not None
-    return Rendered(overlay_jpeg(outcome.image, found.labels, outcome.card.classes, outcome.opacity), "image/jpeg", {})
+    body = overlay_jpeg(outcome.image, found.labels, outcome.card.classes, outcome.opacity, outcome.check)
+    return Rendered(body, "image/jpeg", {})
 
 
 RENDERINGS: dict[Format, Callable[[Outcome], Rendered]] = {

@@ -1,12 +1,15 @@
 """Renderings of results that no small model gives."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from service.contract import ModelCard
+from service.geometry import STRIP_PIXELS
+from service.inference.cancellation import Cancellation, Cancelled
 from service.results.areas import Segmentation
 from service.results.renderings import CLASSES_HEADER, ModelInfo, Outcome, render_mask, render_overlay
 from tests.service.answers import labels_of
@@ -29,6 +32,7 @@ def outcome(classes: int, labels: np.ndarray[tuple[int, int], np.dtype[np.uint8]
         decode_ms=0,
         queue_ms=0,
         infer_ms=0,
+        check=lambda: None,
     )
 
 
@@ -62,3 +66,19 @@ def test_an_overlay_does_not_take_over_what_was_written_beside_the_pixels() -> N
 def test_an_overlay_can_be_as_long_as_a_jpeg_can() -> None:
     labels = np.zeros((1, 65_500), np.uint8)
     assert opened(render_overlay(outcome(1, labels, (65_500,))).body).size == (65_500, 1)
+
+
+def test_an_overlay_stops_when_it_is_called_off() -> None:
+    cancellation, looks = Cancellation(), 0
+
+    def check() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            cancellation.cancel()
+        cancellation.check()
+
+    labels = np.zeros((4, STRIP_PIXELS), np.uint8)  # four strips
+    with pytest.raises(Cancelled):
+        render_overlay(replace(outcome(1, labels, (labels.size,)), check=check))
+    assert looks == 2
