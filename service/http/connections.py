@@ -7,6 +7,7 @@ import asyncio
 import logging
 import socket
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.http.problems import Problem
@@ -36,6 +37,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._take_timer: asyncio.TimerHandle | None = None  # looks next at how much of the answers was taken
         self._in_body = False  # or behind it, before its end
         self._head_bytes = 0  # of the head that is being read
+        self._plain_head: bytes | None = None  # of a request that asks for another protocol, as if it did not
         self._refusal: Problem | None = None  # of what is being read: the connection ends when all that has come is read
         self._loose_bytes = 0  # received since the last progress: neither a body's nor the end of a head
         self._progress = False
@@ -62,7 +64,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._progress = False
         self.heard = self.loop.time()
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(memoryview(data))
+        except httptools.HttpParserError:
+            self.send_400_response("not a valid HTTP request")
         if self.transport.is_closing():
             return
         self._loose_bytes = 0 if self._progress else self._loose_bytes + len(data)
@@ -72,6 +78,20 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(self._refusal)
         elif self.is_silent() and self._head_timer is None:
             self._await_request()
+
+    def _parse(self, data: memoryview) -> None:
+        """Read on; behind a head that asks for another protocol too, as if it did not (RFC 9110, 7.8). Uvicorn loses that."""
+        while True:
+            try:
+                return self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as asked:
+                if self._plain_head is None:  # refused, or a CONNECT
+                    return None
+                head, self._plain_head = self._plain_head, None
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as Uvicorn does
+                self.parser.feed_data(head)
+                data = data[asked.args[0] :]
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
@@ -92,9 +112,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refusal = _head_too_large()
         elif len(self.pipeline) >= MOST_PIPELINED:
             self._refusal = Problem(429, f"more than {MOST_PIPELINED} requests wait on one connection", MOST_PIPELINED)
-        if self._refusal is None:
-            self._stop_waiting()
-            super().on_headers_complete()
+        if self._refusal is not None:
+            return
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            fields = b"".join(b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade")
+            version = self.parser.get_http_version().encode()
+            self._plain_head = b"%s %s HTTP/%s\r\n%s\r\n" % (self.parser.get_method(), self.url, version, fields)
+            return
+        self._stop_waiting()
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._progress = True
@@ -102,6 +128,8 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._plain_head is not None:
+            return
         self._progress, self._in_body = True, False
         self._stop_waiting()
         if self._refusal is None:
