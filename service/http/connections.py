@@ -6,11 +6,14 @@ Uvicorn bounds none of these. Bodies are bounded where they are read: `service.h
 import asyncio
 import logging
 import socket
+from typing import cast
 
 import httptools
+from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.http.problems import Problem
+from service.http.telemetry import telemetry_of
 from service.logs import event
 
 HEAD_S = 10.0  # from the connection, or the first byte after an answer, to the end of a head; or of a body nobody wants
@@ -42,6 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._loose_bytes = 0  # received since the last progress: neither a body's nor the end of a head
         self._progress = False
         self._took_most = False  # since the last look, of what was to be taken
+        self._refused = telemetry_of(cast(FastAPI, self.config.app)).connections_refused
         self.heard = self.loop.time()  # when it last sent something, or was answered
         self._await_request()
         if len(self.connections) > MAX_CONNECTIONS:
@@ -179,7 +183,7 @@ class BoundedProtocol(HttpToolsProtocol):
         left = self.transport.get_write_buffer_size()
         took_little = not self._took_most and before - left < SLOWEST_BYTES_PER_S * TAKE_S
         if left and took_little:
-            self.transport.abort()
+            self._abort("not taken")
         else:
             self._watch_taking()
 
@@ -191,8 +195,7 @@ class BoundedProtocol(HttpToolsProtocol):
         for one in sorted(sizes, key=lambda one: one.heard):
             if untaken <= MOST_UNTAKEN:
                 break
-            event(log, "cut off", reason="its answer was not taken while others were to be", bytes=sizes[one])
-            one.transport.abort()
+            one._abort("made room")
             untaken -= sizes[one]
 
     def _make_room(self) -> None:
@@ -200,7 +203,7 @@ class BoundedProtocol(HttpToolsProtocol):
         idle = [one for one in others if one.is_silent() and not one.transport.get_write_buffer_size()]
         waiting = idle or [one for one in others if one.is_stalled()]
         if waiting:
-            min(waiting, key=lambda one: one.heard).transport.abort()
+            min(waiting, key=lambda one: one.heard)._abort("made room")
         else:
             self._refuse(Problem(503, f"{MAX_CONNECTIONS} connections are open", MAX_CONNECTIONS, {"Retry-After": "1"}))
 
@@ -208,10 +211,17 @@ class BoundedProtocol(HttpToolsProtocol):
         """All open connections."""
         return [one for one in self.connections if isinstance(one, BoundedProtocol)]
 
+    def _abort(self, reason: str) -> None:
+        """Hang up at once: what was to be sent is lost."""
+        event(log, "cut off", reason=reason, untaken_bytes=self.transport.get_write_buffer_size())
+        self._refused.labels(reason).inc()
+        self.transport.abort()
+
     def _refuse(self, problem: Problem) -> None:
         """Hang up; with an answer, where none is under way."""
         self._stop_waiting()
         event(log, "refused", status=problem.details.status)
+        self._refused.labels(str(problem.details.status)).inc()
         if self.is_silent():
             answer = problem.response()
             answer.headers["connection"] = "close"

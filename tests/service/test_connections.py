@@ -1,11 +1,12 @@
 """Slow, stalled and too many clients: each wait has an end, and the others are served meanwhile."""
 
 import json
+import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -396,3 +397,89 @@ def test_requests_without_number_that_ask_for_another_protocol_are_cut_off(metho
     assert fine.response()[0] == 200
     line.close()
     fine.close()
+
+
+@contextmanager
+def counted_and_logged(
+    reason: str, address: tuple[str, int], caplog: pytest.LogCaptureFixture, message: str = "refused"
+) -> Iterator[None]:
+    """Connections are refused or cut off for this reason within: /metrics and the log say so."""
+
+    def count() -> float:
+        found = re.search(rf'segment_connections_refused_total{{reason="{reason}"}} (\S+)', metrics(address))
+        return float(found[1]) if found else 0
+
+    before = count()
+    with caplog.at_level("INFO"):
+        yield
+        end = time.monotonic() + PATIENCE_S
+        while count() <= before:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    assert message in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [(GET[:20], 408), (b"\0\r\n\r\n", 400), (GET[:-2].ljust(connections.HEAD_BYTES + 1, b"x"), 431), (200 * GET, 429)],
+    ids=["half a head", "no HTTP", "a large head", "a flood"],
+)
+def test_what_is_refused_at_the_connection_is_counted_and_logged(
+    sent: bytes, status: int, address: tuple[str, int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MOST_PIPELINED", 10)
+    with counted_and_logged(str(status), address, caplog):
+        line = Line(address)
+        line.send(sent)
+        line.close() if status == 429 else problem(line)
+
+
+def test_one_connection_too_many_and_one_that_makes_room_are_counted_and_logged(
+    address: tuple[str, int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held()
+    monkeypatch.setattr(segment, "process", held)
+    working = Line(address)
+    working.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
+    assert held.started.wait(PATIENCE_S)
+    with counted_and_logged("503", address, caplog), monkeypatch.context() as patch:
+        time.sleep(2 * SHORT_S)  # what asked for the metrics has gone
+        patch.setattr(connections, "MAX_CONNECTIONS", 1)
+        assert problem(Line(address))["status"] == 503
+    working.close()
+    assert held.cancelled.wait(PATIENCE_S)
+    with counted_and_logged("made room", address, caplog, "cut off"), monkeypatch.context() as patch:
+        idle = Line(address)
+        idle.send(GET)
+        assert idle.response()[0] == 200
+        patch.setattr(connections, "MAX_CONNECTIONS", 1)
+        assert_answered(address)
+
+
+def assert_answered(address: tuple[str, int]) -> None:
+    line = Line(address)
+    line.send(GET)
+    assert line.response()[0] == 200
+    line.close()
+
+
+@pytest.mark.parametrize(("constant", "value", "reason"), [("TAKE_S", 1.0, "not taken"), ("MOST_UNTAKEN", 1, "made room")])
+def test_an_answer_that_is_not_taken_is_counted_and_logged(
+    constant: str,
+    value: float,
+    reason: str,
+    address: tuple[str, int],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8))
+    image = encoded(noise, "JPEG")
+    monkeypatch.setattr(connections, constant, value)
+    with counted_and_logged(reason, address, caplog, "cut off"), socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(PATIENCE_S)
+        connection.connect(address)
+        fields = f"Content-Type: image/jpeg\r\nContent-Length: {len(image)}\r\n\r\n"
+        connection.sendall(f"POST /segment?format=overlay&opacity=0 HTTP/1.1\r\nHost: test\r\n{fields}".encode() + image)
+        connection.recv(1, socket.MSG_PEEK)  # its answer is there
+        time.sleep(2 * SHORT_S)
