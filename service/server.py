@@ -42,6 +42,7 @@ class DrainingServer(uvicorn.Server):
                 host=host,
                 port=port,
                 http=BoundedProtocol,
+                ws="none",
                 log_config=None,
                 access_log=False,  # `service.http.telemetry` writes its own
                 timeout_keep_alive=IDLE_S,

@@ -6,10 +6,14 @@ Uvicorn bounds none of these. Bodies are bounded where they are read: `service.h
 import asyncio
 import logging
 import socket
+from typing import cast
 
+import httptools
+from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.http.problems import Problem
+from service.http.telemetry import telemetry_of
 from service.logs import event
 
 HEAD_S = 10.0  # from the connection, or the first byte after an answer, to the end of a head; or of a body nobody wants
@@ -36,10 +40,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._take_timer: asyncio.TimerHandle | None = None  # looks next at how much of the answers was taken
         self._in_body = False  # or behind it, before its end
         self._head_bytes = 0  # of the head that is being read
+        self._plain_head: bytes | None = None  # of a request that asks for another protocol, as if it did not
         self._refusal: Problem | None = None  # of what is being read: the connection ends when all that has come is read
         self._loose_bytes = 0  # received since the last progress: neither a body's nor the end of a head
         self._progress = False
         self._took_most = False  # since the last look, of what was to be taken
+        self._refused = telemetry_of(cast(FastAPI, self.config.app)).connections_refused
         self.heard = self.loop.time()  # when it last sent something, or was answered
         self._await_request()
         if len(self.connections) > MAX_CONNECTIONS:
@@ -62,7 +68,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._progress = False
         self.heard = self.loop.time()
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(memoryview(data))
+        except httptools.HttpParserError:
+            self.send_400_response("not a valid HTTP request")
         if self.transport.is_closing():
             return
         self._loose_bytes = 0 if self._progress else self._loose_bytes + len(data)
@@ -72,6 +82,20 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(self._refusal)
         elif self.is_silent() and self._head_timer is None:
             self._await_request()
+
+    def _parse(self, data: memoryview) -> None:
+        """Read on; behind a head that asks for another protocol too, as if it did not (RFC 9110, 7.8). Uvicorn loses that."""
+        while True:
+            try:
+                return self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as asked:
+                if self._plain_head is None:  # refused, or a CONNECT
+                    return None
+                head, self._plain_head = self._plain_head, None
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as Uvicorn does
+                self.parser.feed_data(head)
+                data = data[asked.args[0] :]
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
@@ -92,9 +116,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refusal = _head_too_large()
         elif len(self.pipeline) >= MOST_PIPELINED:
             self._refusal = Problem(429, f"more than {MOST_PIPELINED} requests wait on one connection", MOST_PIPELINED)
-        if self._refusal is None:
-            self._stop_waiting()
-            super().on_headers_complete()
+        if self._refusal is not None:
+            return
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            fields = b"".join(b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade")
+            version = self.parser.get_http_version().encode()
+            self._plain_head = b"%s %s HTTP/%s\r\n%s\r\n" % (self.parser.get_method(), self.url, version, fields)
+            return
+        self._stop_waiting()
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._progress = True
@@ -102,6 +132,8 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._plain_head is not None:
+            return
         self._progress, self._in_body = True, False
         self._stop_waiting()
         if self._refusal is None:
@@ -151,7 +183,7 @@ class BoundedProtocol(HttpToolsProtocol):
         left = self.transport.get_write_buffer_size()
         took_little = not self._took_most and before - left < SLOWEST_BYTES_PER_S * TAKE_S
         if left and took_little:
-            self.transport.abort()
+            self._abort("not taken")
         else:
             self._watch_taking()
 
@@ -163,8 +195,7 @@ class BoundedProtocol(HttpToolsProtocol):
         for one in sorted(sizes, key=lambda one: one.heard):
             if untaken <= MOST_UNTAKEN:
                 break
-            event(log, "cut off", reason="its answer was not taken while others were to be", bytes=sizes[one])
-            one.transport.abort()
+            one._abort("made room")
             untaken -= sizes[one]
 
     def _make_room(self) -> None:
@@ -172,7 +203,7 @@ class BoundedProtocol(HttpToolsProtocol):
         idle = [one for one in others if one.is_silent() and not one.transport.get_write_buffer_size()]
         waiting = idle or [one for one in others if one.is_stalled()]
         if waiting:
-            min(waiting, key=lambda one: one.heard).transport.abort()
+            min(waiting, key=lambda one: one.heard)._abort("made room")
         else:
             self._refuse(Problem(503, f"{MAX_CONNECTIONS} connections are open", MAX_CONNECTIONS, {"Retry-After": "1"}))
 
@@ -180,10 +211,17 @@ class BoundedProtocol(HttpToolsProtocol):
         """All open connections."""
         return [one for one in self.connections if isinstance(one, BoundedProtocol)]
 
+    def _abort(self, reason: str) -> None:
+        """Hang up at once: what was to be sent is lost."""
+        event(log, "cut off", reason=reason, untaken_bytes=self.transport.get_write_buffer_size())
+        self._refused.labels(reason).inc()
+        self.transport.abort()
+
     def _refuse(self, problem: Problem) -> None:
         """Hang up; with an answer, where none is under way."""
         self._stop_waiting()
         event(log, "refused", status=problem.details.status)
+        self._refused.labels(str(problem.details.status)).inc()
         if self.is_silent():
             answer = problem.response()
             answer.headers["connection"] = "close"

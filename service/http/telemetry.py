@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterable
 
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,6 +29,9 @@ class Telemetry:
         self.registry = CollectorRegistry()
         self.requests = Counter("segment_http_requests_total", "Answers", ["route", "status"], registry=self.registry)
         self.latency = Histogram("segment_http_request_seconds", "Request to answer", ["route"], registry=self.registry)
+        self.connections_refused = Counter(  # by the status, or why the connection was cut off
+            "segment_connections_refused_total", "Connections refused or cut off", ["reason"], registry=self.registry
+        )
         self.steps = Histogram(
             "segment_step_seconds", "Steps of a segmentation", ["step", "model", "device"], registry=self.registry
         )
@@ -81,6 +85,13 @@ class AccountForRequests:
             self.telemetry.latency.labels(route).observe(seconds)
             if route not in QUIET:
                 event(log, "request", method=scope["method"], route=route, status=status, milliseconds=round(seconds * 1000, 1))
+
+
+def telemetry_of(app: FastAPI) -> Telemetry:
+    """What the application counts with."""
+    [telemetry] = [one.kwargs["telemetry"] for one in app.user_middleware if "telemetry" in one.kwargs]
+    assert isinstance(telemetry, Telemetry)
+    return telemetry
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -20,7 +20,8 @@ from service.http.query import SegmentQuery
 SPOOL_BYTES = 1 << 20  # kept in memory; what is larger goes to the temporary folder (Starlette's own figure for forms)
 UPLOADS = 16  # times the largest accepted body: the most bytes that all requests hold together
 PAUSE_S = 10.0  # longest wait for the next piece of a body
-SLOWEST_BYTES_PER_S = 16_384  # after the first PAUSE_S, on average
+LOOK_S = 30.0  # between two looks at how much of a body has come
+SLOWEST_BYTES_PER_S = 16_384  # at which it must come, on average between two looks
 FIELD = "file"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}  # others fill the temporary folder, or the table of files
 
@@ -49,7 +50,7 @@ class BoundedBody:
         self._receive = receive
         self._intake = intake
         self._received = 0
-        self._started = asyncio.get_running_loop().time()
+        self._looked, self._had = asyncio.get_running_loop().time(), 0  # at the last look
 
     async def __call__(self) -> Message:
         try:
@@ -66,11 +67,19 @@ class BoundedBody:
             raise stopping()
         if self._intake.is_full:
             raise no_room()
-        elapsed = asyncio.get_running_loop().time() - self._started
-        if elapsed > PAUSE_S and self._received < SLOWEST_BYTES_PER_S * (elapsed - PAUSE_S) and message.get("more_body"):
+        if message.get("more_body"):
+            self._look()
+        return message
+
+    def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        elapsed = now - self._looked
+        if elapsed < LOOK_S:
+            return
+        if self._received - self._had < SLOWEST_BYTES_PER_S * elapsed:
             detail = f"the body comes in at less than {SLOWEST_BYTES_PER_S} bytes a second"
             raise Problem(408, detail, SLOWEST_BYTES_PER_S, {"Connection": "close"})
-        return message
+        self._looked, self._had = now, self._received
 
     def let_go(self) -> None:
         """Its bytes are no longer held."""

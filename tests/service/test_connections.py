@@ -1,5 +1,6 @@
 """Slow, stalled and too many clients: each wait has an end, and the others are served meanwhile."""
 
+import re
 import socket
 import threading
 import time
@@ -18,7 +19,7 @@ from service.pipeline import Job, process
 from service.results.renderings import Rendered
 from service.settings import Settings
 from tests.service.answers import assert_problem
-from tests.service.live import Line, head, serving
+from tests.service.live import Line, chunked, head, serving
 from tests.service.pictures import encoded, flag
 
 SHORT_S, PATIENCE_S = 1.0, 30.0  # a machine under load stalls for a good part of a second
@@ -347,3 +348,137 @@ def test_a_client_that_has_taken_one_answer_has_its_time_for_the_next(
             chunk = connection.recv(1 << 16)
             assert chunk
             received += len(chunk)
+
+
+UPGRADES = {
+    "http2": "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk",
+    "websocket": "Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Key: x",
+}
+
+
+@pytest.mark.parametrize("pause_s", [0, 0.2])
+@pytest.mark.parametrize("in_chunks", [False, True])
+@pytest.mark.parametrize("upgrade", UPGRADES)
+def test_a_request_that_asks_for_another_protocol_is_answered_as_if_it_did_not(
+    upgrade: str, in_chunks: bool, pause_s: float, address: tuple[str, int]
+) -> None:
+    length = "Transfer-Encoding: chunked" if in_chunks else f"Content-Length: {len(IMAGE)}"
+    start, body = head(UPGRADES[upgrade], length), chunked(IMAGE, 50) if in_chunks else IMAGE
+    line = Line(address)
+    for _ in range(2):
+        if pause_s:
+            for piece in (start[:-30], start[-30:], body[:40], body[40:]):
+                line.send(piece)
+                time.sleep(pause_s)
+        else:
+            line.send(start + body)
+        assert line.response().status_code == 200
+    line.send(start + body + GET + start + body)  # pipelined
+    assert [line.response().status_code for _ in range(3)] == [200] * 3
+    line.close()
+
+
+def test_a_connection_ends_after_a_request_that_asks_for_another_protocol_and_for_its_end(address: tuple[str, int]) -> None:
+    line = Line(address)
+    line.send(head("Connection: close, Upgrade", "Upgrade: h2c", f"Content-Length: {len(IMAGE)}") + IMAGE)
+    assert line.response().status_code == 200
+    assert line.is_closed()
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "GET"])
+def test_requests_without_number_that_ask_for_another_protocol_are_cut_off(method: str, address: tuple[str, int]) -> None:
+    line, fine = Line(address), Line(address)
+    with suppress(OSError):  # it is cut off while it is sent
+        line.send(10_000 * f"{method} / HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n".encode())
+    fine.send(GET)
+    assert fine.response().status_code == 200
+    line.close()
+    fine.close()
+
+
+@contextmanager
+def counted_and_logged(
+    reason: str, address: tuple[str, int], caplog: pytest.LogCaptureFixture, message: str = "refused"
+) -> Iterator[None]:
+    """Connections are refused or cut off for this reason within: /metrics and the log say so."""
+
+    def count() -> float:
+        found = re.search(rf'segment_connections_refused_total{{reason="{reason}"}} (\S+)', metrics(address))
+        return float(found[1]) if found else 0
+
+    before = count()
+    with caplog.at_level("INFO"):
+        yield
+        end = time.monotonic() + PATIENCE_S
+        while count() <= before:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    assert message in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [(GET[:20], 408), (b"\0\r\n\r\n", 400), (GET[:-2].ljust(connections.HEAD_BYTES + 1, b"x"), 431), (200 * GET, 429)],
+    ids=["half a head", "no HTTP", "a large head", "a flood"],
+)
+def test_what_is_refused_at_the_connection_is_counted_and_logged(
+    sent: bytes, status: int, address: tuple[str, int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MOST_PIPELINED", 10)
+    with counted_and_logged(str(status), address, caplog):
+        line = Line(address)
+        line.send(sent)
+        if status != 429:  # a flood is cut off without an answer of its own
+            assert line.response().status_code == status
+        line.close()
+
+
+def test_one_connection_too_many_and_one_that_makes_room_are_counted_and_logged(
+    address: tuple[str, int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held()
+    monkeypatch.setattr(segment, "process", held)
+    working = Line(address)
+    working.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
+    assert held.started.wait(PATIENCE_S)
+    with counted_and_logged("503", address, caplog), monkeypatch.context() as patch:
+        time.sleep(2 * SHORT_S)  # what asked for the metrics has gone
+        patch.setattr(connections, "MAX_CONNECTIONS", 1)
+        assert Line(address).response().status_code == 503
+    working.close()
+    assert held.cancelled.wait(PATIENCE_S)
+    with counted_and_logged("made room", address, caplog, "cut off"), monkeypatch.context() as patch:
+        idle = Line(address)
+        idle.send(GET)
+        assert idle.response().status_code == 200
+        patch.setattr(connections, "MAX_CONNECTIONS", 1)
+        assert_answered(address)
+
+
+def assert_answered(address: tuple[str, int]) -> None:
+    line = Line(address)
+    line.send(GET)
+    assert line.response().status_code == 200
+    line.close()
+
+
+@pytest.mark.parametrize(("constant", "value", "reason"), [("TAKE_S", 1.0, "not taken"), ("MOST_UNTAKEN", 1, "made room")])
+def test_an_answer_that_is_not_taken_is_counted_and_logged(
+    constant: str,
+    value: float,
+    reason: str,
+    address: tuple[str, int],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8))
+    image = encoded(noise, "JPEG")
+    monkeypatch.setattr(connections, constant, value)
+    with counted_and_logged(reason, address, caplog, "cut off"), socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(PATIENCE_S)
+        connection.connect(address)
+        fields = f"Content-Type: image/jpeg\r\nContent-Length: {len(image)}\r\n\r\n"
+        connection.sendall(f"POST /segment?format=overlay&opacity=0 HTTP/1.1\r\nHost: test\r\n{fields}".encode() + image)
+        connection.recv(1, socket.MSG_PEEK)  # its answer is there
+        time.sleep(2 * SHORT_S)

@@ -153,3 +153,9 @@ def test_images_that_run_on_one_core_have_the_masks_of_images_that_run_on_all(ma
     wait_for(client, 0)
     assert together == {post(client, IMAGE, format="mask").content}
     assert re.search(r'segment_runs_total{schedule="one_core"} [1-9]', client.get("/metrics").text)
+
+
+def test_a_deadline_that_passes_is_counted(make_client: MakeClient) -> None:
+    client = make_client(deadline_s=1e-6, deadline_s_per_megapixel=0)
+    assert_problem(post(client, IMAGE), 504, limit=1e-6)
+    assert 'segment_http_requests_total{route="/segment",status="504"} 1.0' in client.get("/metrics").text

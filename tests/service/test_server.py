@@ -3,11 +3,27 @@
 import http.client
 import io
 import signal
+import threading
 import time
+from pathlib import Path
 
+import pytest
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.http import segment, uploads
+from service.inference.workers import Ticket
+from service.pipeline import Job
 from service.server import SETTLE_S
+from service.settings import Settings
 from tests.photos import photo
+from tests.service.answers import assert_problem
+from tests.service.live import Line, head, serving
+from tests.service.pictures import encoded, flag
 from tests.service_process import start_server
+
+IMAGE = encoded(flag())
+PATIENCE_S = 30.0
 
 
 def test_requests_sent_but_not_yet_accepted_are_answered_before_it_stops() -> None:
@@ -44,3 +60,56 @@ def test_a_connection_made_before_it_stops_may_still_send_its_request() -> None:
     late.request("GET", "/livez")
     assert late.getresponse().status == 200
     assert server.process.wait(timeout=60) == -signal.SIGTERM
+
+
+def an_app(models: Path) -> FastAPI:
+    return create_app(Settings(models_dir=models, default_model="colors", reload_s=0))
+
+
+def test_work_that_takes_too_long_when_it_stops_is_answered_503(colors_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = threading.Event()
+
+    def endless(_: Job, ticket: Ticket) -> None:
+        started.set()
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            ticket.cancellation.check()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(segment, "process", endless)
+    monkeypatch.setattr("service.server.GIVE_UP_S", 0.5)
+    with serving(an_app(colors_folder)) as address:
+        line = Line(address)
+        line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
+        assert started.wait(PATIENCE_S)
+        start = time.monotonic()
+    assert time.monotonic() < start + PATIENCE_S / 2
+    answer = line.response()
+    assert_problem(answer, 503, "the service is stopping")
+    assert answer.headers["connection"] == "close"
+    line.close()
+
+
+def test_of_half_sent_bodies_it_answers_those_that_go_on_and_does_not_wait_for_those_that_paused(
+    colors_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "PAUSE_S", 2.0)
+
+    def go_on() -> None:
+        for piece in (IMAGE[50:60], IMAGE[60:70], IMAGE[70:80], IMAGE[80:]):
+            time.sleep(0.75)
+            going_on.send(piece)
+
+    with serving(an_app(colors_folder)) as address:
+        paused, going_on = Line(address), Line(address)
+        for line in (paused, going_on):
+            line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE[:50])
+        sender = threading.Thread(target=go_on)
+        sender.start()
+        start = time.monotonic()
+    assert time.monotonic() < start + PATIENCE_S / 2  # neither GIVE_UP_S nor DRAIN_S
+    sender.join()
+    assert going_on.response().status_code == 200
+    assert paused.response().status_code == 408
+    for line in (paused, going_on):
+        line.close()

@@ -167,6 +167,7 @@ def impatient(make_client: MakeClient) -> Iterator[tuple[str, int]]:
     """An application on a real socket, waiting for a body no longer than an instant."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(uploads, "PAUSE_S", 1.0)
+        patch.setattr(uploads, "LOOK_S", 1.0)
         with serving(make_client().app) as address:  # type: ignore[arg-type]
             yield address
 
@@ -239,3 +240,21 @@ def test_more_bytes_than_were_declared_are_not_part_of_the_image(line: Line) -> 
     line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE + b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
     assert line.response().status_code == 200
     assert line.response().content == b'{"status":"ok"}'
+
+
+def test_a_body_that_begins_fast_and_then_drips_is_408_and_holds_room_no_longer(line: Line) -> None:
+    line.send(head("Content-Length: 4000000") + bytes(2_000_000))
+    with suppress(OSError):  # the other side hangs up
+        for _ in range(100):
+            line.send(b".")
+            time.sleep(0.05)
+    assert_problem(line.response(), 408, "less than 16384 bytes a second", limit=uploads.SLOWEST_BYTES_PER_S)
+
+
+def test_a_body_that_comes_steadily_is_taken_however_long_it_is(line: Line) -> None:
+    pieces, size = 60, 20_000
+    line.send(head(f"Content-Length: {len(IMAGE) + pieces * size}") + IMAGE)
+    for _ in range(pieces):
+        line.send(bytes(size))  # behind the image: nobody reads it
+        time.sleep(0.05)
+    assert line.response().status_code == 200
