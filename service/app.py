@@ -80,6 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.draining = False  # DrainingServer raises it
     app.state.give_up = give_up  # DrainingServer calls it when it waits no longer
+    app.state.connections_refused = telemetry.connections_refused  # BoundedProtocol counts them
     app.state.close = engine.close  # `service.__main__` calls it once more, in case it was not given the time
     keyed = [Depends(require_key(settings.api_keys))] if settings.api_keys else []
     app.include_router(segment_router(settings, repository, engine, intake, telemetry), dependencies=keyed)

@@ -10,10 +10,10 @@ from typing import cast
 
 import httptools
 from fastapi import FastAPI
+from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.http.problems import Problem
-from service.http.telemetry import telemetry_of
 from service.logs import event
 
 HEAD_S = 10.0  # from the connection, or the first byte after an answer, to the end of a head; or of a body nobody wants
@@ -45,7 +45,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._loose_bytes = 0  # received since the last progress: neither a body's nor the end of a head
         self._progress = False
         self._took_most = False  # since the last look, of what was to be taken
-        self._refused = telemetry_of(cast(FastAPI, self.config.app)).connections_refused
+        self._refused: Counter = cast(FastAPI, self.config.app).state.connections_refused
         self.heard = self.loop.time()  # when it last sent something, or was answered
         self._await_request()
         if len(self.connections) > MAX_CONNECTIONS:

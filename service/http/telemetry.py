@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Iterable
 
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -85,13 +84,6 @@ class AccountForRequests:
             self.telemetry.latency.labels(route).observe(seconds)
             if route not in QUIET:
                 event(log, "request", method=scope["method"], route=route, status=status, milliseconds=round(seconds * 1000, 1))
-
-
-def telemetry_of(app: FastAPI) -> Telemetry:
-    """What the application counts with."""
-    [telemetry] = [one.kwargs["telemetry"] for one in app.user_middleware if "telemetry" in one.kwargs]
-    assert isinstance(telemetry, Telemetry)
-    return telemetry
 
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
