@@ -11,7 +11,8 @@ from typing import cast
 import httptools
 from fastapi import FastAPI
 from prometheus_client import Counter
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.http.problems import Problem
 from service.logs import event
@@ -45,6 +46,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._loose_bytes = 0  # received since the last progress: neither a body's nor the end of a head
         self._progress = False
         self._took_most = False  # since the last look, of what was to be taken
+        self._running: RequestResponseCycle | None = None  # what is being answered; others may wait behind it
         self._refused: Counter = cast(FastAPI, self.config.app).state.connections_refused
         self.heard = self.loop.time()  # when it last sent something, or was answered
         self._await_request()
@@ -64,6 +66,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._take_timer is not None:
             self._take_timer.cancel()
         super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:  # Uvicorn tells the newest request alone
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         self._progress = False

@@ -482,3 +482,15 @@ def test_an_answer_that_is_not_taken_is_counted_and_logged(
         connection.sendall(f"POST /segment?format=overlay&opacity=0 HTTP/1.1\r\nHost: test\r\n{fields}".encode() + image)
         connection.recv(1, socket.MSG_PEEK)  # its answer is there
         time.sleep(2 * SHORT_S)
+
+
+def test_a_client_that_leaves_requests_behind_the_one_at_work_is_worked_for_no_longer(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = Held()
+    monkeypatch.setattr(segment, "process", held)
+    line = Line(address)
+    line.send(2 * (head(f"Content-Length: {len(IMAGE)}") + IMAGE))
+    assert held.started.wait(PATIENCE_S)
+    line.close()
+    assert held.cancelled.wait(PATIENCE_S)
