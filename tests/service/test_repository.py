@@ -367,3 +367,20 @@ def test_a_variant_that_cannot_be_read_when_it_is_first_asked_for_is_503_and_the
         unreadable.setattr(Path, "read_bytes", denied)
         assert_problem(post(client, encoded(flag()), precision="fp16"), 503, "cannot be read")
     assert post(client, encoded(flag()), precision="fp16").status_code == 200
+
+
+@pytest.mark.timeout(30)
+def test_a_named_pipe_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    os.mkfifo(tmp_path / "pipe.onnx")
+    repository = Repository(tmp_path, "cpu")
+    assert repository.broken == {"pipe.onnx": "it is no regular file"}
+    (tmp_path / "beside.onnx").write_bytes(network())
+    os.mkfifo(tmp_path / "beside.json")
+    assert looked_twice(repository).broken == {
+        "beside.onnx": "beside.json is not valid: it is no regular file",
+        "pipe.onnx": "it is no regular file",
+    }
+    (tmp_path / "pipe.onnx").unlink()
+    write_model(tmp_path, "pipe.onnx", name="other")
+    assert set(looked_twice(repository).models) == {"colors", "other"}
