@@ -404,3 +404,24 @@ def test_a_warm_up_that_does_not_end_is_told(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(model, "TRIAL_S", 0.5)
     write_foreign(tmp_path, endless_model(), long_side=64)
     assert broken(tmp_path) == "a test image takes longer than 0.5 s"
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(("operator", "mean"), [("Sqrt", 0.3), ("Reciprocal", 0), ("Log", 0)], ids=["nan", "inf", "-inf"])
+@pytest.mark.parametrize("form", ["json", "mask", "overlay"])
+def test_scores_that_are_not_finite_are_no_result(
+    form: str, operator: str, mean: float, make_client: MakeClient, tmp_path: Path
+) -> None:
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["pixel_values"], ["out"])],
+        operator,
+        [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+    )
+    one = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    write_foreign(tmp_path, one, input={"mean": [mean] * 3, "std": (1, 1, 1)})  # finite on the grey of a test image
+    client = make_client(models_dir=tmp_path, default_model="foreign")
+    assert post(client, encoded(Image.new("RGB", (70, 50), "grey")), format=form).status_code == 200
+    black_corner = Image.new("RGB", (70, 50), "grey")
+    black_corner.paste("black", (0, 0, 3, 2))
+    assert_problem(post(client, encoded(black_corner), format=form), 503, "gives scores that are not finite")

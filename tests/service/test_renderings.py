@@ -1,6 +1,7 @@
 """Renderings of results that no small model gives."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,13 @@ def test_pixel_values_are_class_ids_however_many_there_are(classes: int) -> None
     assert [entry["name"] for entry in legend["classes"]] == [f"Klasse «{n}»" for n in range(classes)]
     painted = np.asarray(opened(content).convert("RGB"))[0]
     assert painted.tolist() == [[n, 255 - n, 128] for n in range(classes)]
+
+
+def test_a_legend_is_json_or_nothing() -> None:
+    described = outcome(1, np.zeros((2, 2), np.uint8), (4,))
+    broken = replace(described, segmentation=replace(described.segmentation, confidence=(float("nan"),)))
+    with pytest.raises(ValueError, match="JSON"):
+        render_mask(broken)
 
 
 def test_a_header_above_4_kb_is_left_out() -> None:
