@@ -17,10 +17,11 @@ def main() -> int:
     # Read when onnxruntime and numpy are imported, so before the imports below; nothing here needs numpy's own threads.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    import onnxruntime as ort
     from pydantic import ValidationError
 
     from service.app import create_app
-    from service.inference.device import DeviceUnavailable
+    from service.inference.device import DeviceUnavailable, may_use_cuda
     from service.logs import configure
     from service.memory import return_freed_memory
     from service.server import DrainingServer, raise_file_limit
@@ -34,6 +35,8 @@ def main() -> int:
         settings = Settings()
         tempfile.gettempdir()  # raises FileNotFoundError where uploads have no folder
         configure(settings.log_format)
+        if not may_use_cuda(settings.device):  # what keeps CUDA from starting, ONNX Runtime tells in its own log alone
+            ort.set_default_logger_severity(4)  # else it raises all that it would write, in no format of ours
         if unknown := sorted(name for name in os.environ if name.startswith("SEGMENT_") and name not in variables()):
             logging.getLogger(__name__).warning("not a setting, ignored: %s", ", ".join(unknown))
         app = create_app(settings)

@@ -1,5 +1,6 @@
 """Starting, stopping, and being several: with real processes where it takes one."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,13 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from service.settings import variables
 from tests.service.answers import assert_problem, mask_in, mask_of, post
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
-from tests.service.tiny_models import write_model
+from tests.service.tiny_models import card, network, write_model
 from tests.service_process import ROOT, Server, start_server, stop_server
 
 PHOTOS = ROOT / "service" / "static" / "samples"
@@ -66,6 +69,17 @@ def test_a_setting_that_there_is_not_is_told(colors_folder: Path, tmp_path: Path
     log = tmp_path / "log"
     stop_server(start_server(log=str(log), MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors", PROT="1"))
     assert "not a setting, ignored: SEGMENT_PROT" in log.read_text()
+
+
+def test_all_that_is_written_is_json_where_that_is_asked_for(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    bad = onnx.load_from_string(network(json.dumps(card(name="bad"))))
+    bad.graph.initializer[0].CopyFrom(helper.make_tensor("scale", TensorProto.FLOAT, [7], [1.0] * 7))  # for no such width
+    (tmp_path / "bad.onnx").write_bytes(bad.SerializeToString())
+    log = tmp_path / "log"
+    stop_server(start_server(log=str(log), MODELS_DIR=str(tmp_path), DEFAULT_MODEL="colors", LOG_FORMAT="json", DEVICE="cpu"))
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert any("left out: bad.onnx: a test image" in line["message"] for line in lines)
 
 
 def test_a_second_interrupt_ends_the_process_cleanly_in_the_middle_of_a_run() -> None:
