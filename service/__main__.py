@@ -13,6 +13,9 @@ def main() -> int:
     """Start the service; returns the exit status."""
     if sys.argv[1:]:
         return _explain(sys.argv[1:])
+    is_first = os.getpid() == 1  # as in a container: it gets no signal that it has not asked for
+    if is_first:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     gc.disable()  # what is imported now stays: no search among it makes the start, or a request, wait
     # Read when onnxruntime and numpy are imported, so before the imports below; nothing here needs numpy's own threads.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -45,8 +48,11 @@ def main() -> int:
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    server = DrainingServer(app, settings.host, settings.port)
+    if is_first:  # until Uvicorn asks for it by itself, and after it has stopped, when it raises it again
+        signal.signal(signal.SIGTERM, server.handle_exit)
     with suppress(KeyboardInterrupt):  # which Uvicorn raises again after it has stopped
-        DrainingServer(app, settings.host, settings.port).run()
+        server.run()
     if not app.state.close():
         os._exit(1)  # a worker hangs in native code: an ordinary exit would take the interpreter from under it
     return 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import onnx
+import psutil
 import pytest
 from onnx import TensorProto, helper
 
@@ -159,3 +161,55 @@ def test_two_applications_in_one_process_share_nothing(make_client: MakeClient, 
     assert [entry["name"] for entry in first.get("/models").json()["models"]] == ["colors"]
     assert 'status="413"' not in first.get("/metrics").text
     assert 'status="200"' not in [line for line in second.get("/metrics").text.splitlines() if '"/segment"' in line]
+
+
+AS_FIRST = (
+    "import gc, os, signal, sys; os.getpid = lambda: 1; sys.argv[1:] = []; {};"
+    "from service.__main__ import main; sys.exit(main())"
+)
+TERM = "lambda *_: signal.raise_signal(signal.SIGTERM)"
+MOMENTS = {
+    "at once": f"gc.disable = {TERM}",
+    "while models are loaded": f"import service.inference.repository as there; there.Repository = {TERM}",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_sigterm_during_the_start_ends_process_1(moment: str) -> None:
+    command = [sys.executable, "-c", AS_FIRST.format(MOMENTS[moment])]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.SIGTERM, "", "")
+
+
+def test_sigterm_during_the_start_ends_any_other_process() -> None:
+    with subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(0.3)
+        process.terminate()
+        _, told = process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGTERM
+    assert "Traceback" not in told
+
+
+def hears_term(process: psutil.Process) -> bool:
+    """Whether it has a handler for SIGTERM."""
+    caught = Path(f"/proc/{process.pid}/status").read_text().partition("SigCgt:")[2].split()[0]
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_sigterm_in_a_process_namespace_of_its_own_is_heard_during_the_start() -> None:
+    namespace = ["unshare", "--pid", "--fork", "--map-root-user", "--kill-child"]
+    if not shutil.which("unshare") or subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs unshare, and the right to a namespace")
+    with subprocess.Popen([*namespace, sys.executable, "-m", "service"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as outer:
+        while outer.poll() is None and not (first := [one for one in psutil.Process(outer.pid).children() if hears_term(one)]):
+            time.sleep(0.01)
+        first[0].terminate()
+        outer.wait(timeout=30)
+        assert outer.stderr is not None
+        assert (outer.returncode, outer.stderr.read()) == (128 + signal.SIGTERM, "")
+
+
+def test_a_service_that_has_stopped_as_process_1_ends_with_0(colors_folder: Path) -> None:
+    for command, status in ((("-c", AS_FIRST.format("pass")), 0), (("-m", "service"), -signal.SIGTERM)):
+        server = start_server(command, MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors")
+        assert stop_server(server) == status
