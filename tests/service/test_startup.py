@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -163,10 +164,8 @@ def test_two_applications_in_one_process_share_nothing(make_client: MakeClient, 
     assert 'status="200"' not in [line for line in second.get("/metrics").text.splitlines() if '"/segment"' in line]
 
 
-AS_FIRST = (
-    "import gc, os, signal, sys; os.getpid = lambda: 1; sys.argv[1:] = []; {};"
-    "from service.__main__ import main; sys.exit(main())"
-)
+MAIN = "import sys; sys.argv[1:] = []; from service.__main__ import main; sys.exit(main())"
+AS_FIRST = "import gc, os, signal; os.getpid = lambda: 1; {}; " + MAIN
 TERM = "lambda *_: signal.raise_signal(signal.SIGTERM)"
 MOMENTS = {
     "at once": f"gc.disable = {TERM}",
@@ -213,3 +212,40 @@ def test_a_service_that_has_stopped_as_process_1_ends_with_0(colors_folder: Path
     for command, status in ((("-c", AS_FIRST.format("pass")), 0), (("-m", "service"), -signal.SIGTERM)):
         server = start_server(command, MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors")
         assert stop_server(server) == status
+
+
+def ended_after(*changes: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`main()` in a fresh interpreter that telemetry is not yet switched off in, after some statements."""
+    program = "\n".join(["import sys", *changes, MAIN])
+    inherited = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(
+        command, cwd=ROOT, env=inherited | environment, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_where_uploads_have_no_folder_it_does_not_start() -> None:
+    ended = ended_after("import tempfile", "tempfile._candidate_tempdir_list = lambda: ['/nowhere']")
+    assert ended.returncode == 2
+    assert "cannot start: " in ended.stderr and "No usable temporary directory found in ['/nowhere']" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_telemetry_is_off_before_onnx_runtime_is_imported() -> None:
+    look = [
+        "import os",
+        "class Look:",
+        "    def find_spec(self, name, *_):",
+        "        if name == 'onnxruntime':",
+        "            sys.exit(os.environ.get('ORT_DISABLE_TELEMETRY', 'unset'))",
+        "sys.meta_path.insert(0, Look())",
+    ]
+    assert ended_after(*look).stderr == "1\n"
+    assert ended_after(*look, ORT_DISABLE_TELEMETRY="0").stderr == "0\n"  # an operator's word
+
+
+def test_it_may_open_as_many_files_as_the_system_lets_it(colors_folder: Path) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    command = ("-c", f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, {most})); {MAIN}")
+    with start_server(command, MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors") as server:
+        assert psutil.Process(server.process.pid).rlimit(psutil.RLIMIT_NOFILE)[0] > 256
