@@ -13,14 +13,18 @@ def main() -> int:
     """Start the service; returns the exit status."""
     if sys.argv[1:]:
         return _explain(sys.argv[1:])
+    is_first = os.getpid() == 1  # as in a container: it gets no signal that it has not asked for
+    if is_first:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     gc.disable()  # what is imported now stays: no search among it makes the start, or a request, wait
     # Read when onnxruntime and numpy are imported, so before the imports below; nothing here needs numpy's own threads.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    import onnxruntime as ort
     from pydantic import ValidationError
 
     from service.app import create_app
-    from service.inference.device import DeviceUnavailable
+    from service.inference.device import DeviceUnavailable, may_use_cuda
     from service.logs import configure
     from service.memory import return_freed_memory
     from service.server import DrainingServer, raise_file_limit
@@ -34,6 +38,8 @@ def main() -> int:
         settings = Settings()
         tempfile.gettempdir()  # raises FileNotFoundError where uploads have no folder
         configure(settings.log_format)
+        if not may_use_cuda(settings.device):  # what keeps CUDA from starting, ONNX Runtime tells in its own log alone
+            ort.set_default_logger_severity(4)  # else it raises all that it would write, in no format of ours
         if unknown := sorted(name for name in os.environ if name.startswith("SEGMENT_") and name not in variables()):
             logging.getLogger(__name__).warning("not a setting, ignored: %s", ", ".join(unknown))
         app = create_app(settings)
@@ -42,8 +48,11 @@ def main() -> int:
         return 2
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    server = DrainingServer(app, settings.host, settings.port)
+    if is_first:  # until Uvicorn asks for it by itself, and after it has stopped, when it raises it again
+        signal.signal(signal.SIGTERM, server.handle_exit)
     with suppress(KeyboardInterrupt):  # which Uvicorn raises again after it has stopped
-        DrainingServer(app, settings.host, settings.port).run()
+        server.run()
     if not app.state.close():
         os._exit(1)  # a worker hangs in native code: an ordinary exit would take the interpreter from under it
     return 0

@@ -13,10 +13,11 @@ _FIELDS = "fields"  # attribute of a record: what the line says beside its messa
 
 
 def configure(log_format: LogFormat) -> None:
-    """Write the log to standard error, for people or for machines."""
+    """Write the log to standard error, for people or for machines; Python's warnings too."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Json() if log_format == "json" else _Text())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.captureWarnings(True)
 
 
 def event(logger: logging.Logger, message: str, **fields: str | int | float) -> None:

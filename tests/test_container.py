@@ -302,6 +302,12 @@ def _service(docker: Docker, *files: str) -> dict[str, Any]:
     return dict(json.loads(config)["services"]["segment"])
 
 
+def test_the_image_does_not_look_for_changes_of_its_models() -> None:
+    lines = (ROOT / "docker/Dockerfile").read_text().splitlines()
+    settings = {line.strip().removesuffix("\\").strip() for line in lines}
+    assert {"SEGMENT_RELOAD_S=0", "SEGMENT_LOG_FORMAT=json"} <= settings
+
+
 def test_hadolint_finds_nothing() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([hadolint, ROOT / "docker/Dockerfile"], capture_output=True, text=True, timeout=60, check=False)

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from service.contract import ModelCard
 from service.geometry import padded, padded_size
 from service.inference.batching import SIZES, Batches, largest_batch
-from service.inference.cancellation import Cancellation, OutOfDeviceMemory, RunFailed, first_line
+from service.inference.cancellation import Cancellation, Cancelled, OutOfDeviceMemory, RunFailed, first_line
 from service.inference.device import DeviceUnavailable, OpenSession, ReportedDevice, usable_cpus
 from service.inference.foreign import Interface
 from service.inference.model_file import InvalidModel, ModelFile
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 MOST_SHAPES = 32  # short sides of images that CUDA is prepared for; others take a moment when they first come
 TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
+TRIAL_S = 60.0  # most seconds that it may take for it
 
 
 class Runners:
@@ -150,7 +152,8 @@ class Model:
             for number in (size for size in SIZES if size <= most):
                 images = np.zeros((number, height, width, 3), np.uint8)
                 try:
-                    self.runners.on_all_cores(images, Cancellation())
+                    with _time_limit() as cancellation:
+                        self.runners.on_all_cores(images, cancellation)
                 except OutOfDeviceMemory:  # `Batches` runs one by one what does not fit together
                     if number == 1:
                         raise
@@ -163,13 +166,29 @@ class Model:
         side = min(self.card.long_side or 1, TRIAL_SIDE)
         width, height = self.interface.padded_size(side, side, self.card.stride)
         try:
-            if self.interface.fixed_size is None:  # another shape than the square below
-                self.run(np.full((1, self.card.stride, width, 3), self.card.pad_value, np.uint8), Cancellation())
-            scores = self.run(np.full((1, height, width, 3), self.card.pad_value, np.uint8), Cancellation())
-        except OutOfDeviceMemory:
+            with _time_limit() as cancellation:
+                if self.interface.fixed_size is None:  # another shape than the square below
+                    self.run(np.full((1, self.card.stride, width, 3), self.card.pad_value, np.uint8), cancellation)
+                scores = self.run(np.full((1, height, width, 3), self.card.pad_value, np.uint8), cancellation)
+        except (InvalidModel, OutOfDeviceMemory):
             raise
         except Exception as error:  # as above
             raise InvalidModel(f"a test image of {width}x{height} does not run: {first_line(error)}") from error
         expected = (len(self.card.classes), height // self.card.output_stride, width // self.card.output_stride)
         if scores.shape != expected or scores.dtype != np.float32 or not np.isfinite(scores).all():
             raise InvalidModel(f"its scores are {scores.dtype} {scores.shape}, its card says float32 {expected}, finite")
+
+
+@contextmanager
+def _time_limit() -> Iterator[Cancellation]:
+    """For a test image: a graph may have a loop without an end. Raises InvalidModel after TRIAL_S."""
+    cancellation = Cancellation()
+    timer = threading.Timer(TRIAL_S, cancellation.cancel)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield cancellation
+    except Cancelled as error:
+        raise InvalidModel(f"a test image takes longer than {TRIAL_S:g} s") from error
+    finally:
+        timer.cancel()

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -102,8 +103,11 @@ def unknown_bytes_per_pixel(card: ModelCard) -> float:
 
 def _content(path: Path) -> bytes:
     try:
-        if (size := path.stat().st_size) > MAX_FILE_BYTES:
-            raise InvalidModel(f"it has {size} bytes, the limit is {MAX_FILE_BYTES}")
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+            raise InvalidModel("it is no regular file")
+        if found.st_size > MAX_FILE_BYTES:
+            raise InvalidModel(f"it has {found.st_size} bytes, the limit is {MAX_FILE_BYTES}")
         return path.read_bytes()
     except MemoryError as error:
         raise UnreadableModel("not enough memory to read it; that is tried again") from error

@@ -94,12 +94,12 @@ class Served:
 
     variants: Mapping[Precision, Variant]
     automatic: Precision
+    first_ran_on: ReportedDevice
 
     @property
     def device(self) -> ReportedDevice:
         """Of the automatic variant, by the word of the session that was opened last."""
-        assert self.best.runs_on is not None
-        return self.best.runs_on
+        return self.best.runs_on or self.first_ran_on  # who still holds what is no longer served may ask as well
 
     @property
     def best(self) -> Variant:
@@ -175,13 +175,11 @@ class Repository:
             if (variant := self._variant(path, now, moved.get(now), start)) is not None
         }
         by_name: dict[str, list[Variant]] = {}
-        for _, variant in sorted(known.items(), key=lambda entry: not self._is_in_service(*entry)):
+        for _, variant in sorted(known.items(), key=lambda entry: self._rank(*entry)):
             by_name.setdefault(variant.card.name, []).append(variant)
         models = {name: served for name, variants in by_name.items() if (served := self._serve(variants)) is not None}
         in_service = {variant for served in models.values() for variant in served.variants.values()}
         others = {path: variant for path, variant in known.items() if variant not in in_service and not variant.fault}
-        for variant in others.values():
-            variant.unload()
         self._unused = {
             path: _why_not(variant, models[variant.card.name]) for path, variant in others.items() if path not in self._waiting
         }
@@ -189,6 +187,8 @@ class Repository:
         self._seen, self._known = found, known
         self._tell(models, told)
         self.models = models
+        for variant in others.values():  # until now they may have been in service
+            variant.unload()
 
     def _variant(self, path: Path, now: Stamp, moved: Variant | None, start: bool) -> Variant | None:
         """What to serve of a file: what it is now, if it is whole and runs, else what it was."""
@@ -215,10 +215,17 @@ class Repository:
             return before
         return fresh
 
-    def _is_in_service(self, path: Path, variant: Variant) -> bool:
-        """Whether it is served, or what was in its file before: then no other file takes its place."""
-        served = [one for model in self.models.values() for one in model.variants.values()]
-        return any(one is variant or one.file.path == path for one in served)
+    def _rank(self, path: Path, variant: Variant) -> int:
+        """Nothing takes the place of what is in service.
+
+        Of a model the automatic variant comes first, or what is in its file now; then the other variants that are served,
+        likewise; then a new fp32; then what else is new.
+        """
+        served = self.models.get(variant.card.name)
+        own = [one for one in served.variants.values() if one is variant or one.file.path == path] if served else []
+        if served and own:
+            return 0 if served.best in own else 1
+        return 2 if variant.card.precision == "fp32" else 3
 
     def _serve(self, candidates: Sequence[Variant]) -> Served | None:
         """Those of a model that run and belong together, and the best of them; None if none can be loaded."""
@@ -236,7 +243,7 @@ class Repository:
                     left.remove(variants[best])
                     break
                 if runs_on == device or device == devices[-1]:
-                    return Served(variants, best)
+                    return Served(variants, best, runs_on)
         return None
 
     def _tell(self, models: Mapping[str, Served], told: Mapping[str, str]) -> None:
@@ -254,10 +261,10 @@ class Repository:
 
 
 def _together(candidates: Sequence[Variant]) -> dict[Precision, Variant]:
-    """Of two of a precision the first; and only those that have the classes of the fp32 file, or else of the first."""
-    first = {variant.card.precision: variant for variant in reversed(candidates)}
-    classes = first.get("fp32", candidates[0]).card.classes
-    return {precision: variant for precision, variant in first.items() if variant.card.classes == classes}
+    """Of two of a precision the first; and only those that have the classes of the first of all."""
+    fitting = [variant for variant in candidates if variant.card.classes == candidates[0].card.classes]
+    first = {variant.card.precision: variant for variant in reversed(fitting)}
+    return {precision: first[precision] for precision in sorted(first)}
 
 
 def _why_not(variant: Variant, served: Served) -> str:

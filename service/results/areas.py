@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.geometry import enlarge_bands, label_strip
-from service.inference.cancellation import Cancellation
+from service.inference.cancellation import Cancellation, RunFailed
 from service.inference.scores import Scores
 from service.results.softmax import winning_probability
 
@@ -25,12 +25,14 @@ class Segmentation:
         return tuple(count / self.labels.size for count in self.pixels)
 
 
+@np.errstate(invalid="ignore", over="ignore")  # scores that are not finite are told below
 def segment(
     scores: Scores, classes: int, working: tuple[int, int], user: tuple[int, int], cancellation: Cancellation
 ) -> Segmentation:
     """Scores of `classes` classes for an image at its working size -> its segmentation at the user's (width, height).
 
-    Raises Cancelled if the work was called off, and what the scores do as they are computed.
+    Raises Cancelled if the work was called off, RunFailed if a score is not finite, and what the scores do as they are
+    computed.
     """
     labels = np.empty((user[1], user[0]), np.uint8)
     lines = labels.T if scores.by_columns else labels
@@ -50,5 +52,7 @@ def segment(
             pixels[class_id] += count
             if count:
                 certainty[class_id] += np.dot(of_class.astype(np.float32), probability)
+    if not np.isfinite(certainty).all():  # a probability is, exactly where all scores of its pixel can be used
+        raise RunFailed("the model gives scores that are not finite")
     confidence = tuple(float(c / n) if n else None for c, n in zip(certainty, pixels, strict=True))
     return Segmentation(labels, tuple(int(n) for n in pixels), confidence)

@@ -147,4 +147,4 @@ RENDERINGS: dict[Format, Callable[[Outcome], Rendered]] = {
 
 def _mask(outcome: Outcome) -> bytes:
     legend = {"model": outcome.model.model_dump(), "classes": [area.model_dump() for area in outcome.areas]}
-    return mask_png(outcome.segmentation.labels, outcome.card.classes, json.dumps(legend))
+    return mask_png(outcome.segmentation.labels, outcome.card.classes, json.dumps(legend, allow_nan=False))

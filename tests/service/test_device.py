@@ -131,3 +131,19 @@ def test_cores_are_those_of_the_containers_quota(
     monkeypatch.setattr(device, "CGROUPS", tmp_path)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
     assert device.usable_cpus() == cores
+
+
+def test_a_session_has_a_thread_for_each_core_and_none_of_them_spins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "usable_cpus", lambda: 3)
+    asked: list[ort.SessionOptions] = []
+    original = ort.InferenceSession
+
+    def session(content: bytes, options: ort.SessionOptions, providers: list[object]) -> ort.InferenceSession:
+        asked.append(options)
+        return original(content, options, providers=providers)
+
+    monkeypatch.setattr(ort, "InferenceSession", session)
+    for threads in (None, 1):
+        create_session(network(json.dumps(card())), "cpu", threads)
+    assert [options.intra_op_num_threads for options in asked] == [3, 1]
+    assert {options.get_session_config_entry("session.intra_op.allow_spinning") for options in asked} == {"0"}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from PIL import Image
 
+from service.inference import model, runner
 from service.inference.batching import SIZES
 from service.inference.foreign import ForeignInterface
 from service.inference.repository import Repository
@@ -353,3 +354,70 @@ def test_sparse_tensors_are_not_loaded(tmp_path: Path) -> None:
 def test_operators_of_other_libraries_are_not_loaded(tmp_path: Path) -> None:
     write_foreign(tmp_path, foreign_model(domain="my.company"))
     assert "custom operators are not loaded" in broken(tmp_path)
+
+
+def endless_model() -> onnx.ModelProto:
+    """A graph that adds 0 to its input 2^40 times."""
+    step = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["goes_on"]), helper.make_node("Add", ["sum", "zero"], ["next"])],
+        "step",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
+        ],
+    )
+    constants = [
+        helper.make_tensor("steps", TensorProto.INT64, [], [1 << 40]),
+        helper.make_tensor("true", TensorProto.BOOL, [], [True]),
+        helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["steps", "true", "pixel_values"], ["out"], body=step)],
+        "endless",
+        [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+        constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.timeout(60)
+def test_a_graph_whose_test_image_does_not_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "TRIAL_S", 0.5)
+    write_foreign(tmp_path, endless_model())
+    assert broken(tmp_path) == "a test image takes longer than 0.5 s"
+
+
+@pytest.mark.timeout(60)
+def test_a_warm_up_that_does_not_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "reported_device", lambda session: "cuda")  # a session of the CPU that says it is on a GPU
+    monkeypatch.setattr(model.Model, "_try_out", lambda _: None)
+    monkeypatch.setattr(model, "TRIAL_S", 0.5)
+    write_foreign(tmp_path, endless_model(), long_side=64)
+    assert broken(tmp_path) == "a test image takes longer than 0.5 s"
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(("operator", "mean"), [("Sqrt", 0.3), ("Reciprocal", 0), ("Log", 0)], ids=["nan", "inf", "-inf"])
+@pytest.mark.parametrize("form", ["json", "mask", "overlay"])
+def test_scores_that_are_not_finite_are_no_result(
+    form: str, operator: str, mean: float, make_client: MakeClient, tmp_path: Path
+) -> None:
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["pixel_values"], ["out"])],
+        operator,
+        [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+    )
+    one = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    write_foreign(tmp_path, one, input={"mean": [mean] * 3, "std": (1, 1, 1)})  # finite on the grey of a test image
+    client = make_client(models_dir=tmp_path, default_model="foreign")
+    assert post(client, encoded(Image.new("RGB", (70, 50), "grey")), format=form).status_code == 200
+    black_corner = Image.new("RGB", (70, 50), "grey")
+    black_corner.paste("black", (0, 0, 3, 2))
+    assert_problem(post(client, encoded(black_corner), format=form), 503, "gives scores that are not finite")

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 from fastapi.testclient import TestClient
@@ -9,6 +11,7 @@ from fastapi.testclient import TestClient
 from service import logs
 from tests.service.answers import post
 from tests.service.pictures import encoded, flag
+from tests.service_process import ROOT
 
 
 def formatted(record: logging.LogRecord) -> dict[str, object]:
@@ -66,3 +69,10 @@ def test_a_traceback_is_part_of_its_line() -> None:
         record = logging.LogRecord("service", logging.ERROR, "", 0, "failed", (), (type(error), error, error.__traceback__))
     assert "ValueError: bad" in str(formatted(record)["traceback"])
     assert logs._Text().format(record).splitlines()[-1] == "ValueError: bad"
+
+
+def test_warnings_of_python_are_lines_of_the_log() -> None:
+    program = "import warnings; from service.logs import configure; configure('json'); warnings.warn('beware')"
+    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stderr
+    [line] = [json.loads(line) for line in told.splitlines()]
+    assert line["level"] == "WARNING" and "UserWarning: beware" in line["message"]

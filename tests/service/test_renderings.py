@@ -47,6 +47,13 @@ def test_pixel_values_are_class_ids_however_many_there_are(classes: int) -> None
     assert painted.tolist() == [[n, 255 - n, 128] for n in range(classes)]
 
 
+def test_a_legend_is_json_or_nothing() -> None:
+    described = outcome(1, np.zeros((2, 2), np.uint8), (4,))
+    broken = replace(described, segmentation=replace(described.segmentation, confidence=(float("nan"),)))
+    with pytest.raises(ValueError, match="JSON"):
+        render_mask(broken)
+
+
 def test_a_header_above_4_kb_is_left_out() -> None:
     labels = np.arange(255, dtype=np.uint8)[None]
     within = render_mask(outcome(255, labels, (1000,) * 255)).headers[CLASSES_HEADER]

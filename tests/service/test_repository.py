@@ -17,7 +17,7 @@ from service.inference.cancellation import Cancellation, OutOfDeviceMemory
 from service.inference.device import DeviceUnavailable
 from service.inference.model import Model
 from service.inference.model_file import InvalidModel, ModelFile
-from service.inference.repository import NO_MEMORY, Repository, UnknownModel
+from service.inference.repository import NO_MEMORY, Repository, UnknownModel, Variant
 from service.inference.watch import Watch
 from tests.service.answers import assert_problem, post
 from tests.service.conftest import MakeClient
@@ -54,6 +54,7 @@ def with_card(**changes: object) -> bytes:
     return network(json.dumps(card(**changes)))
 
 
+OTHER_CLASSES = [entry | {"name": f"other {entry['name']}"} for entry in cast(list[dict[str, str]], card()["classes"])]
 TWO_CLASSES = [{"id": number, "name": str(number), "color": "#000000"} for number in range(2)]
 BAD = {
     "empty": b"",
@@ -281,8 +282,7 @@ def test_a_new_file_of_a_name_does_not_take_the_place_of_the_one_in_service(tmp_
 
 def test_variants_of_a_model_have_the_same_classes(tmp_path: Path) -> None:
     write_model(tmp_path)
-    other = [entry | {"name": f"other {entry['name']}"} for entry in cast(list[dict[str, str]], card()["classes"])]
-    write_model(tmp_path, "a.int8.onnx", precision="int8", classes=other)
+    write_model(tmp_path, "a.int8.onnx", precision="int8", classes=OTHER_CLASSES)
     repository = Repository(tmp_path, "cpu")
     assert set(repository.served("colors").variants) == {"fp32"}
     assert repository.broken == {"a.int8.onnx": "its classes are not those of colors.onnx"}
@@ -367,3 +367,81 @@ def test_a_variant_that_cannot_be_read_when_it_is_first_asked_for_is_503_and_the
         unreadable.setattr(Path, "read_bytes", denied)
         assert_problem(post(client, encoded(flag()), precision="fp16"), 503, "cannot be read")
     assert post(client, encoded(flag()), precision="fp16").status_code == 200
+
+
+@pytest.mark.timeout(30)
+def test_a_named_pipe_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    os.mkfifo(tmp_path / "pipe.onnx")
+    repository = Repository(tmp_path, "cpu")
+    assert repository.broken == {"pipe.onnx": "it is no regular file"}
+    (tmp_path / "beside.onnx").write_bytes(network())
+    os.mkfifo(tmp_path / "beside.json")
+    assert looked_twice(repository).broken == {
+        "beside.onnx": "beside.json is not valid: it is no regular file",
+        "pipe.onnx": "it is no regular file",
+    }
+    (tmp_path / "pipe.onnx").unlink()
+    write_model(tmp_path, "pipe.onnx", name="other")
+    assert set(looked_twice(repository).models) == {"colors", "other"}
+
+
+def test_a_new_fp32_with_other_classes_does_not_take_the_place_of_a_variant_in_service(tmp_path: Path) -> None:
+    write_model(tmp_path, "colors.int8.onnx", precision="int8")
+    repository = Repository(tmp_path, "cpu")
+    before = repository.get("colors")
+    write_model(tmp_path, classes=OTHER_CLASSES)
+    for _ in range(2):
+        assert looked_twice(repository).get("colors") is before
+        assert repository.broken == {"colors.onnx": "its classes are not those of colors.int8.onnx"}
+    write_model(tmp_path, "colors.int8.onnx", precision="int8", classes=OTHER_CLASSES, dataset="second")
+    served = looked_twice(repository).served("colors")
+    assert set(served.variants) == {"fp32", "int8"} and not repository.broken
+    assert {variant.card.classes[0].name for variant in served.variants.values()} == {"other red"}
+
+
+def test_of_two_variants_in_service_the_one_that_answers_says_the_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variants, "multiplies_bytes", lambda: True)
+    price = {"fp32_mean_iou": 0.8, "lost_points": 0.1, "fp32_milliseconds": 20, "latency_ratio": 1.9}
+    write_model(tmp_path)
+    write_model(tmp_path, "z.int8.onnx", precision="int8", compared=price)
+    repository = Repository(tmp_path, "cpu")
+    before = repository.get("colors")
+    assert before.card.precision == "int8"
+    changed(tmp_path, classes=OTHER_CLASSES)
+    assert looked_twice(repository).get("colors") is before
+    assert repository.broken == {"colors.onnx": "its classes are not those of z.int8.onnx"}
+
+
+def test_a_file_that_becomes_another_model_does_not_take_the_place_of_one_in_service(tmp_path: Path) -> None:
+    write_model(tmp_path, "a.onnx", name="other")
+    write_model(tmp_path, "b.onnx")
+    repository = Repository(tmp_path, "cpu")
+    before = repository.get("colors")
+    write_model(tmp_path, "a.onnx", dataset="second")
+    assert looked_twice(repository).get("colors") is before
+    assert repository.broken == {"a.onnx": "there is already a fp32 of colors: b.onnx"}
+
+
+def test_who_still_holds_what_is_no_longer_served_can_tell_its_device(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    held = Repository(tmp_path, "cpu").served("colors")
+    held.best.unload()
+    assert held.device == "cpu"
+
+
+def test_what_is_no_longer_in_service_is_unloaded_once_it_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_model(tmp_path)
+    write_model(tmp_path, "z.int8.onnx", precision="int8")
+    repository = Repository(tmp_path, "cpu")
+    in_service: list[bool] = []
+
+    def unload(variant: Variant) -> None:
+        in_service.append(variant in repository.served("colors").variants.values())
+
+    monkeypatch.setattr(Variant, "unload", unload)
+    changed(tmp_path, classes=OTHER_CLASSES)
+    assert set(looked_twice(repository).served("colors").variants) == {"fp32"}
+    assert in_service == [False]

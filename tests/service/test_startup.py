@@ -1,6 +1,9 @@
 """Starting, stopping, and being several: with real processes where it takes one."""
 
+import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,13 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import onnx
+import psutil
 import pytest
+from onnx import TensorProto, helper
 
 from service.settings import variables
 from tests.service.answers import admitted, assert_problem, mask_in, mask_of, post
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
-from tests.service.tiny_models import write_model
+from tests.service.tiny_models import card, network, write_model
 from tests.service_process import ROOT, Server, start_server, stop_server
 
 PHOTOS = ROOT / "service" / "static" / "samples"
@@ -66,6 +72,17 @@ def test_a_setting_that_there_is_not_is_told(colors_folder: Path, tmp_path: Path
     log = tmp_path / "log"
     stop_server(start_server(log=str(log), MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors", PROT="1"))
     assert "not a setting, ignored: SEGMENT_PROT" in log.read_text()
+
+
+def test_all_that_is_written_is_json_where_that_is_asked_for(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    bad = onnx.load_from_string(network(json.dumps(card(name="bad"))))
+    bad.graph.initializer[0].CopyFrom(helper.make_tensor("scale", TensorProto.FLOAT, [7], [1.0] * 7))  # for no such width
+    (tmp_path / "bad.onnx").write_bytes(bad.SerializeToString())
+    log = tmp_path / "log"
+    stop_server(start_server(log=str(log), MODELS_DIR=str(tmp_path), DEFAULT_MODEL="colors", LOG_FORMAT="json", DEVICE="cpu"))
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert any("left out: bad.onnx: a test image" in line["message"] for line in lines)
 
 
 def test_a_second_interrupt_ends_the_process_cleanly_in_the_middle_of_a_run() -> None:
@@ -132,3 +149,90 @@ def test_two_applications_in_one_process_share_nothing(make_client: MakeClient, 
     assert [entry["name"] for entry in first.get("/models").json()["models"]] == ["colors"]
     assert 'status="413"' not in first.get("/metrics").text
     assert 'status="200"' not in [line for line in second.get("/metrics").text.splitlines() if '"/segment"' in line]
+
+
+MAIN = "import sys; sys.argv[1:] = []; from service.__main__ import main; sys.exit(main())"
+AS_FIRST = "import gc, os, signal; os.getpid = lambda: 1; {}; " + MAIN
+TERM = "lambda *_: signal.raise_signal(signal.SIGTERM)"
+MOMENTS = {
+    "at once": f"gc.disable = {TERM}",
+    "while models are loaded": f"import service.inference.repository as there; there.Repository = {TERM}",
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_sigterm_during_the_start_ends_process_1(moment: str) -> None:
+    command = [sys.executable, "-c", AS_FIRST.format(MOMENTS[moment])]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.SIGTERM, "", "")
+
+
+def test_sigterm_during_the_start_ends_any_other_process() -> None:
+    with subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(0.3)
+        process.terminate()
+        _, told = process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGTERM
+    assert "Traceback" not in told
+
+
+def hears_term(process: psutil.Process) -> bool:
+    """Whether it has a handler for SIGTERM."""
+    caught = Path(f"/proc/{process.pid}/status").read_text().partition("SigCgt:")[2].split()[0]
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_sigterm_in_a_process_namespace_of_its_own_is_heard_during_the_start() -> None:
+    namespace = ["unshare", "--pid", "--fork", "--map-root-user", "--kill-child"]
+    if not shutil.which("unshare") or subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs unshare, and the right to a namespace")
+    with subprocess.Popen([*namespace, sys.executable, "-m", "service"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as outer:
+        while outer.poll() is None and not (first := [one for one in psutil.Process(outer.pid).children() if hears_term(one)]):
+            time.sleep(0.01)
+        first[0].terminate()
+        outer.wait(timeout=30)
+        assert outer.stderr is not None
+        assert (outer.returncode, outer.stderr.read()) == (128 + signal.SIGTERM, "")
+
+
+def test_a_service_that_has_stopped_as_process_1_ends_with_0(colors_folder: Path) -> None:
+    for command, status in ((("-c", AS_FIRST.format("pass")), 0), (("-m", "service"), -signal.SIGTERM)):
+        server = start_server(command, MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors")
+        assert stop_server(server) == status
+
+
+def ended_after(*changes: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`main()` in a fresh interpreter that telemetry is not yet switched off in, after some statements."""
+    program = "\n".join(["import sys", *changes, MAIN])
+    inherited = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(
+        command, cwd=ROOT, env=inherited | environment, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_where_uploads_have_no_folder_it_does_not_start() -> None:
+    ended = ended_after("import tempfile", "tempfile._candidate_tempdir_list = lambda: ['/nowhere']")
+    assert ended.returncode == 2
+    assert "cannot start: " in ended.stderr and "No usable temporary directory found in ['/nowhere']" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_telemetry_is_off_before_onnx_runtime_is_imported() -> None:
+    look = [
+        "import os",
+        "class Look:",
+        "    def find_spec(self, name, *_):",
+        "        if name == 'onnxruntime':",
+        "            sys.exit(os.environ.get('ORT_DISABLE_TELEMETRY', 'unset'))",
+        "sys.meta_path.insert(0, Look())",
+    ]
+    assert ended_after(*look).stderr == "1\n"
+    assert ended_after(*look, ORT_DISABLE_TELEMETRY="0").stderr == "0\n"  # an operator's word
+
+
+def test_it_may_open_as_many_files_as_the_system_lets_it(colors_folder: Path) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    command = ("-c", f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, {most})); {MAIN}")
+    with start_server(command, MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors") as server:
+        assert psutil.Process(server.process.pid).rlimit(psutil.RLIMIT_NOFILE)[0] > 256
