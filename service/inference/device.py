@@ -96,7 +96,8 @@ def _open(
     model: bytes, options: ort.SessionOptions, providers: Sequence[str | tuple[str, dict[str, str]]]
 ) -> ort.InferenceSession:
     try:
-        return ort.InferenceSession(model, options, providers=providers)
+        # Its own way back to the CPU, for which it prints what has failed, is of use where there is another provider.
+        return ort.InferenceSession(model, options, providers=providers, enable_fallback=len(providers) > 1)
     except Exception as error:  # of no common type, as in `Cancellation.run_options`
         if is_out_of_memory(error):
             raise OutOfDeviceMemory(first_line(error)) from error

@@ -28,7 +28,9 @@ class CudaFallsBack:
         self.asked: list[object] = []
         original = ort.InferenceSession
 
-        def session(content: bytes, options: ort.SessionOptions, providers: list[object]) -> ort.InferenceSession:
+        def session(
+            content: bytes, options: ort.SessionOptions, providers: list[object], enable_fallback: bool
+        ) -> ort.InferenceSession:
             self.asked.append(providers[0])
             return original(content, options, providers=[device.CPU])
 
@@ -138,7 +140,9 @@ def test_a_session_has_a_thread_for_each_core_and_none_of_them_spins(monkeypatch
     asked: list[ort.SessionOptions] = []
     original = ort.InferenceSession
 
-    def session(content: bytes, options: ort.SessionOptions, providers: list[object]) -> ort.InferenceSession:
+    def session(
+        content: bytes, options: ort.SessionOptions, providers: list[object], enable_fallback: bool
+    ) -> ort.InferenceSession:
         asked.append(options)
         return original(content, options, providers=providers)
 
@@ -147,3 +151,9 @@ def test_a_session_has_a_thread_for_each_core_and_none_of_them_spins(monkeypatch
         create_session(network(json.dumps(card())), "cpu", threads)
     assert [options.intra_op_num_threads for options in asked] == [3, 1]
     assert {options.get_session_config_entry("session.intra_op.allow_spinning") for options in asked} == {"0"}
+
+
+def test_a_damaged_file_is_told_of_in_its_error_and_nowhere_else(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UnicodeDecodeError):
+        create_session(network(json.dumps(card())).replace(b"scale", b"scal\xff", 1), "cpu")
+    assert capfd.readouterr().out == ""
