@@ -11,7 +11,7 @@ from PIL import Image
 
 from service.geometry import resized, working_size
 from service.imaging.decode import Upload, decode
-from service.inference.cancellation import OutOfDeviceMemory
+from service.inference.errors import OutOfDeviceMemory
 from service.inference.model import Model
 from service.inference.repository import Variant
 from service.inference.scores import Schedule

@@ -14,9 +14,10 @@ from service.http.query import SegmentQuery
 from service.http.telemetry import Telemetry
 from service.http.uploads import FIELD, Intake, stopping, uploaded_image
 from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, open_image
-from service.inference.cancellation import Cancelled, RunFailed
+from service.inference.cancellation import Cancelled
 from service.inference.device import DeviceUnavailable
 from service.inference.engine import DeadlineExceeded, Engine, QueueFull
+from service.inference.errors import RunFailed
 from service.inference.model_file import InvalidModel, ModelFile, UnreadableModel
 from service.inference.repository import Repository, UnknownModel
 from service.pipeline import Job, SizeNotTaken, process

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.cancellation import Cancellation, Cancelled, OutOfDeviceMemory
+from service.inference.cancellation import Cancellation, Cancelled
+from service.inference.errors import OutOfDeviceMemory
 
 SIZES = (1, 2, 4, 8)  # of batches, each a shape that CUDA prepares for anew: tests/benchmarks/bench_scheduling.py
 LARGEST = SIZES[-1]

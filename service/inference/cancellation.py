@@ -1,29 +1,16 @@
 """Calling off work that runs in another thread."""
 
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import onnxruntime as ort
 
-_OUT_OF_MEMORY = re.compile(
-    r"Failed to allocate memory|out of memory|OUT_OF_MEMORY|bad_alloc"
-    r"|is smaller than requested bytes|Failed to find a free memory block"  # of an arena with a limit
-    r"|_ALLOC_FAILED|_ALLOCATION_FAILED"  # cuBLAS; cuDNN 9
-)
+from service.inference.errors import OutOfDeviceMemory, RunFailed, first_line, is_out_of_memory
 
 
 class Cancelled(Exception):
     """The work was called off."""
-
-
-class RunFailed(RuntimeError):
-    """A run that ONNX Runtime broke off: the graph cannot take this image, or the device is broken."""
-
-
-class OutOfDeviceMemory(MemoryError):
-    """A run needed more memory than the device had left."""
 
 
 class Cancellation:
@@ -61,7 +48,7 @@ class Cancellation:
             self._running = options
         try:
             yield options
-        except Exception as error:  # ONNX Runtime reports all as general failures, which only their texts tell apart
+        except Exception as error:  # of no common type
             self.check()
             if is_out_of_memory(error):
                 raise OutOfDeviceMemory(first_line(error)) from error
@@ -69,13 +56,3 @@ class Cancellation:
         finally:
             with self._lock:
                 self._running = None
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error of ONNX Runtime tells of too little memory."""
-    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without the stack that ONNX Runtime adds."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

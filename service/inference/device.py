@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import onnxruntime as ort
 
-from service.inference.cancellation import OutOfDeviceMemory, first_line, is_out_of_memory
+from service.inference.errors import OutOfDeviceMemory, first_line, is_out_of_memory
 from service.settings import Device
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,9 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeVar, cast
 
-from service.inference.cancellation import Cancelled, OutOfDeviceMemory, RunFailed
+from service.inference.cancellation import Cancelled
 from service.inference.device import DeviceUnavailable
+from service.inference.errors import OutOfDeviceMemory, RunFailed
 from service.inference.workers import Ticket, Workers
 
 FAILURES = (RunFailed, OutOfDeviceMemory, DeviceUnavailable)  # the device's or a model's; other errors are of what was sent

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.contract import INPUT_NAME, MODEL_NAME_PATTERN, OUTPUT_NAME, ClassInfo, ModelCard, Precision, voc_color
-from service.geometry import fitted, padded_size, working_size
+from service.contract import MODEL_NAME_PATTERN, ClassInfo, ModelCard, Precision, voc_color
+from service.inference.interface import Interface
 from service.inference.onnx_file import OnnxFile
 
 Layout = Literal["NCHW", "NHWC"]
@@ -87,35 +87,6 @@ class ForeignCard(_Strict):
             parameters=file.parameters,
             gmac=0.0,
         )
-
-
-class Interface:
-    """A graph's own way to take pixels and give scores."""
-
-    input_name, output_name = INPUT_NAME, OUTPUT_NAME
-    fixed_size: tuple[int, int] | None = None  # (width, height) in pixels, where the graph takes no other
-
-    def working_size(self, width: int, height: int, long_side: int | None) -> tuple[int, int]:
-        """As the geometry's; it fits into the graph's one size, where there is one."""
-        if self.fixed_size is None:
-            return working_size(width, height, long_side)
-        return fitted(width, height, *(min(side, long_side or side) for side in self.fixed_size))
-
-    def padded_size(self, width: int, height: int, stride: int) -> tuple[int, int]:
-        """As the geometry's, of a working size; the graph's one size, where there is one."""
-        return self.fixed_size or padded_size(width, height, stride)
-
-    def prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
-        """(1, H, W, 3) uint8 RGB -> what the graph takes."""
-        return pixels
-
-    def given_shape(self, count: int, classes: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """Of what the graph gives: scores of so many images."""
-        return count, classes, height, width
-
-    def restore(self, scores: NDArray[np.generic]) -> NDArray[np.float32]:
-        """What the graph gives -> (1, C, h, w) float32."""
-        return scores  # type: ignore[return-value]
 
 
 class ForeignInterface(Interface):

@@ -13,9 +13,10 @@ from PIL import Image
 from service.contract import ModelCard
 from service.geometry import padded, padded_size
 from service.inference.batching import SIZES, Batches, largest_batch
-from service.inference.cancellation import Cancellation, Cancelled, OutOfDeviceMemory, RunFailed, first_line
+from service.inference.cancellation import Cancellation, Cancelled
 from service.inference.device import DeviceUnavailable, OpenSession, ReportedDevice, usable_cpus
-from service.inference.foreign import Interface
+from service.inference.errors import OutOfDeviceMemory, RunFailed, first_line
+from service.inference.interface import Interface
 from service.inference.model_file import InvalidModel, ModelFile
 from service.inference.runner import Runner
 from service.inference.scores import Schedule, Scores

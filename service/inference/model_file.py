@@ -11,7 +11,8 @@ from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 
 from service.contract import METADATA_KEY, ModelCard
-from service.inference.foreign import ForeignCard, ForeignInterface, Interface
+from service.inference.foreign import ForeignCard, ForeignInterface
+from service.inference.interface import Interface
 from service.inference.onnx_file import OnnxFile, UnsafeFile
 
 MAX_FILE_BYTES = 1 << 30  # twice the largest network's of this kind: the file and what is parsed of it are in memory at once

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from service.contract import ModelCard, Precision
-from service.inference.cancellation import OutOfDeviceMemory, RunFailed
 from service.inference.device import DeviceUnavailable, OpenSession, ReportedDevice, create_session, may_use_cuda
+from service.inference.errors import OutOfDeviceMemory, RunFailed
 from service.inference.model import Model
 from service.inference.model_file import InvalidModel, ModelFile, Stamp, UnreadableModel, stamp
 from service.inference.variants import by_preference

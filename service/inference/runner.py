@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from service.contract import ModelCard
 from service.inference.cancellation import Cancellation
 from service.inference.device import ARENAS, reported_device
-from service.inference.foreign import Interface
+from service.inference.interface import Interface
 from service.inference.pinned import Buffer
 
 ORDINARY_PIXELS = 1 << 20  # of an image: the memory that larger ones need is not kept for the next

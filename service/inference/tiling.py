@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime as ort
 
 from service.contract import INPUT_NAME, OUTPUT_NAME, ModelCard
-from service.inference.cancellation import OutOfDeviceMemory, first_line
 from service.inference.device import DeviceUnavailable, ReportedDevice, reported_device
+from service.inference.errors import OutOfDeviceMemory, first_line
 from service.inference.layers import Layers, Tensor, UnknownLayer
 from service.inference.model_file import unknown_bytes_per_pixel
 from service.inference.parts import Part, TiledPart, bytes_per_pixel, cut

@@ -4,8 +4,9 @@ import logging
 import threading
 import time
 
-from service.inference.cancellation import Cancellation, OutOfDeviceMemory
+from service.inference.cancellation import Cancellation
 from service.inference.engine import Engine
+from service.inference.errors import OutOfDeviceMemory
 from service.inference.model import Model
 from service.inference.repeated import Repeated
 from service.inference.repository import Repository, Variant

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.geometry import enlarge_bands, label_strip
-from service.inference.cancellation import Cancellation, RunFailed
+from service.inference.cancellation import Cancellation
+from service.inference.errors import RunFailed
 from service.inference.scores import Scores
 from service.results.softmax import winning_probability
 

@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from service.inference.batching import BATCH_BYTES, LARGEST, Batches, largest_batch
-from service.inference.cancellation import Cancellation, Cancelled, OutOfDeviceMemory
+from service.inference.cancellation import Cancellation, Cancelled
+from service.inference.errors import OutOfDeviceMemory
 
 PATIENCE_S = 30.0
 

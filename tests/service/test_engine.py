@@ -11,8 +11,9 @@ from typing import ParamSpec
 
 import pytest
 
-from service.inference.cancellation import Cancellation, Cancelled, RunFailed
+from service.inference.cancellation import Cancellation, Cancelled
 from service.inference.engine import DeadlineExceeded, Engine, QueueFull
+from service.inference.errors import RunFailed
 from service.inference.workers import Ticket
 
 PATIENCE_S = 30.0

@@ -16,7 +16,8 @@ from PIL import Image
 from service import pipeline
 from service.imaging.decode import open_image
 from service.inference import device, model, model_file, tiling
-from service.inference.cancellation import Cancellation, OutOfDeviceMemory, RunFailed
+from service.inference.cancellation import Cancellation
+from service.inference.errors import OutOfDeviceMemory, RunFailed
 from service.inference.model import Model
 from service.inference.repository import FAILED_RUNS, Repository
 from service.inference.workers import Ticket
@@ -227,7 +228,7 @@ def test_what_onnx_runtime_says_of_a_full_arena_is_want_of_memory(tmp_path: Path
     write_model(tmp_path)
     program = (  # in a process of its own: the arena is the process's
         "import numpy as np, onnxruntime as ort\n"
-        "from service.inference.cancellation import is_out_of_memory\n"
+        "from service.inference.errors import is_out_of_memory\n"
         "memory = ort.OrtMemoryInfo('Cpu', ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)\n"
         "ort.create_and_register_allocator(memory, ort.OrtArenaCfg({'max_mem': 1 << 20}))\n"
         "options = ort.SessionOptions()\n"

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.inference import pinned
-from service.inference.cancellation import Cancellation, Cancelled, RunFailed
+from service.inference.cancellation import Cancellation, Cancelled
 from service.inference.device import create_session
+from service.inference.errors import RunFailed
 from service.inference.model_file import ModelFile
 from service.inference.pinned import Buffer, page_locked
 from service.inference.runner import Runner

@@ -13,8 +13,9 @@ import pytest
 from onnx import TensorProto
 
 from service.inference import variants
-from service.inference.cancellation import Cancellation, OutOfDeviceMemory
+from service.inference.cancellation import Cancellation
 from service.inference.device import DeviceUnavailable
+from service.inference.errors import OutOfDeviceMemory
 from service.inference.model import Model
 from service.inference.model_file import InvalidModel, ModelFile
 from service.inference.repository import NO_MEMORY, Repository, UnknownModel, Variant

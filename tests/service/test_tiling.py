@@ -22,8 +22,9 @@ from service.contract import INPUT_NAME, OUTPUT_NAME, Halo
 from service.geometry import enlarge, label_map, network_input
 from service.inference import parts, tiling
 from service.inference import tiles as tiles_module
-from service.inference.cancellation import Cancellation, Cancelled, OutOfDeviceMemory
+from service.inference.cancellation import Cancellation, Cancelled
 from service.inference.device import create_session
+from service.inference.errors import OutOfDeviceMemory
 from service.inference.layers import Layers, UnknownLayer
 from service.inference.model import Model
 from service.inference.model_file import ModelFile
