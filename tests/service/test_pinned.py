@@ -65,7 +65,7 @@ def opened(path: Path) -> tuple[Runner, ort.InferenceSession]:
     return Runner(session, file.interface, file.card), session
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shapes=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=6))
 def test_runs_of_any_shapes_one_after_the_other_give_what_the_session_gives(
     shapes: list[tuple[int, int, int]], cuda: Cuda, tmp_path: Path
