@@ -1,16 +1,27 @@
-"""What a run in tiles comes to: its scores as one array, which the service never holds, and its work."""
+"""A model without a service around it, and what its runs in tiles come to."""
 
+from functools import partial
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.inference.device import create_session
+from service.inference.model import Model
+from service.inference.model_file import ModelFile
 from service.inference.scores import Scores
 from service.inference.tiles import TiledNetwork, tiles
+from service.settings import Device
+
+
+def loaded(file: Path, device: Device = "cpu") -> Model:
+    """A model file as the service loads it."""
+    return Model.load(ModelFile.read(file), file.read_bytes(), partial(create_session, device=device))
 
 
 def joined(scores: Scores) -> NDArray[np.float32]:
-    """(C, H / stride, W / stride)."""
+    """All in one array, (C, H / stride, W / stride), which the service never holds."""
     whole = np.concatenate(list(scores.bands), axis=1)
     return whole.swapaxes(1, 2) if scores.by_columns else whole
 

@@ -5,7 +5,6 @@ python -m tests.benchmarks.bench_large_images
 
 import io
 import time
-from functools import partial
 from pathlib import Path
 
 import httpx
@@ -14,11 +13,9 @@ from PIL import ExifTags, Image
 
 from service.geometry import label_map, network_input
 from service.inference.cancellation import Cancellation
-from service.inference.device import create_session
 from service.inference.model import Model
-from service.inference.model_file import ModelFile
 from tests import photos
-from tests.bands import joined, tiled_work
+from tests.bands import joined, loaded, tiled_work
 from tests.benchmarks.load import DEFAULT_MODEL, one_model, peak_rss
 from tests.benchmarks.table import Row, Rows, run
 from tests.service_process import MODELS, start_server
@@ -72,7 +69,7 @@ def measure() -> Rows:
                 bar = MOST_MB[resolution] if models == folder else None
                 yield Row(what, peak, "MB", at_most=bar, note=f"{seconds:.1f} s")
     for file in sorted(MODELS.rglob("*.onnx")):
-        model = Model.load(ModelFile.read(file), file.read_bytes(), partial(create_session, device="cpu"))
+        model = loaded(file)
         aim = "aim: 2" if file == DEFAULT_MODEL else ""
         work = tiled_work(model.tiling.network(WIDTH, HEIGHT), WIDTH, HEIGHT)  # as it is served
         yield Row(f"{file.stem}, native: work of the tiles over the whole image's", work, at_most=4, note=aim)

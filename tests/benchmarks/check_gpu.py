@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 
 import httpx
 import numpy as np
@@ -23,13 +22,12 @@ from service.geometry import label_map, padded_size
 from service.inference.batching import SIZES
 from service.inference.cancellation import Cancellation
 from service.inference.device import CUDA, CUDA_OPTIONS, create_session, reported_device
-from service.inference.model import Model
 from service.inference.model_file import ModelFile
 from service.inference.pinned import page_locked
 from service.inference.runner import Runner
 from service.settings import Device
 from tests import photos
-from tests.bands import joined
+from tests.bands import joined, loaded
 from tests.benchmarks.bench_large_images import large_jpeg
 from tests.benchmarks.bench_scheduling import batch_rates, batch_rows, sizes_that_pay
 from tests.benchmarks.check_gpu_faults import FILE, PATIENCE_S, check_lost_context, check_out_of_memory
@@ -54,12 +52,6 @@ def gpu_memory(device: Device) -> str:
     if device == "cpu":
         return "(skipped on the CPU: it has no GPU's memory)"
     return f"{float(nvidia_smi('memory.used')) * 2**20 / MEGABYTE:.0f} MB"
-
-
-def load(device: Device, precision: str = "fp32") -> Model:
-    """The default model, or a variant of it."""
-    file = ModelFile.read(DEFAULT_MODEL if precision == "fp32" else DEFAULT_MODEL.with_suffix(f".{precision}.onnx"))
-    return Model.load(file, file.content(), partial(create_session, device=device))
 
 
 def check_device(device: Device) -> str:
@@ -89,7 +81,8 @@ def check_missing_library(device: Device) -> str:
 
 def check_parity(device: Device) -> str:
     image = photos.photo("coffee.png").resize((1190, 870))
-    scores = [joined(model.scores(image, Cancellation())) for model in (load("cpu"), load(device), load(device, "fp16"))]
+    models = loaded(DEFAULT_MODEL), loaded(DEFAULT_MODEL, device), loaded(FILE["cuda"], device)
+    scores = [joined(model.scores(image, Cancellation())) for model in models]
     on_cpu, single, half = (label_map(found, image.size, image.size, 8) for found in scores)
     same, same_half = (single == on_cpu).mean(), (half == on_cpu).mean()
     assert same >= 0.99999, same
@@ -99,7 +92,7 @@ def check_parity(device: Device) -> str:
 
 
 def check_tiles(device: Device) -> str:
-    model, image = load(device), photos.photo("coffee.png").resize((2048, 1536))
+    model, image = loaded(DEFAULT_MODEL, device), photos.photo("coffee.png").resize((2048, 1536))
     whole = model.run(np.asarray(image)[None], Cancellation())
     scores = model.scores(image, Cancellation(), small=True)
     assert scores.schedule == "tiled"
@@ -137,7 +130,7 @@ def check_batches(device: Device) -> str:
 
 def check_warmed_shapes(device: Device) -> str:
     """The first image of a shape that the model was prepared for takes no longer than the next; of another one it may."""
-    model = load(device, "fp16" if device == "cuda" else "fp32")
+    model = loaded(FILE[device], device)
     stride, most = model.card.stride, model.card.long_side
     assert most is not None
     long_side, _ = padded_size(most, 1, stride)

@@ -5,11 +5,43 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 from fastapi import FastAPI
 
+from service.app import create_app
+from service.inference.workers import Ticket
+from service.pipeline import Job
+from service.results.renderings import Rendered
 from service.server import DrainingServer
+from service.settings import Settings
+
+PATIENCE_S = 30.0
+
+
+class Endless:
+    """Stands in for `process`: work that goes on until it is called off."""
+
+    def __init__(self) -> None:
+        self.started, self.cancelled = threading.Event(), threading.Event()
+
+    def __call__(self, job: Job, ticket: Ticket) -> tuple[object, Rendered]:
+        self.started.set()
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            try:
+                ticket.cancellation.check()
+            except Exception:
+                self.cancelled.set()
+                raise
+            time.sleep(0.01)
+        raise AssertionError("nobody called it off")
+
+
+def colors_app(models: Path) -> FastAPI:
+    """An application on the folder with the red, green and blue model, for a server."""
+    return create_app(Settings(models_dir=models, default_model="colors", reload_s=0))
 
 
 @contextmanager

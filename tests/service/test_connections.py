@@ -2,7 +2,6 @@
 
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,14 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.app import create_app
 from service.http import connections, segment
 from service.inference.workers import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
-from service.settings import Settings
 from tests.service.answers import assert_problem
-from tests.service.live import Line, chunked, head, serving
+from tests.service.live import Endless, Line, chunked, colors_app, head, serving
 from tests.service.pictures import encoded, flag
 
 SHORT_S, PATIENCE_S = 1.0, 30.0  # a machine under load stalls for a good part of a second
@@ -31,8 +28,7 @@ GET_MEGABYTE = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost:
 @pytest.fixture(scope="module")
 def address(colors_folder: Path) -> Iterator[tuple[str, int]]:
     """The application behind the server that `python -m service` starts."""
-    app = create_app(Settings(models_dir=colors_folder, default_model="colors", reload_s=0))
-    with serving(app) as address:
+    with serving(colors_app(colors_folder)) as address:
         yield address
 
 
@@ -177,29 +173,10 @@ def test_of_too_many_connections_the_one_that_has_waited_longest_goes(
         line.close()
 
 
-class Held:
-    """Work that goes on until it is called off."""
-
-    def __init__(self) -> None:
-        self.started, self.cancelled = threading.Event(), threading.Event()
-
-    def __call__(self, job: Job, ticket: Ticket) -> tuple[object, Rendered]:
-        self.started.set()
-        end = time.monotonic() + PATIENCE_S
-        while time.monotonic() < end:
-            try:
-                ticket.cancellation.check()
-            except Exception:
-                self.cancelled.set()
-                raise
-            time.sleep(0.01)
-        raise AssertionError("nobody called it off")
-
-
 def test_connections_whose_work_is_under_way_are_not_dropped_for_new_ones(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = Held()
+    held = Endless()
     monkeypatch.setattr(segment, "process", held)
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
     working = Line(address)
@@ -215,7 +192,7 @@ def test_connections_whose_work_is_under_way_are_not_dropped_for_new_ones(
 def test_work_stops_and_frees_its_place_when_the_client_goes(
     form: bool, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = Held()
+    held = Endless()
     monkeypatch.setattr(segment, "process", held)
     line = Line(address)
     content, kind = IMAGE, "Content-Type: image/png"
@@ -436,7 +413,7 @@ def test_what_is_refused_at_the_connection_is_counted_and_logged(
 def test_one_connection_too_many_and_one_that_makes_room_are_counted_and_logged(
     address: tuple[str, int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = Held()
+    held = Endless()
     monkeypatch.setattr(segment, "process", held)
     working = Line(address)
     working.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
@@ -487,7 +464,7 @@ def test_an_answer_that_is_not_taken_is_counted_and_logged(
 def test_a_client_that_leaves_requests_behind_the_one_at_work_is_worked_for_no_longer(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = Held()
+    held = Endless()
     monkeypatch.setattr(segment, "process", held)
     line = Line(address)
     line.send(2 * (head(f"Content-Length: {len(IMAGE)}") + IMAGE))

@@ -12,16 +12,14 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from service.app import create_app
 from service.http import segment
 from service.inference.device import usable_cpus
 from service.inference.workers import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
-from service.settings import Settings
 from tests.service.answers import admitted, assert_problem, post
 from tests.service.conftest import MakeClient
-from tests.service.live import Line, head, serving
+from tests.service.live import Endless, Line, colors_app, head, serving
 from tests.service.pictures import encoded, flag
 
 IMAGE = encoded(flag())  # 96x64: 0.006144 megapixels
@@ -107,12 +105,7 @@ def test_without_a_gate_a_deadline_stops_the_work_itself(make_client: MakeClient
 
 
 def test_what_is_given_up_when_the_service_stops_is_answered(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    def endless(job: Job, ticket: Ticket) -> None:
-        while True:
-            ticket.cancellation.check()
-            time.sleep(0.001)
-
-    monkeypatch.setattr(segment, "process", endless)
+    monkeypatch.setattr(segment, "process", Endless())
     client = make_client()
     with ThreadPoolExecutor() as pool:
         waiting = [pool.submit(post, client, IMAGE) for _ in range(4)]
@@ -124,7 +117,7 @@ def test_what_is_given_up_when_the_service_stops_is_answered(make_client: MakeCl
 
 
 def test_an_upload_that_goes_on_when_the_service_gives_up_is_answered(colors_folder: Path) -> None:
-    app = create_app(Settings(models_dir=colors_folder, default_model="colors", reload_s=0))
+    app = colors_app(colors_folder)
     with serving(app) as address:
         line = Line(address)
         line.send(head("Content-Length: 10000") + b"start")

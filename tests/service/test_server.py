@@ -8,17 +8,12 @@ import time
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
 
-from service.app import create_app
 from service.http import segment, uploads
-from service.inference.workers import Ticket
-from service.pipeline import Job
 from service.server import SETTLE_S
-from service.settings import Settings
 from tests.photos import photo
 from tests.service.answers import assert_problem
-from tests.service.live import Line, head, serving
+from tests.service.live import Endless, Line, colors_app, head, serving
 from tests.service.pictures import encoded, flag
 from tests.service_process import start_server
 
@@ -62,26 +57,14 @@ def test_a_connection_made_before_it_stops_may_still_send_its_request() -> None:
     assert server.process.wait(timeout=60) == -signal.SIGTERM
 
 
-def an_app(models: Path) -> FastAPI:
-    return create_app(Settings(models_dir=models, default_model="colors", reload_s=0))
-
-
 def test_work_that_takes_too_long_when_it_stops_is_answered_503(colors_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    started = threading.Event()
-
-    def endless(_: Job, ticket: Ticket) -> None:
-        started.set()
-        end = time.monotonic() + PATIENCE_S
-        while time.monotonic() < end:
-            ticket.cancellation.check()
-            time.sleep(0.01)
-
+    endless = Endless()
     monkeypatch.setattr(segment, "process", endless)
     monkeypatch.setattr("service.server.GIVE_UP_S", 0.5)
-    with serving(an_app(colors_folder)) as address:
+    with serving(colors_app(colors_folder)) as address:
         line = Line(address)
         line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
-        assert started.wait(PATIENCE_S)
+        assert endless.started.wait(PATIENCE_S)
         start = time.monotonic()
     assert time.monotonic() < start + PATIENCE_S / 2
     answer = line.response()
@@ -100,7 +83,7 @@ def test_of_half_sent_bodies_it_answers_those_that_go_on_and_does_not_wait_for_t
             time.sleep(0.75)
             going_on.send(piece)
 
-    with serving(an_app(colors_folder)) as address:
+    with serving(colors_app(colors_folder)) as address:
         paused, going_on = Line(address), Line(address)
         for line in (paused, going_on):
             line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE[:50])

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,12 @@ from service.inference.cancellation import Cancellation, Cancelled
 from service.inference.device import create_session
 from service.inference.errors import OutOfDeviceMemory
 from service.inference.layers import Layers, UnknownLayer
-from service.inference.model import Model
 from service.inference.model_file import ModelFile
 from service.inference.parts import Part, TiledPart
 from service.inference.tiles import TiledNetwork, tiles
 from service.inference.tiling import Tiling
 from tests import photos
-from tests.bands import joined, tiled_work
+from tests.bands import joined, loaded, tiled_work
 from tests.service.answers import assert_problem, mask_of, post, strongest_color
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
@@ -41,10 +39,6 @@ from tests.service_process import MODELS
 
 FILES = sorted(path for path in MODELS.rglob("*.onnx") if ".fp16." not in path.name)
 MEGAPIXEL = 10**6
-
-
-def loaded(path: Path) -> Model:
-    return Model.load(ModelFile.read(path), path.read_bytes(), partial(create_session, device="cpu"))
 
 
 def large_photo(width: int, height: int) -> Image.Image:
