@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 from service.inference.cancellation import Cancellation, Cancelled
 from service.inference.errors import OutOfDeviceMemory
 
-SIZES = (1, 2, 4, 8)  # of batches, each a shape that CUDA prepares for anew: tests/benchmarks/bench_scheduling.py
+# Of batches: both pay (tests/benchmarks/check_gpu.py), and each size has a session of its own for each shape (`planned`).
+SIZES = (1, 4)
 LARGEST = SIZES[-1]
 BATCH_BYTES = 1 << 30  # activations of a batch, as they are estimated
+
+Run = Callable[[list[NDArray[np.uint8]], Cancellation, int], NDArray[np.float32]]  # as a `Runner` does
 
 
 class Batches:
@@ -20,10 +23,8 @@ class Batches:
     No one waits for others to come: an image that is alone is run at once. Safe from several threads.
     """
 
-    def __init__(
-        self, run: Callable[[NDArray[np.uint8], Cancellation], NDArray[np.float32]], bytes_per_pixel: Callable[[], float]
-    ) -> None:
-        """`run`: (N, H, W, 3) uint8 -> (N, C, h, w) float32, which takes that many bytes for each pixel of all images."""
+    def __init__(self, run: Run, bytes_per_pixel: Callable[[], float]) -> None:
+        """`run` takes that many bytes for each pixel of all images."""
         self._run, self._bytes_per_pixel = run, bytes_per_pixel
         self._device = threading.Lock()  # one run at a time
         self._lock = threading.Lock()  # of the list
@@ -54,7 +55,8 @@ class Batches:
         try:
             # Alone, a run can be called off; a shared one is others' too.
             cancellation = live[0].cancellation if len(live) == 1 else Cancellation()
-            scores = self._run(_padded([one.image for one in live]), cancellation)
+            size = next(size for size in SIZES if size >= len(live))
+            scores = self._run([one.image for one in live], cancellation, size)
         except OutOfDeviceMemory as error:
             for one in live:
                 one.result = self._alone(one) if len(live) > 1 else error
@@ -67,7 +69,7 @@ class Batches:
 
     def _alone(self, place: "_Place") -> "NDArray[np.float32] | Exception":
         try:
-            return self._run(place.image, place.cancellation)
+            return self._run([place.image], place.cancellation, 1)
         except Exception as error:
             return error
 
@@ -91,11 +93,3 @@ class _Place:
         except Cancelled as error:
             self.result = error
         return self.result is not None
-
-
-def _padded(images: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """All in one array of one of the SIZES."""
-    size = next(size for size in SIZES if size >= len(images))
-    batch = np.zeros((size, *images[0].shape[1:]), np.uint8)
-    np.concatenate(images, out=batch[: len(images)])
-    return batch

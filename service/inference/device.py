@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 import onnxruntime as ort
 
+from service.contract import Precision
 from service.inference.errors import OutOfDeviceMemory, first_line, is_out_of_memory
 from service.settings import Device
 
@@ -24,14 +25,14 @@ ARENAS: dict[ReportedDevice, str] = {"cpu": "cpu:0", "cuda": "cpu:0;gpu:0"}  # t
 CUDA_OPTIONS = {
     "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm for every new shape
     "arena_extend_strategy": "kSameAsRequested",  # the default doubles, and never gives back
-    "use_tf32": "0",  # fp32 is fp32: who wants speed has the fp16 file
 }
+NO_LIMIT = (1 << 64) - 1  # bytes
 
 
 class OpenSession(Protocol):
     """`create_session`, for what an operator has chosen."""
 
-    def __call__(self, model: bytes, *, threads: int | None = None) -> ort.InferenceSession: ...
+    def __call__(self, model: bytes, *, threads: int | None = None, precision: Precision = "fp32") -> ort.InferenceSession: ...
 
 
 class DeviceUnavailable(RuntimeError):
@@ -61,12 +62,26 @@ def may_use_cuda(device: Device) -> bool:
     return device != "cpu" and CUDA in ort.get_available_providers()
 
 
+def cuda_options(precision: Precision) -> dict[str, str]:
+    """Of the CUDA provider, for a file of that precision.
+
+    fp32 is fp32: who wants speed has the fp16 file. There TF32 is of no effect, but without it ONNX Runtime first looks for
+    convolutions that do without the tensor cores, and logs an error for each that it does not find.
+    """
+    return CUDA_OPTIONS | {"use_tf32": "1" if precision == "fp16" else "0"}
+
+
 def create_session(
-    model: bytes, device: Device, threads: int | None = None, gpu_memory_bytes: int | None = None
+    model: bytes,
+    device: Device,
+    threads: int | None = None,
+    gpu_memory_bytes: int | None = None,
+    precision: Precision = "fp32",
 ) -> ort.InferenceSession:
     """A session for the bytes of an ONNX file, on so many threads of the CPU; by default as many as there are cores.
 
     `gpu_memory_bytes`: of a GPU, that it allocates at most for its weights and activations; by default what there is.
+    `precision`: of the file; it decides on what a GPU may round.
     Raises DeviceUnavailable if `device` is "cuda" and the session is not on CUDA, OutOfDeviceMemory, and what ONNX Runtime
     raises for a file that it cannot run.
     """
@@ -83,7 +98,8 @@ def create_session(
         return _open(model, options, [CPU])
     ort.preload_dlls()  # CUDA and cuDNN from their wheels; without it the provider falls back to the CPU silently
     limit = {} if gpu_memory_bytes is None else {"gpu_mem_limit": str(gpu_memory_bytes)}
-    session = _open(model, options, [(CUDA, CUDA_OPTIONS | limit), CPU])
+    session = _open(model, options, [(CUDA, cuda_options(precision) | limit), CPU])
+    session.disable_fallback()  # of a run that fails: it would go on on the CPU, and nobody be told
     if reported_device(session) != "cuda":
         reason = why_no_cuda()
         if device == "cuda":
@@ -129,6 +145,11 @@ def require_one_runtime(path: Sequence[str] = sys.path) -> None:
     wheels = [name for name in ("onnxruntime", "onnxruntime-gpu") if any(distributions(name=name, path=list(path)))]
     if len(wheels) > 1:
         raise DeviceUnavailable(f"{' and '.join(wheels)} are both installed: uninstall both, then install one")
+
+
+def has_memory_limit(session: ort.InferenceSession) -> bool:
+    """Whether it may allocate less of a GPU than there is."""
+    return int(session.get_provider_options().get(CUDA, {}).get("gpu_mem_limit", NO_LIMIT)) < NO_LIMIT
 
 
 def reported_device(session: ort.InferenceSession) -> ReportedDevice:

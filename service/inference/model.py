@@ -5,19 +5,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from service.contract import ModelCard
-from service.geometry import padded, padded_size
+from service.geometry import padded
 from service.inference.batching import SIZES, Batches, largest_batch
 from service.inference.cancellation import Cancellation, Cancelled
-from service.inference.device import DeviceUnavailable, OpenSession, ReportedDevice, usable_cpus
+from service.inference.device import DeviceUnavailable, OpenSession, ReportedDevice, has_memory_limit, usable_cpus
 from service.inference.errors import OutOfDeviceMemory, RunFailed, first_line
 from service.inference.interface import Interface
 from service.inference.model_file import InvalidModel, ModelFile
+from service.inference.planned import PlannedRunner
 from service.inference.runner import Runner
 from service.inference.scores import Schedule, Scores
 from service.inference.tiles import Box
@@ -25,7 +27,7 @@ from service.inference.tiling import Tiling
 
 log = logging.getLogger(__name__)
 
-MOST_SHAPES = 32  # short sides of images that CUDA is prepared for; others take a moment when they first come
+RATIOS = (1, 4 / 3, 3 / 2, 16 / 9)  # of the sides of images that CUDA is prepared for; others wait when they first come
 TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
 TRIAL_S = 60.0  # most seconds that it may take for it
 
@@ -33,23 +35,20 @@ TRIAL_S = 60.0  # most seconds that it may take for it
 class Runners:
     """A file's session on all cores, and the one on a single core that runs side by side with others."""
 
-    def __init__(self, on_all_cores: Runner, open_on_one_core: Callable[[], Runner]) -> None:
+    def __init__(self, on_all_cores: Runner | PlannedRunner, open_on_one_core: Callable[[], Runner]) -> None:
         """The second is opened when it is first needed; on a GPU, and with a single core, there is no other."""
         self.on_all_cores, self._open = on_all_cores, open_on_one_core
         self._lock = threading.Lock()
         is_only = on_all_cores.device == "cuda" or usable_cpus() == 1
         self._on_one_core = on_all_cores if is_only else None
 
-    def get(self, all_cores: bool) -> Runner:
+    def get(self, all_cores: bool) -> Runner | PlannedRunner:
         """The one for a run that has all cores, or for one of many. Raises OutOfDeviceMemory."""
         if all_cores:
             return self.on_all_cores
         with self._lock:
             if self._on_one_core is None:
-                try:
-                    self._on_one_core = self._open()
-                except Exception as error:  # the file is known to run: what is missing is room
-                    raise OutOfDeviceMemory(first_line(error)) from error
+                self._on_one_core = self._open()
             return self._on_one_core
 
 
@@ -70,20 +69,34 @@ class Model:
         Raises InvalidModel if it cannot be run, or if the scores of a test image are not as its card says,
         OutOfDeviceMemory, and DeviceUnavailable as `create_session` does.
         """
+        open_session = partial(open_session, precision=file.card.precision)
         try:
             session = open_session(content)
         except (DeviceUnavailable, OutOfDeviceMemory):
             raise
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
             raise InvalidModel(f"it cannot be run: {first_line(error)}") from error
-        runner = Runner(session, file.interface, file.card)
-        tiling = Tiling(content, file.card, open_session, runner.device)
+        first = Runner(session, file.interface, file.card)
+        tiling = Tiling(content, file.card, open_session, first.device)
+
+        def open_another(threads: int | None = None) -> Runner:
+            try:
+                runner = Runner(open_session(content, threads=threads), file.interface, file.card)
+            except Exception as error:  # the file is known to run: what is missing is room
+                raise OutOfDeviceMemory(first_line(error)) from error
+            if runner.device != first.device:
+                raise OutOfDeviceMemory(f"a further session fell back from {first.device}")
+            return runner
+
+        runner: Runner | PlannedRunner = first
         batches = None
-        if runner.device == "cuda" and not isinstance(session.get_inputs()[0].shape[0], int):
-            batches = Batches(runner, lambda: tiling.bytes_per_pixel)
-        runners = Runners(runner, lambda: Runner(open_session(content, threads=1), file.interface, file.card))
-        model = cls(file.card, runners, file.interface, tiling, batches)
-        model._try_out()
+        if first.device == "cuda":
+            if not has_memory_limit(session):  # it is each session's: more of them would have many times as much
+                runner = PlannedRunner(first, open_another, len(content), lambda: tiling.bytes_per_pixel)
+            if not isinstance(session.get_inputs()[0].shape[0], int):
+                batches = Batches(runner, lambda: tiling.bytes_per_pixel)
+        model = cls(file.card, Runners(runner, lambda: open_another(1)), file.interface, tiling, batches)
+        model._try_out(first)
         return model
 
     @property
@@ -122,7 +135,7 @@ class Model:
         if self.batches is not None:
             scores = self.batches.run(image, cancellation)
         else:
-            scores = self.runners.get(all_cores)(image, cancellation)
+            scores = self.runners.get(all_cores)([image], cancellation)
         result: NDArray[np.float32] = scores[0]
         return result
 
@@ -134,43 +147,39 @@ class Model:
 
     def give_back(self) -> None:
         """Let the session's arenas keep no more than the smallest image needs. Raises as `run` does."""
-        self.runners.on_all_cores(self.smallest_image, Cancellation(), gives_back=True)
+        self.runners.on_all_cores([self.smallest_image], Cancellation(), gives_back=True)
 
     def warm_up(self) -> None:
-        """Prepare CUDA for the padded shapes that images have at the model's resolution, in batches of each size.
+        """Prepare CUDA for the padded shapes that most images have at the model's resolution, in batches of each size.
 
         Raises InvalidModel if one does not run, and OutOfDeviceMemory.
         """
-        stride, long_side = self.card.stride, self.card.long_side
-        if self.batches is None or long_side is None:
+        runner, long_side = self.runners.on_all_cores, self.card.long_side
+        if not isinstance(runner, PlannedRunner) or long_side is None:
             return
-        long_side, _ = padded_size(long_side, 1, stride)
-        step = max(stride, -(-long_side // MOST_SHAPES // stride) * stride)
-        sizes = {(long_side, short) for short in range(step, long_side + 1, step)}
-        sizes |= {(width, height) for height, width in sizes}
-        for width, height in {self.interface.padded_size(*size, stride) for size in sizes}:
-            most = largest_batch(self.tiling.bytes_per_pixel * height * width)
-            for number in (size for size in SIZES if size <= most):
-                images = np.zeros((number, height, width, 3), np.uint8)
+        landscape = [(long_side, round(long_side / ratio)) for ratio in RATIOS]
+        sizes = landscape + [(height, width) for width, height in landscape]
+        shapes = dict.fromkeys(self.interface.padded_size(*size, self.card.stride) for size in sizes)  # each once
+        for number in SIZES if self.batches else SIZES[:1]:
+            for width, height in shapes:
+                fits = number <= largest_batch(self.tiling.bytes_per_pixel * height * width)
+                if not fits or not runner.has_room((number, height, width)):
+                    continue
                 try:
                     with _time_limit() as cancellation:
-                        self.runners.on_all_cores(images, cancellation)
-                except OutOfDeviceMemory:  # `Batches` runs one by one what does not fit together
-                    if number == 1:
-                        raise
-                    break
+                        runner([np.zeros((1, height, width, 3), np.uint8)], cancellation, number)
                 except RunFailed as error:
                     raise InvalidModel(f"{number} images of {width}x{height} do not run: {error}") from error
 
-    def _try_out(self) -> None:
+    def _try_out(self, runner: Runner) -> None:
         """Run two shapes: the session then has the memory that it needs."""
         side = min(self.card.long_side or 1, TRIAL_SIDE)
         width, height = self.interface.padded_size(side, side, self.card.stride)
         try:
             with _time_limit() as cancellation:
                 if self.interface.fixed_size is None:  # another shape than the square below
-                    self.run(np.full((1, self.card.stride, width, 3), self.card.pad_value, np.uint8), cancellation)
-                scores = self.run(np.full((1, height, width, 3), self.card.pad_value, np.uint8), cancellation)
+                    runner([np.full((1, self.card.stride, width, 3), self.card.pad_value, np.uint8)], cancellation)
+                [scores] = runner([np.full((1, height, width, 3), self.card.pad_value, np.uint8)], cancellation)
         except (InvalidModel, OutOfDeviceMemory):
             raise
         except Exception as error:  # as above

@@ -1,6 +1,7 @@
 """Runs of a session: images in, scores out."""
 
 import threading
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -27,29 +28,36 @@ class Runner:
         self._session, self._interface, self._card = session, interface, card
         self._input, self._output, self._one_run = Buffer(), Buffer(), threading.Lock()
 
-    def __call__(self, images: NDArray[np.uint8], cancellation: Cancellation, gives_back: bool = False) -> NDArray[np.float32]:
-        """(N, H, W, 3) uint8 -> (N, C, H / output_stride, W / output_stride) float32.
+    def __call__(
+        self, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1, gives_back: bool = False
+    ) -> NDArray[np.float32]:
+        """N times (1, H, W, 3) uint8 -> (N, C, H / output_stride, W / output_stride) float32.
 
+        `size`: of the batch, N or more on CUDA, elsewhere N; what is too much of it is computed and dropped.
         `gives_back`: the memory that the session has and does not need. Raises as `Cancellation.run_options` does.
         """
-        arenas = ARENAS[self.device] if gives_back or images[0, ..., 0].size > ORDINARY_PIXELS else ""
-        given = self._interface.prepare(images)
+        height, width = images[0].shape[1:3]
+        arenas = ARENAS[self.device] if gives_back or height * width > ORDINARY_PIXELS else ""
+        given = [self._interface.prepare(image) for image in images]
         if self.device == "cuda":
             with self._one_run, cancellation.run_options(arenas) as options:
-                scores = self._interface.restore(self._run_bound(given, images.shape, options)).copy()
+                given_scores = self._run_bound(given, size, height, width, options)
+                scores = self._interface.restore(given_scores[: len(images)]).copy()
                 if arenas:  # page-locked memory is given back as well
                     self._input, self._output = Buffer(), Buffer()
                 return scores
         with cancellation.run_options(arenas) as options:
-            [given_scores] = self._session.run([self._interface.output_name], {self._interface.input_name: given}, options)
+            inputs = {self._interface.input_name: given[0] if size == 1 else np.concatenate(given)}
+            [given_scores] = self._session.run([self._interface.output_name], inputs, options)
         return self._interface.restore(given_scores)
 
-    def _run_bound(self, given: NDArray[np.generic], size: tuple[int, ...], options: ort.RunOptions) -> NDArray[np.generic]:
+    def _run_bound(
+        self, given: Sequence[NDArray[np.generic]], size: int, height: int, width: int, options: ort.RunOptions
+    ) -> NDArray[np.generic]:
         """What the graph gives, in a buffer that the next run writes to."""
-        source = self._input.array(given.shape, given.dtype)
-        source[...] = given
-        count, height, width, _ = size
-        shape = count, len(self._card.classes), height // self._card.output_stride, width // self._card.output_stride
+        source = self._input.array((size, *given[0].shape[1:]), given[0].dtype)
+        np.concatenate(given, out=source[: len(given)])  # the rest is what was there
+        shape = size, len(self._card.classes), height // self._card.output_stride, width // self._card.output_stride
         target = self._output.array(self._interface.given_shape(*shape), self._dtype)
         binding = self._session.io_binding()
         binding.bind_cpu_input(self._interface.input_name, source)

@@ -2,7 +2,7 @@
 
 Few requests have all cores, and many have one each: both ways to use the cores, by turns, for more and more at once.
 A size of a batch pays if it carries a tenth more images a second than the one before: `service.inference.batching.SIZES` are
-those that do so on a GPU, where `tests.benchmarks.check_gpu` compares them, and of the CPU no batch is asked.
+of those that do so on a GPU, where `tests.benchmarks.check_gpu` compares them, and of the CPU no batch is asked.
 
 python -m tests.benchmarks.bench_scheduling
 """
@@ -51,10 +51,9 @@ def batch_rates(file: Path, device: Device, seconds: float = ROUND_S) -> dict[in
     image = np.asarray(Image.open(io.BytesIO(jpeg())).resize(BATCHED))
     rates: dict[int, list[float]] = {size: [] for size in BATCHES}
     works = {size: partial(session.run, [OUTPUT_NAME], {INPUT_NAME: np.stack([image] * size)}) for size in BATCHES}
-    for work in works.values():
-        work()  # the first run of a shape is CUDA's preparation for it
     for _ in range(ROUNDS):
         for size, work in works.items():
+            work()  # the first run of a shape after another is CUDA's preparation for it
             rates[size].append(size * rate(work, seconds))
     return rates
 

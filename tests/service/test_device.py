@@ -1,13 +1,18 @@
 """The device that is used is the device that is told."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
+from service.contract import Precision
 from service.inference import device
 from service.inference.cancellation import Cancellation
 from service.inference.device import DeviceUnavailable, create_session, require_one_runtime
@@ -25,7 +30,7 @@ class CudaFallsBack:
     """ONNX Runtime as it is with the GPU's wheel where a library is missing: CUDA is listed, and silently not used."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.asked: list[object] = []
+        self.asked: list[Any] = []
         original = ort.InferenceSession
 
         def session(
@@ -51,7 +56,7 @@ def test_with_auto_the_cpu_it_fell_back_to_is_told(
     cuda = CudaFallsBack(monkeypatch)
     write_model(tmp_path)
     client = make_client(models_dir=tmp_path, device="auto")
-    assert cuda.asked[0] == (device.CUDA, device.CUDA_OPTIONS)
+    assert cuda.asked[0] == (device.CUDA, device.cuda_options("fp32"))
     assert "this model runs on the CPU: " in caplog.text
     assert client.get("/models/colors").json()["device"] == "cpu"
     assert post(client, IMAGE).json()["model"]["device"] == "cpu"
@@ -61,7 +66,32 @@ def test_a_limit_of_gpu_memory_is_handed_on(monkeypatch: pytest.MonkeyPatch, tmp
     cuda = CudaFallsBack(monkeypatch)
     write_model(tmp_path)
     make_client(models_dir=tmp_path, device="auto", gpu_memory_bytes=1 << 30)
-    assert cuda.asked[0] == (device.CUDA, device.CUDA_OPTIONS | {"gpu_mem_limit": "1073741824"})
+    assert cuda.asked[0] == (device.CUDA, device.cuda_options("fp32") | {"gpu_mem_limit": "1073741824"})
+
+
+def test_tensor_cores_round_what_is_half_precise_and_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cuda = CudaFallsBack(monkeypatch)
+    write_model(tmp_path)
+    write_model(tmp_path, "colors.fp16.onnx", precision="fp16")
+    repository = Repository(tmp_path, "auto")
+    expected: dict[Precision, str] = {"fp32": "0", "fp16": "1"}
+    for precision, tf32 in expected.items():
+        cuda.asked.clear()
+        repository.get("colors", precision).unload()
+        repository.get("colors", precision).model()
+        assert [options["use_tf32"] for _, options in cuda.asked] == [tf32]
+
+
+def test_a_run_that_cuda_fails_does_not_go_on_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise EPFail("CUDA failure")
+
+    CudaFallsBack(monkeypatch)
+    session = create_session(network(json.dumps(card())), "auto")
+    own = session._sess  # beneath what would try another provider
+    session._sess = SimpleNamespace(run=fail, is_webgpu_graph_capture_enabled=own.is_webgpu_graph_capture_enabled)
+    with pytest.raises(EPFail):
+        session.run(["scores"], {"image": np.zeros((1, 64, 64, 3), np.uint8)})
 
 
 def test_on_the_cpu_nothing_else_is_tried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -95,15 +125,16 @@ def test_on_a_gpu_images_are_run_in_batches_whose_shapes_are_warmed(
     shapes: list[tuple[int, ...]] = []
     original = Runner.__call__
 
-    def noting(one: Runner, images: NDArray[np.uint8], cancellation: Cancellation) -> object:
-        shapes.append(images.shape[:3])
-        return original(one, images, cancellation)
+    def noting(one: Runner, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1) -> object:
+        shapes.append((size, *images[0].shape[1:3]))
+        return original(one, images, cancellation, size)
 
     monkeypatch.setattr(Runner, "__call__", noting)
     write_model(tmp_path)
     write_model(tmp_path, "colors.fp16.onnx", precision="fp16")
     client = make_client(models_dir=tmp_path)
-    assert {(1, 128, 16), (8, 128, 16), (1, 16, 128), (8, 16, 128), (8, 128, 128)} <= set(shapes)
+    sides = [(128, 128), (96, 128), (80, 128), (128, 96), (128, 80)]  # of 4:3 and 3:2, and of 16:9
+    assert shapes == [(1, 16, 128), (1, 128, 128), *((number, *side) for number in (1, 4) for side in sides)]
     warmed = len(shapes)
     assert np.array_equal(mask_of(client, IMAGE), strongest_color(flag()))
     assert shapes[warmed:] == [(1, 64, 96)]

@@ -1,6 +1,7 @@
 """Models that were not exported here, served through a card beside them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from PIL import Image
 
 from service.inference import model, runner
 from service.inference.batching import SIZES
-from service.inference.foreign import ForeignInterface
+from service.inference.cancellation import Cancellation
 from service.inference.repository import Repository
+from service.inference.runner import Runner
 from tests.service.answers import assert_problem, labels_of, mask_in, mask_of, post, strongest_color
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag, oriented
@@ -230,13 +232,13 @@ def test_a_graph_of_one_size_that_its_card_does_not_suit_is_told(
 @pytest.mark.usefixtures("says_cuda")
 def test_on_a_gpu_a_graph_of_one_size_is_warmed_in_that_size_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shapes: set[tuple[int, ...]] = set()
-    prepare = ForeignInterface.prepare
+    run = Runner.__call__
 
-    def noting(interface: ForeignInterface, pixels: NDArray[np.uint8]) -> NDArray[np.generic]:
-        shapes.add(pixels.shape)
-        return prepare(interface, pixels)
+    def noting(one: Runner, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1) -> object:
+        shapes.add((size, *images[0].shape[1:]))
+        return run(one, images, cancellation, size)
 
-    monkeypatch.setattr(ForeignInterface, "prepare", noting)
+    monkeypatch.setattr(Runner, "__call__", noting)
     write_foreign(tmp_path, foreign_model(size=(128, 96)))
     assert Repository(tmp_path, "cpu").models
     assert shapes == {(number, 96, 128, 3) for number in SIZES}
@@ -396,7 +398,7 @@ def test_a_graph_whose_test_image_does_not_end_is_told(tmp_path: Path, monkeypat
 @pytest.mark.timeout(60)
 def test_a_warm_up_that_does_not_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "reported_device", lambda session: "cuda")  # a session of the CPU that says it is on a GPU
-    monkeypatch.setattr(model.Model, "_try_out", lambda _: None)
+    monkeypatch.setattr(model.Model, "_try_out", lambda *_: None)
     monkeypatch.setattr(model, "TRIAL_S", 0.5)
     write_foreign(tmp_path, endless_model(), long_side=64)
     assert broken(tmp_path) == "a test image takes longer than 0.5 s"

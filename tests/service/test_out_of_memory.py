@@ -15,7 +15,7 @@ from PIL import Image
 
 from service import pipeline
 from service.imaging.decode import open_image
-from service.inference import device, model, model_file, tiling
+from service.inference import device, model_file, tiling
 from service.inference.cancellation import Cancellation
 from service.inference.errors import OutOfDeviceMemory, RunFailed
 from service.inference.model import Model
@@ -193,7 +193,6 @@ def test_what_large_images_and_tiles_took_is_given_back(
             super().run_with_iobinding(binding)
 
     monkeypatch.setattr(ort, "InferenceSession", Session)
-    monkeypatch.setattr(model, "MOST_SHAPES", 1)
     write_model(tmp_path, halo={"before": 16, "after": 16})
     loaded = Repository(tmp_path, "cpu").get("colors").model()
     for image, small, expected in (

@@ -73,7 +73,7 @@ def test_runs_of_any_shapes_one_after_the_other_give_what_the_session_gives(
     write_model(tmp_path)
     run, session = opened(tmp_path / "colors.onnx")
     given = [images(count, 16 * height, 16 * width, seed) for seed, (count, height, width) in enumerate(shapes)]
-    found = [run(pixels, Cancellation()) for pixels in given]  # all are kept: no run may write into another's scores
+    found = [run(list(pixels[:, None]), Cancellation(), len(pixels)) for pixels in given]  # kept: no run may write into them
     for pixels, scores in zip(given, found, strict=True):
         assert np.array_equal(scores, session.run(["scores"], {"image": pixels})[0])
     assert len(cuda.held) <= 2
@@ -88,7 +88,7 @@ def test_shipped_models_give_the_same_scores_in_two_buffers_that_are_used_again(
     places = set()
     for seed in range(3):
         pixels = images(1, 64, 96, seed)
-        assert np.array_equal(run(pixels, Cancellation()), session.run(["scores"], {"image": pixels})[0])
+        assert np.array_equal(run([pixels], Cancellation()), session.run(["scores"], {"image": pixels})[0])
         places.add(tuple(cuda.held))
     assert len(places) == 1 and len(cuda.held) == 2
 
@@ -97,7 +97,7 @@ def test_a_graph_that_gives_another_shape_than_its_card_says_does_not_run(cuda: 
     write_model(tmp_path, output_stride=8)  # it is 4
     run, _ = opened(tmp_path / "colors.onnx")
     with pytest.raises(RunFailed):
-        run(images(1, 64, 64), Cancellation())
+        run([images(1, 64, 64)], Cancellation())
 
 
 def test_what_is_called_off_is_not_run(cuda: Cuda, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_what_is_called_off_is_not_run(cuda: Cuda, tmp_path: Path) -> None:
     cancellation = Cancellation()
     cancellation.cancel()
     with pytest.raises(Cancelled):
-        run(images(1, 64, 64), cancellation)
+        run([images(1, 64, 64)], cancellation)
 
 
 def test_a_buffer_grows_to_the_largest_array_and_lets_go_of_what_it_had(cuda: Cuda) -> None:
