@@ -27,6 +27,7 @@ CUDA_OPTIONS = {
     "arena_extend_strategy": "kSameAsRequested",  # the default doubles, and never gives back
 }
 NO_LIMIT = (1 << 64) - 1  # bytes
+FATAL = 4  # of ONNX Runtime's log
 
 
 class OpenSession(Protocol):
@@ -100,6 +101,8 @@ def create_session(
     limit = {} if gpu_memory_bytes is None else {"gpu_mem_limit": str(gpu_memory_bytes)}
     session = _open(model, options, [(CUDA, cuda_options(precision) | limit), CPU])
     session.disable_fallback()  # of a run that fails: it would go on on the CPU, and nobody be told
+    # Where cuDNN has no plan of one kind ONNX Runtime logs an error, and takes one of another kind; what fails is raised.
+    ort.set_default_logger_severity(FATAL)
     if reported_device(session) != "cuda":
         reason = why_no_cuda()
         if device == "cuda":

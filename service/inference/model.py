@@ -27,7 +27,7 @@ from service.inference.tiling import Tiling
 
 log = logging.getLogger(__name__)
 
-RATIOS = (1, 4 / 3, 3 / 2, 16 / 9)  # of the sides of images that CUDA is prepared for; others wait when they first come
+RATIOS = (4 / 3, 1)  # of the sides of images that CUDA is prepared for, either way; others wait when they first come
 TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
 TRIAL_S = 60.0  # most seconds that it may take for it
 

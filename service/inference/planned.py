@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]  # images, height, width
 
-PLANNED_BYTES = 1 << 30  # weights and activations of all such sessions of a model, as they are estimated
+PLANNED_BYTES = 3 << 29  # of a GPU, for all such sessions of a model
+PLANS_BYTES = 160 << 20  # of a GPU, and nearly as much of the process's memory: what a session takes for its plans alone
 
 
 class PlannedRunner:
@@ -33,7 +34,7 @@ class PlannedRunner:
     def __init__(
         self, first: Runner, open_another: Callable[[], Runner], weight_bytes: int, bytes_per_pixel: Callable[[], float]
     ) -> None:
-        """A session takes about `weight_bytes`, and `bytes_per_pixel` of all its images."""
+        """A session takes about `weight_bytes`, and `bytes_per_pixel` of all its images, beside its plans."""
         self.device = first.device
         self._first, self._open = first, open_another
         self._weight_bytes, self._bytes_per_pixel = weight_bytes, bytes_per_pixel
@@ -99,4 +100,4 @@ class PlannedRunner:
 
     def _bytes(self, shape: Shape) -> float:
         images, height, width = shape
-        return self._weight_bytes + self._bytes_per_pixel() * images * height * width
+        return PLANS_BYTES + self._weight_bytes + self._bytes_per_pixel() * images * height * width

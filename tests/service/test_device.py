@@ -133,7 +133,7 @@ def test_on_a_gpu_images_are_run_in_batches_whose_shapes_are_warmed(
     write_model(tmp_path)
     write_model(tmp_path, "colors.fp16.onnx", precision="fp16")
     client = make_client(models_dir=tmp_path)
-    sides = [(128, 128), (96, 128), (80, 128), (128, 96), (128, 80)]  # of 4:3 and 3:2, and of 16:9
+    sides = [(96, 128), (128, 128), (128, 96)]
     assert shapes == [(1, 16, 128), (1, 128, 128), *((number, *side) for number in (1, 4) for side in sides)]
     warmed = len(shapes)
     assert np.array_equal(mask_of(client, IMAGE), strongest_color(flag()))

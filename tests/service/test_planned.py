@@ -17,12 +17,12 @@ from service.inference.cancellation import Cancellation
 from service.inference.device import CUDA
 from service.inference.errors import OutOfDeviceMemory
 from service.inference.model import Model
-from service.inference.planned import PLANNED_BYTES, PlannedRunner
+from service.inference.planned import PLANNED_BYTES, PLANS_BYTES, PlannedRunner
 from service.inference.repository import Repository
 from service.inference.runner import ORDINARY_PIXELS, Runner
 from tests.service.tiny_models import write_model
 
-WEIGHTS = PLANNED_BYTES // 4  # so that three sessions have room, with their images
+WEIGHTS = PLANNED_BYTES // 4 - PLANS_BYTES  # so that three sessions have room, with their images
 BYTES_PER_PIXEL = 1.0
 
 Shape = tuple[int, int, int]
