@@ -4,9 +4,9 @@ An image is turned upright, resized to its working size, padded to the network's
 that come back are enlarged bilinearly to the upright image's own size, and only then compared.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,7 +165,7 @@ def padded(image: Image.Image, size: tuple[int, int], pad_value: int) -> NDArray
 
 
 @dataclass(frozen=True)
-class _Axis:
+class Axis:
     """Where each user pixel of one axis lies between two neighbouring scores."""
 
     low: NDArray[np.intp]  # index of the score before it
@@ -173,65 +173,43 @@ class _Axis:
     weight: NDArray[np.float32]  # share of `high`, 0..1
 
 
-def _axis(user: int, working: int, output_stride: int, cells: int) -> _Axis:
+def axis(user: int, working: int, output_stride: int, cells: int) -> Axis:
     """u = (x + 0.5) * working / (user * output_stride) - 0.5, clamped to the score grid (align_corners=False)."""
     u = (np.arange(user) + 0.5) * working / (user * output_stride) - 0.5
     u = np.clip(u, 0, cells - 1)
     low = u.astype(np.intp)
-    return _Axis(low, np.minimum(low + 1, cells - 1), (u - low).astype(np.float32))
+    return Axis(low, np.minimum(low + 1, cells - 1), (u - low).astype(np.float32))
 
 
 def enlarge(
     scores: NDArray[np.float32], working: tuple[int, int], user: tuple[int, int], output_stride: int
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Enlarge (C, h, w) scores of the padded image to the user's size, as `enlarge_bands` does."""
-    return enlarge_bands([scores], scores.shape[1], working, user, output_stride)
+    """Enlarge (C, h, w) scores of the padded image to the user's size (width, height), strip by strip.
 
-
-def enlarge_bands(
-    bands: Iterable[NDArray[np.float32]], cells_y: int, working: tuple[int, int], user: tuple[int, int], output_stride: int
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Enlarge scores of the padded image to the user's size, strip by strip.
-
-    `bands` are the scores from the top, (C, some rows, w) each, `cells_y` rows in all; each is taken when it is needed.
-    `working` and `user` are (width, height). Yields (first row, strip): strips of (rows, C, W) float32, in order from
-    the top. Peak memory is one band and one strip, whatever the size of the image. The strip is reused: keep a copy, not
-    the array; it may be overwritten.
+    `working` is the image's (width, height) as the network saw it. Yields (first row, strip): strips of (rows, C, W) float32,
+    in order from the top. The strip is reused: keep a copy, not the array; it may be overwritten.
     """
-    source = iter(bands)
-    first = next(source)
-    channels, _, cells_x = first.shape
+    channels, cells_y, cells_x = scores.shape
     width, height = user
-    columns = _axis(width, working[0], output_stride, cells_x)
-    rows = _axis(height, working[1], output_stride, cells_y)
-    score_rows = enumerate(chain.from_iterable(map(_by_row, chain([first], source))))
-    del first  # a band is held by its rows alone, and they are let go of before the next is computed
-    wide: dict[int, NDArray[np.float32]] = {}  # rows of scores by their number, enlarged along x: the two that are needed
+    columns = axis(width, working[0], output_stride, cells_x)
+    rows = axis(height, working[1], output_stride, cells_y)
+    wide = scores.take(columns.high, 2)
+    left = scores.take(columns.low, 2)
+    wide -= left
+    wide *= columns.weight
+    wide += left
+    by_row = wide.swapaxes(0, 1).copy()  # (h, C, W)
     rows_per_strip = max(1, STRIP_BYTES // (channels * width * 4))
     strip = np.empty((min(rows_per_strip, height), channels, width), np.float32)
     for top in range(0, height, rows_per_strip):
         bottom = min(top + rows_per_strip, height)
         edges = [top, *(top + 1 + np.flatnonzero(np.diff(rows.low[top:bottom]))), bottom]
         for start, end in pairwise(edges):  # rows that lie between the same two rows of scores
-            low, high = int(rows.low[start]), int(rows.high[start])
-            while high not in wide:
-                number, scores = next(score_rows)
-                left, right = scores.take(columns.low, 1), scores.take(columns.high, 1)
-                right -= left
-                right *= columns.weight
-                right += left
-                wide[number] = right
-                del scores
-                wide.pop(number - 2, None)
+            low, high = by_row[rows.low[start]], by_row[rows.high[start]]
             part = strip[start - top : end - top]
-            np.multiply(wide[high] - wide[low], rows.weight[start:end, None, None], out=part)
-            part += wide[low]
+            np.multiply(high - low, rows.weight[start:end, None, None], out=part)
+            part += low
         yield top, strip[: bottom - top]
-
-
-def _by_row(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(C, h, w) -> (h, C, w), a view."""
-    return scores.swapaxes(0, 1)
 
 
 def label_strip(strip: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

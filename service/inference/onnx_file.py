@@ -17,7 +17,6 @@ Message = Any  # protobuf's generated classes have no static types here
 
 _KINDS = {"long": 3, "int": 5, "string": 9, "bytes": 12}  # FieldDescriptorProto.Type
 _MESSAGE = 11
-_INTS = 7  # AttributeProto.AttributeType
 _IR_VERSION, _OPSET = 8, 11  # in which sums still have their axes as an attribute
 _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> number, type, repeated
     "Model": {
@@ -175,22 +174,19 @@ class OnnxFile:
         return content
 
 
-def node(operator: str, inputs: Sequence[str], output: str, **lists: Sequence[int]) -> Message:
-    """A node with attributes that are lists of integers."""
-    made = _messages()["Node"](op_type=operator, input=inputs, output=[output])
-    for name, numbers in lists.items():
-        made.attribute.add(name=name, ints=numbers, type=_INTS)
-    return made
+def node(operator: str, inputs: Sequence[str], outputs: Sequence[str]) -> Message:
+    """A node without attributes."""
+    return _messages()["Node"](op_type=operator, input=inputs, output=outputs)
 
 
-def small_model(nodes: Sequence[Message], inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
-    """A model of those nodes, between float32 tensors of four dimensions."""
+def small_model(nodes: Sequence[Message], inputs: Mapping[str, np.dtype[Any]], outputs: Mapping[str, np.dtype[Any]]) -> bytes:
+    """A model of those nodes, between tensors of four dimensions."""
     model = _messages()["Model"](ir_version=_IR_VERSION)
     model.opset_import.add(version=_OPSET)
     model.graph.name = "small"
     model.graph.node.extend(nodes)
-    for values, names in ((model.graph.input, inputs), (model.graph.output, outputs)):
-        values.extend(_value(name, np.dtype(np.float32)) for name in names)
+    model.graph.input.extend(_value(name, dtype) for name, dtype in inputs.items())
+    model.graph.output.extend(_value(name, dtype) for name, dtype in outputs.items())
     content: bytes = model.SerializeToString()
     return content
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.geometry import enlarge_bands, label_strip
 from service.inference.cancellation import Cancellation
 from service.inference.errors import RunFailed
 from service.inference.scores import Scores
-from service.results.softmax import winning_probability
+from service.results.blocks import blocks
+from service.results.winners import winners
+
+COUNTED_PIXELS = 1 << 18  # at once
 
 
 @dataclass(frozen=True)
@@ -41,19 +43,26 @@ def segment(
         working, user = working[::-1], user[::-1]
     pixels = np.zeros(classes, np.int64)
     certainty = np.zeros(classes, np.float64)  # sum of winning probabilities
-    for start, strip in enlarge_bands(scores.bands, scores.length, working, user, scores.stride):
-        cancellation.check()
-        won, best = label_strip(strip)
-        lines[start : start + len(won)] = won
-        probability = winning_probability(strip, best, cancellation).ravel()
-        winners = won.ravel()
+    found: list[tuple[NDArray[np.uint8], NDArray[np.float32]]] = []  # labels and probabilities that are not yet counted
+
+    def count() -> None:
+        won, probability = (np.concatenate([array.ravel() for array in arrays]) for arrays in zip(*found, strict=True))
+        found.clear()
         for class_id in range(classes):  # faster than bincount, which widens its input to 64 bits
-            of_class = winners == class_id
-            count = np.count_nonzero(of_class)
-            pixels[class_id] += count
-            if count:
+            of_class = won == class_id
+            number = np.count_nonzero(of_class)
+            pixels[class_id] += number
+            if number:
                 certainty[class_id] += np.dot(of_class.astype(np.float32), probability)
-    if not np.isfinite(certainty).all():  # a probability is, exactly where all scores of its pixel can be used
+
+    for block in blocks(scores.bands, scores.length, working, user, scores.stride):
+        lines[block.place], probability = winners(block, cancellation)
+        found.append((lines[block.place], probability))
+        if sum(probability.size for _, probability in found) >= COUNTED_PIXELS:
+            count()
+    if found:
+        count()
+    if not np.isfinite(certainty).all():  # a score that is not leaves pixels near it without a probability
         raise RunFailed("the model gives scores that are not finite")
     confidence = tuple(float(c / n) if n else None for c, n in zip(certainty, pixels, strict=True))
     return Segmentation(labels, tuple(int(n) for n in pixels), confidence)

@@ -126,7 +126,8 @@ def test_on_a_gpu_images_are_run_in_batches_whose_shapes_are_warmed(
     original = Runner.__call__
 
     def noting(one: Runner, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1) -> object:
-        shapes.append((size, *images[0].shape[1:3]))
+        if max(images[0].shape) <= 128:  # not of another application that the tests have
+            shapes.append((size, *images[0].shape[1:3]))
         return original(one, images, cancellation, size)
 
     monkeypatch.setattr(Runner, "__call__", noting)

@@ -1,0 +1,88 @@
+"""Labels and probabilities of pixels, block by block: what geometry says of them all at once."""
+
+from collections.abc import Collection, Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from service.inference.cancellation import Cancellation, Cancelled
+from service.results import blocks as blocks_module
+from service.results.blocks import blocks
+from service.results.winners import winners
+from tests.service.test_geometry import Scene, enlarged, scenes
+
+NEAR_TIE = 1e-5
+# Of a block: bytes, pixels, columns, scores.
+limits = st.tuples(st.integers(1, 4000), st.integers(1, 300), st.integers(1, 50), st.integers(1, 20))
+
+
+def banded(scores: NDArray[np.float32], cuts: Collection[int]) -> Iterator[NDArray[np.float32]]:
+    """The scores from the top, cut there."""
+    edges = sorted({0, scores.shape[1], *(cut % scores.shape[1] for cut in cuts)})
+    return (scores[:, top:bottom] for top, bottom in pairwise(edges))
+
+
+def found(scene: Scene, cuts: Collection[int] = ()) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Labels and probabilities of all pixels, put together; each pixel is in one block."""
+    scores, working, user, stride = scene
+    labels, probability = np.zeros(user[::-1], np.uint8), np.zeros(user[::-1], np.float32)
+    seen = np.zeros(user[::-1], np.int64)
+    for block in blocks(banded(scores, cuts), scores.shape[1], working, user, stride):
+        labels[block.place], probability[block.place] = winners(block, Cancellation())
+        seen[block.place] += 1
+    assert (seen == 1).all()
+    return labels, probability
+
+
+@given(scenes(), limits, st.sets(st.integers(0, 100), max_size=4))
+@settings(max_examples=200)
+def test_they_are_those_of_the_enlarged_scores_however_large_the_blocks_are(
+    scene: Scene, limits: tuple[int, int, int, int], cuts: set[int]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, limit in zip(("BYTES", "PIXELS", "COLUMNS", "SCORES"), limits, strict=True):
+            patch.setattr(blocks_module, f"BLOCK_{name}", limit)
+        labels, probability = found(scene, cuts)
+    scores = enlarged(*scene)
+    best, won = scores.max(0), np.take_along_axis(scores, labels[None].astype(np.intp), 0)[0]
+    assert (won >= best - NEAR_TIE).all()
+    assert np.allclose(probability, 1 / np.exp(scores - best).sum(0), atol=1e-5)
+
+
+@given(scenes(), st.sets(st.integers(0, 100), max_size=4))
+def test_how_the_scores_come_makes_no_difference(scene: Scene, cuts: set[int]) -> None:
+    (labels, probability), (same_labels, same_probability) = found(scene), found(scene, cuts)
+    assert np.array_equal(labels, same_labels) and np.array_equal(probability, same_probability)
+
+
+@given(scenes())
+def test_of_classes_that_are_alike_the_first_wins(scene: Scene) -> None:
+    scores, *rest = scene
+    labels, probability = found((np.repeat(scores, 3, 0), *rest))  # type: ignore[arg-type]
+    assert (labels % 3 == 0).all()
+    assert (probability <= np.float32(1 / 3) + 1e-6).all()
+
+
+def test_all_255_classes_can_win() -> None:
+    scores = np.eye(255, dtype=np.float32)[:, None]
+    labels, _ = found((scores, (255, 1), (255, 1), 1))
+    assert (labels[0] == np.arange(255)).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_leaves_pixels_without_a_probability(value: float) -> None:
+    scores = np.zeros((3, 4, 4), np.float32)
+    scores[1, 2, 2] = value
+    assert not np.isfinite(found((scores, (32, 32), (32, 32), 8))[1]).all()
+
+
+def test_what_was_called_off_is_not_computed() -> None:
+    [block] = blocks([np.zeros((2, 3, 3), np.float32)], 3, (24, 24), (24, 24), 8)
+    cancellation = Cancellation()
+    cancellation.cancel()
+    with pytest.raises(Cancelled):
+        winners(block, cancellation)
