@@ -49,7 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
     devices = {served.device for served in repository.models.values()}
     on_gpu = "cuda" in devices or (not devices and may_use_cuda(settings.device))  # of models that come later
     # A batch is at work on a GPU, the next one waits, and as many images as there are cores are decoded and encoded.
-    workers = usable_cpus() + (2 * LARGEST if on_gpu else 0)
+    workers = usable_cpus() + (LARGEST if on_gpu else 0)
     engine = Engine(workers, settings.queue_megapixels, HELD_IMAGES * settings.max_pixels)
     intake = Intake(settings.max_upload_bytes)
     telemetry = Telemetry(engine, repository)
