@@ -48,7 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
         log.warning("the default model %r is not in %s", settings.default_model, settings.models_dir.resolve())
     devices = {served.device for served in repository.models.values()}
     on_gpu = "cuda" in devices or (not devices and may_use_cuda(settings.device))  # of models that come later
-    # A batch is at work on a GPU, the next one waits, and as many images as there are cores are decoded and encoded.
+    # A batch is at work on a GPU while as many images as there are cores are decoded and encoded.
     workers = usable_cpus() + (LARGEST if on_gpu else 0)
     engine = Engine(workers, settings.queue_megapixels, HELD_IMAGES * settings.max_pixels)
     intake = Intake(settings.max_upload_bytes)

@@ -164,21 +164,13 @@ def padded(image: Image.Image, size: tuple[int, int], pad_value: int) -> NDArray
     return pixels
 
 
-@dataclass(frozen=True)
-class Axis:
-    """Where each user pixel of one axis lies between two neighbouring scores."""
+def places(user: int, working: int, output_stride: int, cells: int) -> NDArray[np.float64]:
+    """Where each user pixel of one axis lies among the scores, (user,), each 0..cells - 1.
 
-    low: NDArray[np.intp]  # index of the score before it
-    high: NDArray[np.intp]  # index of the score after it
-    weight: NDArray[np.float32]  # share of `high`, 0..1
-
-
-def axis(user: int, working: int, output_stride: int, cells: int) -> Axis:
-    """u = (x + 0.5) * working / (user * output_stride) - 0.5, clamped to the score grid (align_corners=False)."""
+    u = (x + 0.5) * working / (user * output_stride) - 0.5, clamped to the score grid (align_corners=False).
+    """
     u = (np.arange(user) + 0.5) * working / (user * output_stride) - 0.5
-    u = np.clip(u, 0, cells - 1)
-    low = u.astype(np.intp)
-    return Axis(low, np.minimum(low + 1, cells - 1), (u - low).astype(np.float32))
+    return np.clip(u, 0, cells - 1)
 
 
 def enlarge(
@@ -191,24 +183,26 @@ def enlarge(
     """
     channels, cells_y, cells_x = scores.shape
     width, height = user
-    columns = axis(width, working[0], output_stride, cells_x)
-    rows = axis(height, working[1], output_stride, cells_y)
-    wide = scores.take(columns.high, 2)
-    left = scores.take(columns.low, 2)
+    x, y = places(width, working[0], output_stride, cells_x), places(height, working[1], output_stride, cells_y)
+    before_x, before_y = x.astype(np.intp), y.astype(np.intp)
+    weight_x, weight_y = (x - before_x).astype(np.float32), (y - before_y).astype(np.float32)
+    wide = scores.take(np.minimum(before_x + 1, cells_x - 1), 2)
+    left = scores.take(before_x, 2)
     wide -= left
-    wide *= columns.weight
+    wide *= weight_x
     wide += left
     by_row = wide.swapaxes(0, 1).copy()  # (h, C, W)
     rows_per_strip = max(1, STRIP_BYTES // (channels * width * 4))
     strip = np.empty((min(rows_per_strip, height), channels, width), np.float32)
     for top in range(0, height, rows_per_strip):
         bottom = min(top + rows_per_strip, height)
-        edges = [top, *(top + 1 + np.flatnonzero(np.diff(rows.low[top:bottom]))), bottom]
+        edges = [top, *(top + 1 + np.flatnonzero(np.diff(before_y[top:bottom]))), bottom]
         for start, end in pairwise(edges):  # rows that lie between the same two rows of scores
-            low, high = by_row[rows.low[start]], by_row[rows.high[start]]
+            above = by_row[before_y[start]]
+            below = by_row[min(before_y[start] + 1, cells_y - 1)]
             part = strip[start - top : end - top]
-            np.multiply(high - low, rows.weight[start:end, None, None], out=part)
-            part += low
+            np.multiply(below - above, weight_y[start:end, None, None], out=part)
+            part += above
         yield top, strip[: bottom - top]
 
 

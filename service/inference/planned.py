@@ -20,8 +20,10 @@ log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]  # images, height, width
 
-PLANNED_BYTES = 3 << 29  # of a GPU, for all such sessions of a model
-PLANS_BYTES = 160 << 20  # of a GPU, and nearly as much of the process's memory: what a session takes for its plans alone
+PLANNED_BYTES = 5 << 29  # of a GPU, for all such sessions of a model
+# What a session takes of it beside its weights, on an H200 (docs/gpu.md); of the process's memory it takes 140 MB.
+PLANS_BYTES = 48 << 20
+WORKSPACES = 8  # times the activations, as they are estimated
 
 
 class PlannedRunner:
@@ -34,7 +36,7 @@ class PlannedRunner:
     def __init__(
         self, first: Runner, open_another: Callable[[], Runner], weight_bytes: int, bytes_per_pixel: Callable[[], float]
     ) -> None:
-        """A session takes about `weight_bytes`, and `bytes_per_pixel` of all its images, beside its plans."""
+        """`weight_bytes` of the model, and the `bytes_per_pixel` of its activations."""
         self.device = first.device
         self._first, self._open = first, open_another
         self._weight_bytes, self._bytes_per_pixel = weight_bytes, bytes_per_pixel
@@ -100,4 +102,4 @@ class PlannedRunner:
 
     def _bytes(self, shape: Shape) -> float:
         images, height, width = shape
-        return PLANS_BYTES + self._weight_bytes + self._bytes_per_pixel() * images * height * width
+        return PLANS_BYTES + self._weight_bytes + WORKSPACES * self._bytes_per_pixel() * images * height * width

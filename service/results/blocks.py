@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.geometry import Axis, axis
+from service.geometry import places
 
 BLOCK_BYTES = 1 << 20  # enlarged scores of a block: they stay in the cache,
 BLOCK_PIXELS = 1 << 14  # ... but at least so many pixels, since each block costs some time of its own
@@ -40,42 +39,35 @@ def blocks(
     `working` and `user` are (width, height). No more is held than one band, and the scores of a row of blocks.
     """
     source = iter(bands)
-    first = next(source)
-    channels, _, cells_x = first.shape
+    band = next(source)
+    channels, reached, cells_x = band.shape
+    held = [(0, band)]  # scores, with their first row among all
+    del band
     width, height = user
-    x, y = axis(width, working[0], output_stride, cells_x), axis(height, working[1], output_stride, cells_y)
+    x, y = places(width, working[0], output_stride, cells_x), places(height, working[1], output_stride, cells_y)
     most = max(1, int(BLOCK_SCORES * min(user[0] / working[0], user[1] / working[1]) * output_stride))
     most_columns = min(BLOCK_COLUMNS, most, width)
     most_rows = min(max(1, max(BLOCK_BYTES // (4 * channels), BLOCK_PIXELS) // most_columns), most)
-    columns = [(left, *_weights(x, left, min(left + most_columns, width))) for left in range(0, width, most_columns)]
-    score_rows = chain.from_iterable(map(_by_row, chain([first], source)))
-    del first  # a band is held by its rows alone, and they are let go of before the next is computed
-    held: list[NDArray[np.float32]] = []  # rows of scores, those of a row of blocks
-    taken = 0
+    columns = []
+    for left in range(0, width, most_columns):
+        (first, end), weights = _weights(x[left : left + most_columns], cells_x)
+        columns.append((left, slice(first, end), np.ascontiguousarray(weights.T)))
     for top in range(0, height, most_rows):
-        (first_row, end_row), row_weights = _weights(y, top, min(top + most_rows, height))
-        held = held[len(held) - max(0, taken - first_row) :]
-        new = list(islice(score_rows, end_row - taken))
-        taken = end_row
-        held = (held + new)[first_row - end_row :]  # an image that is shrunk needs not every row
-        scores = np.stack(held, 1)
-        del new
-        held = list(_by_row(scores))
-        for left, (first_cell, end_cell), column_weights in columns:
-            part = np.ascontiguousarray(scores[:, :, first_cell:end_cell])
-            yield Block(left, top, part, row_weights, column_weights.T)
+        (first, end), rows = _weights(y[top : top + most_rows], cells_y)
+        while reached < end:  # of what was there, only the rows that are needed still are while the next band is computed
+            held = [(max(at, first), part[:, max(0, first - at) :].copy()) for at, part in held]
+            band = next(source)
+            held.append((reached, band))
+            reached += band.shape[1]
+            del band
+        needed = [part[:, max(0, first - at) : end - at] for at, part in held if at < end]
+        scores = needed[0] if len(needed) == 1 else np.concatenate(needed, 1)
+        for left, cells, weights in columns:
+            yield Block(left, top, scores[:, :, cells], rows, weights)
 
 
-def _by_row(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(C, h, w) -> (h, C, w), a view."""
-    return scores.swapaxes(0, 1)
-
-
-def _weights(axis: Axis, start: int, end: int) -> tuple[tuple[int, int], NDArray[np.float32]]:
-    """Of the pixels from `start` to `end`: the scores that they need, (first, end), and what each counts for each pixel."""
-    first, last = int(axis.low[start]), int(axis.high[end - 1])
-    weights = np.zeros((end - start, last + 1 - first), np.float32)
-    pixels = np.arange(end - start)
-    weights[pixels, axis.low[start:end] - first] = 1 - axis.weight[start:end]
-    weights[pixels, axis.high[start:end] - first] += axis.weight[start:end]
-    return (first, last + 1), weights
+def _weights(places: NDArray[np.float64], cells: int) -> tuple[tuple[int, int], NDArray[np.float32]]:
+    """Of pixels in their order: the scores that they lie between, (first, end), and what each counts for each pixel."""
+    first, end = int(places[0]), min(int(places[-1]) + 2, cells)
+    distances = np.abs(places[:, None] - np.arange(first, end))
+    return (first, end), np.maximum(0, 1 - distances).astype(np.float32)

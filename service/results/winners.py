@@ -3,6 +3,7 @@
 numpy would take a hundred short calls for it, and threads that make those wait for each other more than they work.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 
 from service.inference.cancellation import Cancellation
 from service.inference.device import create_session
-from service.inference.onnx_file import node, small_model
+from service.inference.onnx_file import Message, node, small_model
 from service.results.blocks import Block
+
+FAR = 100.0  # behind the winner: powers of what is not further behind, anywhere between four scores, are no zeros in float32
 
 
 def winners(block: Block, cancellation: Cancellation) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -20,46 +23,55 @@ def winners(block: Block, cancellation: Cancellation) -> tuple[NDArray[np.uint8]
 
     Raises as `Cancellation.run_options` does.
     """
-    classes = len(block.scores)
+    behind = block.scores - block.scores.max(0)  # a pixel's probabilities stay as they are, whatever its scores have in common
+    classes, is_near = len(behind), bool(behind.min() >= -FAR)
     inputs = {
-        "scores": block.scores[:, None],
+        "scores": behind[:, None],
         "rows": block.rows[None, None],
-        "columns": np.ascontiguousarray(block.columns)[None, None],
+        "columns": block.columns[None, None],
         "ids": np.arange(classes, dtype=np.uint8)[:, None, None, None],
     }
     with cancellation.run_options() as options:
-        labels, probability = _session(classes).run(None, inputs, options)
+        labels, probability = _session(classes, is_near).run(None, inputs, options)
     return labels[0, 0], probability[0, 0]
 
 
 @cache
-def _session(classes: int) -> ort.InferenceSession:
-    """A tensor for each class, and no one for all of them: what lies in the cache is used up before the next comes."""
+def _session(classes: int, is_near: bool) -> ort.InferenceSession:
+    """A tensor for each class, and no one for all of them: what lies in the cache is used up before the next comes.
+
+    `is_near`: the winner is the class whose power is largest; else a power may be zero, and it is the one of the largest score.
+    """
 
     def of_each(name: str) -> list[str]:
         return [f"{name}{class_id}" for class_id in range(classes)]
 
-    best, label = "score0", "id0"
+    def powers(scores: Sequence[str]) -> list[Message]:
+        return [node("Exp", [score], [power]) for score, power in zip(scores, of_each("power"), strict=True)]
+
     nodes = [
         node("MatMul", ["scores", "columns"], ["wide"]),
         node("Split", ["wide"], of_each("wide")),
         node("Split", ["ids"], of_each("id")),
         *(node("MatMul", ["rows", wide], [score]) for wide, score in zip(of_each("wide"), of_each("score"), strict=True)),
     ]
-    for class_id in range(1, classes):
-        score, won = f"score{class_id}", f"won{class_id}"
+    compared = of_each("power" if is_near else "score")
+    if is_near:
+        nodes += powers(of_each("score"))
+    best, label = compared[0], "id0"
+    for class_id, challenger in enumerate(compared[1:], 1):
+        won = f"won{class_id}"
         nodes += [
-            node("Greater", [score, best], [won]),
-            node("Max", [score, best], [f"best{class_id}"]),
+            node("Greater", [challenger, best], [won]),
+            node("Max", [challenger, best], [f"best{class_id}"]),
             node("Where", [won, f"id{class_id}", label], [f"label{class_id}"]),
         ]
         best, label = f"best{class_id}", f"label{class_id}"
-    for class_id in range(classes):
-        nodes += [
-            node("Sub", [f"score{class_id}", best], [f"behind{class_id}"]),
-            node("Exp", [f"behind{class_id}"], [f"power{class_id}"]),
-        ]
-    nodes += [node("Sum", of_each("power"), ["total"]), node("Reciprocal", ["total"], ["probability"])]
+    if not is_near:
+        nodes += [node("Sub", [score, best], [f"behind{score}"]) for score in compared]
+        nodes += powers([f"behind{score}" for score in compared])
+    nodes.append(node("Sum", of_each("power"), ["total"]))
+    nodes.append(node("Div", [best, "total"], ["probability"]) if is_near else node("Reciprocal", ["total"], ["probability"]))
     floats = dict.fromkeys(("scores", "rows", "columns"), np.dtype(np.float32))
     ids, labels = ({name: np.dtype(np.uint8)} for name in ("ids", label))
     return create_session(small_model(nodes, floats | ids, labels | {"probability": np.dtype(np.float32)}), "cpu", threads=1)

@@ -53,6 +53,17 @@ def test_they_are_those_of_the_enlarged_scores_however_large_the_blocks_are(
     assert np.allclose(probability, 1 / np.exp(scores - best).sum(0), atol=1e-5)
 
 
+@given(scenes(), st.sampled_from([30.0, 300.0, 1e4]))
+def test_winners_that_are_far_ahead_are_found_as_well(scene: Scene, margin: float) -> None:
+    scores, working, user, stride = scene
+    scaled = scores * np.float32(margin), working, user, stride
+    labels, probability = found(scaled)
+    enlarged_scores = enlarged(*scaled)
+    best, won = enlarged_scores.max(0), np.take_along_axis(enlarged_scores, labels[None].astype(np.intp), 0)[0]
+    assert (won >= best - margin * NEAR_TIE).all()
+    assert np.allclose(probability, 1 / np.exp(enlarged_scores - best).sum(0), atol=margin * NEAR_TIE)
+
+
 @given(scenes(), st.sets(st.integers(0, 100), max_size=4))
 def test_how_the_scores_come_makes_no_difference(scene: Scene, cuts: set[int]) -> None:
     (labels, probability), (same_labels, same_probability) = found(scene), found(scene, cuts)
