@@ -101,13 +101,14 @@ def create_session(
     limit = {} if gpu_memory_bytes is None else {"gpu_mem_limit": str(gpu_memory_bytes)}
     session = _open(model, options, [(CUDA, cuda_options(precision) | limit), CPU])
     session.disable_fallback()  # of a run that fails: it would go on on the CPU, and nobody be told
-    # Where cuDNN has no plan of one kind ONNX Runtime logs an error, and takes one of another kind; what fails is raised.
-    ort.set_default_logger_severity(FATAL)
     if reported_device(session) != "cuda":
         reason = why_no_cuda()
         if device == "cuda":
             raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but ONNX Runtime could not start CUDA: {reason}")
         log.warning("ONNX Runtime could not start CUDA, this model runs on the CPU: %s", reason)
+    else:
+        # Where cuDNN has no plan of one kind ONNX Runtime logs an error, and takes one of another kind; what fails is raised.
+        ort.set_default_logger_severity(FATAL)
     return session
 
 

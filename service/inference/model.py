@@ -79,9 +79,9 @@ class Model:
         first = Runner(session, file.interface, file.card)
         tiling = Tiling(content, file.card, open_session, first.device)
 
-        def open_another(threads: int | None = None) -> Runner:
+        def open_on_one_core() -> Runner:
             try:
-                runner = Runner(open_session(content, threads=threads), file.interface, file.card)
+                runner = Runner(open_session(content, threads=1), file.interface, file.card)
             except Exception as error:  # the file is known to run: what is missing is room
                 raise OutOfDeviceMemory(first_line(error)) from error
             if runner.device != first.device:
@@ -90,12 +90,11 @@ class Model:
 
         runner: Runner | PlannedRunner = first
         batches = None
-        if first.device == "cuda":
-            if not has_memory_limit(session):  # it is each session's: more of them would have many times as much
-                runner = PlannedRunner(first, open_another, len(content), lambda: tiling.bytes_per_pixel)
+        if first.device == "cuda" and not has_memory_limit(session):  # a limit is each session's: it allows no more of them
+            runner = PlannedRunner(first, open_on_one_core, len(content))
             if not isinstance(session.get_inputs()[0].shape[0], int):
                 batches = Batches(runner, lambda: tiling.bytes_per_pixel)
-        model = cls(file.card, Runners(runner, lambda: open_another(1)), file.interface, tiling, batches)
+        model = cls(file.card, Runners(runner, open_on_one_core), file.interface, tiling, batches)
         model._try_out(first)
         return model
 
@@ -168,6 +167,9 @@ class Model:
                 try:
                     with _time_limit() as cancellation:
                         runner([np.zeros((1, height, width, 3), np.uint8)], cancellation, number)
+                except OutOfDeviceMemory:  # `Batches` runs one by one what does not fit together
+                    if number == 1:
+                        raise
                 except RunFailed as error:
                     raise InvalidModel(f"{number} images of {width}x{height} do not run: {error}") from error
 

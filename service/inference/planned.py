@@ -7,6 +7,7 @@ ONNX Runtime plans a convolution for the shape of its input, and anew whenever a
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -20,29 +21,27 @@ log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]  # images, height, width
 
-PLANNED_BYTES = 5 << 29  # of a GPU, for all such sessions of a model
-# What a session takes of it beside its weights, on an H200 (docs/gpu.md); of the process's memory it takes 140 MB.
-PLANS_BYTES = 48 << 20
-WORKSPACES = 8  # times the activations, as they are estimated
+# Of a model: each takes 150 to 440 MB of a GPU, and 140 MB of the process's memory (docs/gpu.md), and its weights.
+MOST_SESSIONS = 10
+WEIGHT_BYTES = 1 << 30  # of all of them
+PAUSE_S = 60.0  # after one did not have the memory that it needs
 
 
 class PlannedRunner:
     """Runs images in the session that has the plans for their shape. Safe from several threads.
 
-    The shapes that came last have one, as many as there is room for; large images have none, and no shape has where memory runs
-    out: they are run in the model's first session.
+    The shapes that came last have one. Images beyond ORDINARY_PIXELS have none, and other shapes get none while memory is
+    short: they are run in the model's first session, which makes its plans anew for each.
     """
 
-    def __init__(
-        self, first: Runner, open_another: Callable[[], Runner], weight_bytes: int, bytes_per_pixel: Callable[[], float]
-    ) -> None:
-        """`weight_bytes` of the model, and the `bytes_per_pixel` of its activations."""
+    def __init__(self, first: Runner, open_another: Callable[[], Runner], weight_bytes: int) -> None:
+        """`open_another` raises OutOfDeviceMemory where it cannot; `weight_bytes` are those of one session."""
         self.device = first.device
         self._first, self._open = first, open_another
-        self._weight_bytes, self._bytes_per_pixel = weight_bytes, bytes_per_pixel
+        self._most = max(1, min(MOST_SESSIONS, WEIGHT_BYTES // weight_bytes))
         self._lock = threading.Lock()
         self._runners: dict[Shape, Runner] = {}  # the one that was used last at the end
-        self._most_bytes: float = PLANNED_BYTES
+        self._opens_from = 0.0  # time.monotonic()
 
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1, gives_back: bool = False
@@ -57,7 +56,7 @@ class PlannedRunner:
     def has_room(self, shape: Shape) -> bool:
         """Whether that shape gets a session without another losing its own."""
         with self._lock:
-            return self._held_bytes() + self._bytes(shape) <= self._most_bytes
+            return len(self._runners) < self._most and self._may_have_one(shape)
 
     def _run_planned(
         self, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int
@@ -73,33 +72,29 @@ class PlannedRunner:
         except OutOfDeviceMemory as error:
             with self._lock:
                 self._runners.pop(shape, None)
-                self._stop_opening(shape, str(error))  # its frames hold the session
+                self._pause(shape, str(error))  # not the error: its frames hold the session
             return None
 
     def _planned(self, shape: Shape) -> Runner | None:
         with self._lock:
             runner = self._runners.pop(shape, None)
             if runner is None:
-                if shape[1] * shape[2] > ORDINARY_PIXELS or self._bytes(shape) > self._most_bytes:
+                if not self._may_have_one(shape):
                     return None
-                while self._held_bytes() + self._bytes(shape) > self._most_bytes:
+                if len(self._runners) == self._most:
                     self._runners.pop(next(iter(self._runners)))
-            try:
-                runner = runner or self._open()
-            except OutOfDeviceMemory as error:
-                self._stop_opening(shape, str(error))
-                return None
+                try:
+                    runner = self._open()
+                except OutOfDeviceMemory as error:
+                    self._pause(shape, str(error))
+                    return None
             self._runners[shape] = runner
             return runner
 
-    def _stop_opening(self, shape: Shape, reason: str) -> None:
-        self._most_bytes = self._held_bytes()
-        kept = len(self._runners)
-        log.warning("no memory for a session for %d images of %dx%d; %d shapes keep theirs: %s", *shape, kept, reason)
+    def _may_have_one(self, shape: Shape) -> bool:
+        _, height, width = shape
+        return height * width <= ORDINARY_PIXELS and time.monotonic() >= self._opens_from
 
-    def _held_bytes(self) -> float:
-        return sum(map(self._bytes, self._runners))
-
-    def _bytes(self, shape: Shape) -> float:
-        images, height, width = shape
-        return PLANS_BYTES + self._weight_bytes + WORKSPACES * self._bytes_per_pixel() * images * height * width
+    def _pause(self, shape: Shape, reason: str) -> None:
+        self._opens_from = time.monotonic() + PAUSE_S
+        log.warning("no session for %d images of %dx%d, nor for other new shapes for %g s: %s", *shape, PAUSE_S, reason)

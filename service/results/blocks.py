@@ -60,8 +60,8 @@ def blocks(
             held.append((reached, band))
             reached += band.shape[1]
             del band
-        needed = [part[:, max(0, first - at) : end - at] for at, part in held if at < end]
-        scores = needed[0] if len(needed) == 1 else np.concatenate(needed, 1)
+        # Copied, so that no block holds more than it shows.
+        scores = np.concatenate([part[:, max(0, first - at) : end - at] for at, part in held], 1)
         for left, cells, weights in columns:
             yield Block(left, top, scores[:, :, cells], rows, weights)
 

@@ -33,7 +33,7 @@ def winners(block: Block, cancellation: Cancellation) -> tuple[NDArray[np.uint8]
     }
     with cancellation.run_options() as options:
         labels, probability = _session(classes, is_near).run(None, inputs, options)
-    return labels[0, 0], probability[0, 0]
+    return np.broadcast_to(labels[0, 0], probability.shape[2:]), probability[0, 0]  # of one class there is one label
 
 
 @cache

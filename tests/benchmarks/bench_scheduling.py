@@ -18,6 +18,7 @@ from PIL import Image
 
 from service.contract import INPUT_NAME, OUTPUT_NAME
 from service.inference.device import create_session, usable_cpus
+from service.inference.model_file import ModelFile
 from service.settings import Device
 from tests.benchmarks.load import BarePipeline, jpeg, rate
 from tests.benchmarks.table import Row, Rows, run
@@ -47,7 +48,7 @@ def rate_together(work: Callable[[], object], callers: int) -> float:
 
 def batch_rates(file: Path, device: Device, seconds: float = ROUND_S) -> dict[int, list[float]]:
     """Images a second of a session on that device, by the size of the batches that it runs one after another."""
-    session = create_session(file.read_bytes(), device)
+    session = create_session(file.read_bytes(), device, precision=ModelFile.read(file).card.precision)
     image = np.asarray(Image.open(io.BytesIO(jpeg())).resize(BATCHED))
     rates: dict[int, list[float]] = {size: [] for size in BATCHES}
     works = {size: partial(session.run, [OUTPUT_NAME], {INPUT_NAME: np.stack([image] * size)}) for size in BATCHES}

@@ -1,6 +1,7 @@
 """Each shape of images has a session of its own on a GPU, as many as there is room for."""
 
 import gc
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +18,12 @@ from service.inference.cancellation import Cancellation
 from service.inference.device import CUDA
 from service.inference.errors import OutOfDeviceMemory
 from service.inference.model import Model
-from service.inference.planned import PLANNED_BYTES, PLANS_BYTES, PlannedRunner
+from service.inference.planned import PAUSE_S, WEIGHT_BYTES, PlannedRunner
 from service.inference.repository import Repository
 from service.inference.runner import ORDINARY_PIXELS, Runner
 from tests.service.tiny_models import write_model
 
-WEIGHTS = PLANNED_BYTES // 4 - PLANS_BYTES  # so that three sessions have room, with their images
-BYTES_PER_PIXEL = 1.0
+WEIGHTS = WEIGHT_BYTES // 3  # so that three sessions have room
 
 Shape = tuple[int, int, int]
 
@@ -55,9 +55,9 @@ class Card:
         self.opens, self.room = True, 1 << 40  # pixels that new sessions have memory for
         self.sessions = [Session(self)]
         self.open, self.open_at_the_last_run = weakref.WeakSet(self.sessions), 0
-        planned = PlannedRunner(self._runner(self.sessions[0]), self._open, WEIGHTS, lambda: BYTES_PER_PIXEL)
-        self.run: Callable[..., NDArray[np.float32]] = planned
-        self.has_room = planned.has_room
+        runner = PlannedRunner(self._runner(self.sessions[0]), self._open, WEIGHTS)
+        self.run: Callable[..., NDArray[np.float32]] = runner
+        self.has_room = runner.has_room
 
     def segment(self, *shape: int, value: int = 7, gives_back: bool = False) -> int:
         """Run images of that shape; which session did."""
@@ -116,17 +116,21 @@ def test_large_images_are_run_in_the_models_own_session() -> None:
     assert card.segment(1, 1024, ORDINARY_PIXELS // 1024) == 1
 
 
-def test_where_no_more_sessions_open_new_shapes_are_run_in_the_models_own_and_others_keep_theirs(
-    caplog: pytest.LogCaptureFixture,
+def test_where_no_more_sessions_open_new_shapes_are_run_in_the_models_own_for_a_while_and_others_keep_theirs(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = Card()
     card.segment(1, 32, 32)
     card.opens = False
-    assert card.segment(1, 64, 64) == 0
-    assert "no memory for a session for 1 images of 64x64; 1 shapes keep theirs: full" in caplog.text
+    assert card.segment(1, 16, 16) == 0
+    assert "no session for 1 images of 16x16, nor for other new shapes for 60 s: full" in caplog.text
     card.opens = True
-    assert card.segment(1, 32, 32) == 1
-    assert not card.has_room((1, 64, 64))
+    assert [card.segment(1, side, side) for side in (16, 48, 32)] == [0, 0, 1]
+    assert not card.has_room((1, 48, 48))
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + PAUSE_S + 1)
+    assert card.has_room((1, 48, 48))
+    assert [card.segment(1, side, side) for side in (48, 32)] == [2, 1]
 
 
 def test_a_session_that_finds_too_little_memory_is_let_go_of_before_the_models_own_runs_the_images() -> None:

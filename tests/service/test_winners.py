@@ -1,5 +1,6 @@
 """Labels and probabilities of pixels, block by block: what geometry says of them all at once."""
 
+import weakref
 from collections.abc import Collection, Iterator
 from itertools import pairwise
 
@@ -32,7 +33,8 @@ def found(scene: Scene, cuts: Collection[int] = ()) -> tuple[NDArray[np.uint8], 
     labels, probability = np.zeros(user[::-1], np.uint8), np.zeros(user[::-1], np.float32)
     seen = np.zeros(user[::-1], np.int64)
     for block in blocks(banded(scores, cuts), scores.shape[1], working, user, stride):
-        labels[block.place], probability[block.place] = winners(block, Cancellation())
+        labels[block.place], probability[block.place] = pair = winners(block, Cancellation())
+        assert pair[0].shape == pair[1].shape
         seen[block.place] += 1
     assert (seen == 1).all()
     return labels, probability
@@ -89,6 +91,20 @@ def test_a_score_that_is_not_finite_leaves_pixels_without_a_probability(value: f
     scores = np.zeros((3, 4, 4), np.float32)
     scores[1, 2, 2] = value
     assert not np.isfinite(found((scores, (32, 32), (32, 32), 8))[1]).all()
+
+
+def test_no_band_of_scores_is_held_while_the_next_is_computed() -> None:
+    bands: list[weakref.ref[NDArray[np.float32]]] = []
+
+    def computed() -> NDArray[np.float32]:
+        assert all(band() is None for band in bands)
+        band = np.zeros((2, 5, 40), np.float32)
+        bands.append(weakref.ref(band))
+        return band
+
+    for block in blocks((computed() for _ in range(6)), 30, (320, 240), (320, 240), 8):
+        winners(block, Cancellation())
+    assert len(bands) == 6
 
 
 def test_what_was_called_off_is_not_computed() -> None:
