@@ -11,6 +11,7 @@ from PIL import Image
 
 from service.app import create_app
 from service.contract import VARIANTS, ModelCard, Precision
+from service.geometry import enlarge, network_input, working_size
 from service.settings import Settings
 from tests.tiny_network import DATASET
 from tests.training.export.color_network import color_checkpoint
@@ -21,6 +22,8 @@ from training.export.accuracy import AccuracyError
 from training.export.card import Measurements
 from training.export.files import export, export_variants, model_file
 from training.onnx_model import load_onnx
+
+NEAR_TIE = 1e-5  # of the largest scores of a pixel: the service rounds elsewhere
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +101,15 @@ def test_the_service_answers_with_the_int8_file_when_asked(folder: Path, shapes:
         answer = client.post("/segment", params=asked, files={"file": photo.read_bytes()}).json()
         mask = client.post("/segment", params={**asked, "format": "mask"}, files={"file": photo.read_bytes()}).content
     assert answer["model"]["precision"] == "int8"
+    segmenter = load_onnx(folder / "colors.int8.onnx").segmenter
     with Image.open(photo) as image, Image.open(io.BytesIO(mask)) as found:
-        assert (np.asarray(found) == load_onnx(folder / "colors.int8.onnx").segmenter.labels(image)).all()
+        differs = np.asarray(found) != segmenter.labels(image)
+        working = working_size(*image.size, segmenter.long_side)
+        scores = segmenter.scores(network_input(image, working, segmenter.stride, segmenter.pad_value))[0]
+        strips = [strip.copy() for _, strip in enlarge(scores, working, image.size, segmenter.output_stride)]
+    second, first = np.sort(np.concatenate(strips), 1)[:, -2:].swapaxes(0, 1)
+    print("DIFF", differs.sum(), (first - second)[differs].max(initial=0), np.abs(scores).max())
+    assert (first - second)[differs].max(initial=0) < NEAR_TIE, f"{differs.sum()} pixels differ"
 
 
 @pytest.mark.parametrize("precision", VARIANTS)
