@@ -1,14 +1,17 @@
 """Applications around the red, green and blue model, each with settings of its own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from numpy.typing import NDArray
 
 from service.app import create_app
 from service.inference import runner
+from service.inference.cancellation import Cancellation
 from service.settings import Settings
 from tests.service.tiny_models import write_model
 
@@ -39,6 +42,27 @@ def make_client(colors_folder: Path) -> Iterator[MakeClient]:
 def colors(make_client: MakeClient) -> TestClient:
     """A client of the one model under default settings."""
     return make_client()
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """What runners run from now on of small images: the size of each batch, and the height and width of its images.
+
+    Large ones are of the shipped models, which other applications of the tests have.
+    """
+    shapes: list[tuple[int, int, int]] = []
+    run = runner.Runner.__call__
+
+    def noting(
+        one: runner.Runner, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1
+    ) -> NDArray[np.float32]:
+        _, height, width, _ = images[0].shape
+        if max(height, width) <= 128:
+            shapes.append((size, height, width))
+        return run(one, images, cancellation, size)
+
+    monkeypatch.setattr(runner.Runner, "__call__", noting)
+    return shapes
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The device that is used is the device that is told."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,15 +8,12 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
-from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from service.contract import Precision
 from service.inference import device
-from service.inference.cancellation import Cancellation
 from service.inference.device import DeviceUnavailable, create_session, require_one_runtime
 from service.inference.repository import Repository
-from service.inference.runner import Runner
 from tests.service.answers import mask_of, post, samples, strongest_color
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
@@ -120,29 +116,20 @@ def test_both_wheels_at_once_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("says_cuda")
 def test_on_a_gpu_images_are_run_in_batches_whose_shapes_are_warmed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_client: MakeClient
+    ran: list[tuple[int, int, int]], tmp_path: Path, make_client: MakeClient
 ) -> None:
-    shapes: list[tuple[int, ...]] = []
-    original = Runner.__call__
-
-    def noting(one: Runner, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1) -> object:
-        if max(images[0].shape) <= 128:  # not of another application that the tests have
-            shapes.append((size, *images[0].shape[1:3]))
-        return original(one, images, cancellation, size)
-
-    monkeypatch.setattr(Runner, "__call__", noting)
     write_model(tmp_path)
     write_model(tmp_path, "colors.fp16.onnx", precision="fp16")
     client = make_client(models_dir=tmp_path)
     sides = [(96, 128), (128, 128), (128, 96)]
-    assert shapes == [(1, 16, 128), (1, 128, 128), *((number, *side) for number in (1, 4) for side in sides)]
-    warmed = len(shapes)
+    assert ran == [(1, 16, 128), (1, 128, 128), *((number, *side) for number in (1, 4) for side in sides)]
+    warmed = len(ran)
     assert np.array_equal(mask_of(client, IMAGE), strongest_color(flag()))
-    assert shapes[warmed:] == [(1, 64, 96)]
+    assert ran[warmed:] == [(1, 64, 96)]
     assert samples(client)["segment_runs_total", "batched"] == 1
-    warmed = len(shapes)
+    warmed = len(ran)
     mask_of(client, IMAGE, precision="fp16")  # loaded while a request waits: tried out, and no more
-    assert shapes[warmed:] == [(1, 16, 128), (1, 128, 128), (1, 64, 96)]
+    assert ran[warmed:] == [(1, 16, 128), (1, 128, 128), (1, 64, 96)]
 
 
 @pytest.mark.parametrize(
