@@ -6,7 +6,7 @@ export ORT_DISABLE_TELEMETRY = 1
 .PHONY: serve test train benchmark clean
 
 serve: .venv/$(strip $(RUNTIME)).installed ## serve the shipped models on http://127.0.0.1:8000
-	exec .venv/bin/python -m service
+	exec env GLIBC_TUNABLES=glibc.malloc.hugetlb=1 .venv/bin/python -m service # huge pages: docs/serving.md
 
 test: .venv/cpu,train,test.installed ## lint, types, and the whole suite
 	.venv/bin/ruff check .

@@ -16,6 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from service.http import problems
 from service.http.access import require_key
 from service.http.catalogue import catalogue_router
+from service.http.head import AnswerHead
 from service.http.health import health_router
 from service.http.segment import segment_router
 from service.http.telemetry import AccountForRequests, Telemetry
@@ -76,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
         description="Fully convolutional networks as a web service: post an image, get a mask and the area of each class.",
         version="0.1.0",
         redoc_url=None,
+        redirect_slashes=False,  # a wrong path is 404: a redirection would have an upload sent twice
         lifespan=lifespan,
     )
     app.state.draining = False  # DrainingServer raises it
@@ -93,7 +95,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     problems.install(app)
-    app.add_middleware(AccountForRequests, telemetry=telemetry)
+    app.add_middleware(AnswerHead)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -102,4 +104,5 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["Authorization", "X-API-Key", "Content-Type"],
             expose_headers=[CLASSES_HEADER, "Retry-After", "X-Request-ID"],
         )
+    app.add_middleware(AccountForRequests, telemetry=telemetry)  # around all others
     return app

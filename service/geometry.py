@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageChops, TiffImagePlugin
 
 STRIP_BYTES = 1 << 21  # enlarged scores held at once: numpy is called seldom, and the strip stays in cache
 STRIP_PIXELS = 1 << 20  # pixels converted at once
@@ -30,6 +30,7 @@ _TRANSPOSE = {  # EXIF orientation -> what turns the stored image upright
     8: Image.Transpose.ROTATE_90,
 }
 _SWAPS_AXES = 5  # and all later orientations
+_PHOTOMETRIC = 262  # TIFF tag
 
 
 class UnsupportedPixels(ValueError):
@@ -94,7 +95,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in UNSUPPORTED_MODES:
         raise UnsupportedPixels(UNSUPPORTED_MODES[image.mode])
     if image.mode.startswith("I;16"):
-        return _by_strips(image, _eight_bits)
+        return _by_strips(image, _negative if _white_is_zero(image) else _eight_bits)
     if image.has_transparency_data:
         return _by_strips(image, _on_white)
     return image if image.mode == "RGB" else image.convert("RGB")
@@ -116,6 +117,15 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if "transparency" in image.info:
         reduced[grey == image.info["transparency"]] = 255
     return Image.fromarray(reduced).convert("RGB")
+
+
+def _white_is_zero(image: Image.Image) -> bool:
+    """Whether a TIFF stores its negative; of 8 bits and fewer Pillow makes the positive itself."""
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
+
+
+def _negative(image: Image.Image) -> Image.Image:
+    return ImageChops.invert(_eight_bits(image))
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -178,6 +188,8 @@ def enlarge(
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Enlarge (C, h, w) scores of the padded image to the user's size (width, height), strip by strip.
 
+    For the trainer and the exporter; the service computes the same block by block (`service.results.blocks`), and
+    tests/service/test_winners.py holds the two together.
     `working` is the image's (width, height) as the network saw it. Yields (first row, strip): strips of (rows, C, W) float32,
     in order from the top. The strip is reused: keep a copy, not the array; it may be overwritten.
     """
@@ -206,8 +218,8 @@ def enlarge(
         yield top, strip[: bottom - top]
 
 
-def label_strip(strip: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """(rows, C, W) scores -> (rows, W) labels and their winning scores; ties go to the lowest id.
+def label_strip(strip: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(rows, C, W) scores -> (rows, W) labels; ties go to the lowest id.
 
     A running maximum over the classes: ten times faster than `argmax` over a short axis.
     """
@@ -219,7 +231,7 @@ def label_strip(strip: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[
         won *= np.uint8(class_id)
         np.maximum(labels, won, out=labels)  # ids only rise, so the larger one is the later winner
         np.maximum(best, challenger, out=best)
-    return labels, best
+    return labels
 
 
 def label_map(
@@ -228,5 +240,5 @@ def label_map(
     """(C, h, w) scores -> (H, W) uint8 class ids at the user's size (width, height)."""
     labels = np.empty((user[1], user[0]), np.uint8)
     for top, strip in enlarge(scores, working, user, output_stride):
-        labels[top : top + len(strip)] = label_strip(strip)[0]
+        labels[top : top + len(strip)] = label_strip(strip)
     return labels

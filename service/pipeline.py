@@ -13,8 +13,8 @@ from service.geometry import resized, working_size
 from service.imaging.decode import Upload, decode
 from service.inference.errors import OutOfDeviceMemory
 from service.inference.model import Model
-from service.inference.repository import Variant
 from service.inference.scores import Schedule
+from service.inference.variant import Variant
 from service.inference.workers import Ticket
 from service.results.areas import Segmentation, segment
 from service.results.renderings import RENDERINGS, Format, ModelInfo, Outcome, Rendered

@@ -9,11 +9,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.docker_client import PORT, Container, Docker, answers
 from tests.photos import photo
 from tests.service_process import ROOT
 
@@ -30,30 +30,9 @@ ENGINE = os.environ.get("DOCKER_ENGINE")
 GPU = ("-f", "docker-compose.yml", "-f", "docker/compose.gpu.yml")
 IMAGE_BYTES = 450_000_000  # unpacked
 GRACE_S = 75  # stop_grace_period
-PORT = 8000  # in the container
+
 
 pytestmark = pytest.mark.timeout(1500)  # the first test waits for the engine and the build
-
-
-@dataclass(frozen=True)
-class Docker:
-    """The docker client, run in a folder with an environment."""
-
-    folder: Path
-    environment: Mapping[str, str]
-
-    def run(self, *arguments: str, timeout: float = 60) -> str:
-        """`docker ARGUMENTS`; its output. Fails with everything it said."""
-        done = self.attempt(*arguments, timeout=timeout)
-        assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout}{done.stderr}"
-        return done.stdout.strip()
-
-    def attempt(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """`docker ARGUMENTS`, which may fail."""
-        command = ["docker", *arguments]
-        return subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False
-        )
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +44,11 @@ def docker() -> Iterator[Docker]:
             ["bash", "-c", 'eval "$("$0" env)"; env -0', ENGINE], capture_output=True, text=True, timeout=60, check=True
         )
         environment = dict(entry.split("=", 1) for entry in exports.stdout.split("\0") if entry)
-        started = not _answers(environment, "info")
+        started = not answers(environment, "info")
         if started:
             subprocess.run([ENGINE, "up"], timeout=600, check=True)
     try:
-        if not _answers(environment, "compose", "version"):
+        if not answers(environment, "compose", "version"):
             pytest.skip("needs docker compose, or DOCKER_ENGINE: a script that starts an engine")
         # A free port instead of 8000, which may be in use here.
         yield Docker(ROOT, environment | {"COMPOSE_PROJECT_NAME": "fcn-service-test", "SEGMENT_PUBLISH": "127.0.0.1:"})
@@ -78,38 +57,13 @@ def docker() -> Iterator[Docker]:
             subprocess.run([ENGINE, "down", "all"], timeout=120, check=True)
 
 
-def _answers(environment: Mapping[str, str], *arguments: str) -> bool:
-    """Whether docker is there and this command of it works."""
-    docker = shutil.which("docker", path=environment["PATH"])
-    command = [docker or "false", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, timeout=60, check=False).returncode == 0
-
-
-@dataclass(frozen=True)
-class Container:
-    """The running service."""
-
-    docker: Docker
-    id: str
-    url: str  # of the published port
-
-    def inspect(self) -> dict[str, Any]:
-        """What the engine knows of it."""
-        [facts] = json.loads(self.docker.run("inspect", self.id))
-        return dict(facts)
-
-    def python(self, code: str) -> str:
-        """What a line of Python prints inside."""
-        return self.docker.run("exec", self.id, "python", "-c", code)
-
-
 @pytest.fixture(scope="module")
 def container(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     """`docker compose up` in a copy of this folder, with files added that must stay outside the image."""
-    if not _answers(docker.environment, "info"):
+    if not answers(docker.environment, "info"):
         pytest.skip("needs a running Docker engine, or DOCKER_ENGINE: a script that starts one")
     folder = tmp_path_factory.mktemp("clone") / "fcn-service"
-    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*cache", ".git", ".venv", "__pycache__", "runs"))
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*cache", ".git", ".venv*", "__pycache__", "runs"))
     for outsider in ("models/research/forbidden.onnx", "models/animals.safetensors", "service/__pycache__/stale.pyc"):
         (folder / outsider).parent.mkdir(exist_ok=True)
         (folder / outsider).write_bytes(b"must not be in the image")
@@ -300,15 +254,3 @@ def _service(docker: Docker, *files: str) -> dict[str, Any]:
     plain = {name: value for name, value in docker.environment.items() if not name.startswith("SEGMENT_")}
     config = Docker(docker.folder, plain).run("compose", *files, "config", "--format", "json")
     return dict(json.loads(config)["services"]["segment"])
-
-
-def test_the_image_does_not_look_for_changes_of_its_models() -> None:
-    lines = (ROOT / "docker/Dockerfile").read_text().splitlines()
-    settings = {line.strip().removesuffix("\\").strip() for line in lines}
-    assert {"SEGMENT_RELOAD_S=0", "SEGMENT_LOG_FORMAT=json"} <= settings
-
-
-def test_hadolint_finds_nothing() -> None:
-    hadolint = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run([hadolint, ROOT / "docker/Dockerfile"], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")

@@ -15,12 +15,12 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.http.problems import Problem
+from service.http.uploads import SLOWEST_BYTES_PER_S
 from service.logs import event
 
 HEAD_S = 10.0  # from the connection, or the first byte after an answer, to the end of a head; or of a body nobody wants
 HEAD_BYTES = 65_536  # of a head, or of trailers behind a body
 TAKE_S = 30.0  # between two looks at how much of an answer a client has taken
-SLOWEST_BYTES_PER_S = 16_384  # at which it must take it, on average between two looks
 SEND_BUFFER = 1 << 18  # bytes the kernel holds: were it to hold megabytes, a slow client could not be told from a dead one
 MOST_UNTAKEN = 1 << 28  # bytes of answers that clients have not taken yet: then the one is cut off that has taken longest
 MOST_PIPELINED = 100  # requests of one connection that wait for those before them
@@ -231,7 +231,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         event(log, "refused", status=problem.details.status)
         self._refused.labels(str(problem.details.status)).inc()
-        if self.is_silent():
+        of_body = self._in_body and self.cycle is self._running  # no earlier request of the connection is to be answered first
+        is_to_answer = self.is_silent()
+        if of_body and self.cycle is not None and not self.cycle.response_started:
+            is_to_answer = self.cycle.disconnected = True  # what reads the body learns that it ends, and answers no more
+            self.cycle.message_event.set()
+        if is_to_answer:
             answer = problem.response()
             answer.headers["connection"] = "close"
             fields = b"".join(b"%s: %s\r\n" % field for field in answer.raw_headers)

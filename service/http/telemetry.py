@@ -36,7 +36,7 @@ class Telemetry:
         )
         models = Gauge("segment_models", "Models that are served", registry=self.registry)
         models.set_function(lambda: len(repository.models))
-        broken = Gauge("segment_broken_models", "Model files that are not valid: GET /models says why", registry=self.registry)
+        broken = Gauge("segment_broken_models", "Model files that are not served: GET /models says why", registry=self.registry)
         broken.set_function(lambda: len(repository.broken))
         self.runs = Counter("segment_runs_total", "Segmentations by how they were run", ["schedule"], registry=self.registry)
         queued = Gauge("segment_admitted_megapixels", "Working size of accepted requests", registry=self.registry)

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from tempfile import SpooledTemporaryFile
@@ -21,7 +22,9 @@ SPOOL_BYTES = 1 << 20  # kept in memory; what is larger goes to the temporary fo
 UPLOADS = 16  # times the largest accepted body: the most bytes that all requests hold together
 PAUSE_S = 10.0  # longest wait for the next piece of a body
 LOOK_S = 30.0  # between two looks at how much of a body has come
-SLOWEST_BYTES_PER_S = 16_384  # at which it must come, on average between two looks
+SLOWEST_BYTES_PER_S = 16_384  # at which it must come, on average between two looks; answers must be taken at it
+END_BYTES = 8
+_FORM_END = re.compile(rb"[^\r\n-]--\s*$")  # of the last boundary
 FIELD = "file"
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}  # others fill the temporary folder, or the table of files
 
@@ -50,6 +53,7 @@ class BoundedBody:
         self._receive = receive
         self._intake = intake
         self._received = 0
+        self.end = b""  # its last bytes
         self._looked, self._had = asyncio.get_running_loop().time(), 0  # at the last look
 
     async def __call__(self) -> Message:
@@ -58,7 +62,9 @@ class BoundedBody:
                 message = await self._receive()
         except TimeoutError:
             raise Problem(408, f"no data for {PAUSE_S:g} s", PAUSE_S, {"Connection": "close"}) from None
-        size = len(message.get("body", b""))
+        piece = message.get("body", b"")
+        size = len(piece)
+        self.end = (self.end + piece[-END_BYTES:])[-END_BYTES:]
         self._received += size
         self._intake.held += size
         if self._received > self._intake.max_bytes:
@@ -77,7 +83,7 @@ class BoundedBody:
         if elapsed < LOOK_S:
             return
         if self._received - self._had < SLOWEST_BYTES_PER_S * elapsed:
-            detail = f"the body comes in at less than {SLOWEST_BYTES_PER_S} bytes a second"
+            detail = f"the body comes in at less than {SLOWEST_BYTES_PER_S:,} bytes a second"
             raise Problem(408, detail, SLOWEST_BYTES_PER_S, {"Connection": "close"})
         self._looked, self._had = now, self._received
 
@@ -98,7 +104,7 @@ def no_room() -> Problem:
 
 def too_large(max_bytes: int) -> Problem:
     """413 for a body of more than `max_bytes`."""
-    return Problem(413, f"the body is larger than {max_bytes} bytes", max_bytes)
+    return Problem(413, f"the body is larger than {max_bytes:,} bytes", max_bytes)
 
 
 @asynccontextmanager
@@ -118,12 +124,7 @@ async def uploaded_image(request: Request, intake: Intake) -> AsyncIterator[Bina
         if kind == "multipart/form-data":
             form = await _form(bounded)
             try:
-                if misplaced := [name for name in SegmentQuery.model_fields if name in form]:
-                    raise Problem(422, f"{misplaced[0]!r} belongs in the query, as in /segment?{misplaced[0]}=...")
-                part = form.get(FIELD)
-                if not isinstance(part, UploadFile):
-                    raise Problem(422, f"the form has no file in its field {FIELD!r}")
-                yield part.file
+                yield _file(form, body)
             finally:
                 await form.close()
         elif kind.startswith("image/") or kind == "application/octet-stream":
@@ -152,3 +153,15 @@ async def _form(request: Request) -> FormData:
         raise Problem(400, f"malformed form: {error.detail}") from error
     except UnicodeError as error:  # of the charset that a client names, which need not be one of texts
         raise Problem(400, f"malformed form: {error}") from error
+
+
+def _file(form: FormData, body: BoundedBody) -> BinaryIO:
+    """The image in a form. Raises Problem 400 and 422."""
+    if misplaced := [name for name in SegmentQuery.model_fields if name in form]:
+        raise Problem(422, f"{misplaced[0]!r} belongs in the query, as in /segment?{misplaced[0]}=...")
+    part = form.get(FIELD)
+    if isinstance(part, UploadFile):
+        return part.file
+    if not _FORM_END.search(body.end):  # the parser does not ask for one
+        raise Problem(400, "the form is cut short")
+    raise Problem(422, f"the form has no file in its field {FIELD!r}")

@@ -19,6 +19,8 @@ _SIGNATURE_BYTES = 12
 _TIFF_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
 _BIG_TIFF = 43  # third byte of the file
 _STRIPS, _SAMPLES_PER_PIXEL, _TILE_WIDTH, _TILE_LENGTH, _TILES = 273, 277, 322, 323, 324  # TIFF tags
+_BITS_PER_SAMPLE, _PLANAR, _SAMPLE_FORMAT = 258, 284, 339  # ... and others
+_IN_PLANES, _SIGNED = 2, 2  # values of the last two
 # Pillow keeps what it reads before the pixels, and a list of where they lie: more than this no honest file needs.
 HEADER_READS, HEADER_BYTES = 2_000, 16 << 20
 MAX_TIFF_PARTS = 1 << 18
@@ -122,8 +124,19 @@ def _check(image: Image.Image, max_pixels: int) -> None:
             raise TooManyPixels(f"a tile of the TIFF has {tile} pixels", max_pixels)
         if image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) > MAX_BANDS:
             raise UnsupportedImage(f"the TIFF has more than {MAX_BANDS} bands")
+        _check_samples(image)
     if image.mode in UNSUPPORTED_MODES:
         raise UnsupportedImage(UNSUPPORTED_MODES[image.mode])
+
+
+def _check_samples(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Refuse what Pillow takes and reads wrongly."""
+    tags = image.tag_v2
+    if _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+        raise UnsupportedImage("signed integer pixels have no defined range; convert them to unsigned")
+    in_planes = tags.get(_PLANAR) == _IN_PLANES and tags.get(_SAMPLES_PER_PIXEL, 1) > 1
+    if in_planes and max(tags.get(_BITS_PER_SAMPLE, (1,))) > 8 and image.info.get("compression") == "raw":
+        raise UnsupportedImage("16-bit colours in separate planes are only supported compressed")
 
 
 def decode(upload: Upload, check: Callable[[], None]) -> Photo:

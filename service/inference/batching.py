@@ -26,32 +26,44 @@ class Batches:
     def __init__(self, run: Run, bytes_per_pixel: Callable[[], float]) -> None:
         """`run` takes that many bytes for each pixel of all images."""
         self._run, self._bytes_per_pixel = run, bytes_per_pixel
-        self._device = threading.Lock()  # one run at a time
-        self._lock = threading.Lock()  # of the list
+        self._changed = threading.Condition()  # of what follows
         self._waiting: list[_Place] = []
+        self._is_running = False  # one run at a time
 
     def run(self, image: NDArray[np.uint8], cancellation: Cancellation) -> NDArray[np.float32]:
         """(1, H, W, 3) uint8 -> (1, C, h, w) float32. Raises Cancelled before a run, and whatever the shared run raises."""
         place = _Place(image, cancellation)
-        with self._lock:
+        with self._changed:
             self._waiting.append(place)
-        with self._device:
-            if place.result is None:
-                self._run_with_others(place)
-        if isinstance(place.result, Exception):
-            raise place.result
-        assert place.result is not None
-        return place.result
+            while not place.is_done and (self._is_running or self._waiting[0] is not place):  # the oldest makes the next run
+                self._changed.wait()
+            batch = [] if place.is_done else self._next_batch(place)
+            self._is_running = self._is_running or bool(batch)
+        if batch:
+            try:
+                self._run_together(batch)
+            finally:
+                with self._changed:
+                    self._is_running = False
+                    self._changed.notify_all()
+        result, place.result = place.result, None
+        try:
+            if isinstance(result, Exception):
+                raise result
+            assert result is not None
+            return result
+        finally:  # an error keeps the frames that it has passed, and with them it would keep itself, and a session
+            del batch, place, result
 
-    def _run_with_others(self, first: "_Place") -> None:
+    def _next_batch(self, first: "_Place") -> "list[_Place]":
         most = largest_batch(self._bytes_per_pixel() * first.image[..., 0].size)
-        with self._lock:
-            alike = [one for one in self._waiting if one.image.shape == first.image.shape and one is not first]
-            batch = [first, *alike[: most - 1]]
-            self._waiting = [one for one in self._waiting if one not in batch]
+        alike = [one for one in self._waiting if one.image.shape == first.image.shape and one is not first]
+        batch = [first, *alike[: most - 1]]
+        self._waiting = [one for one in self._waiting if one not in batch]
+        return batch
+
+    def _run_together(self, batch: "list[_Place]") -> None:
         live = [one for one in batch if not one.is_cancelled()]
-        if not live:
-            return
         try:
             # Alone, a run can be called off; a shared one is others' too.
             cancellation = live[0].cancellation if len(live) == 1 else Cancellation()
@@ -66,6 +78,9 @@ class Batches:
         else:
             for number, one in enumerate(live):
                 one.result = scores[number : number + 1]
+        finally:
+            for one in batch:
+                one.is_done = True
 
     def _alone(self, place: "_Place") -> "NDArray[np.float32] | Exception":
         try:
@@ -85,6 +100,7 @@ class _Place:
     def __init__(self, image: NDArray[np.uint8], cancellation: Cancellation) -> None:
         self.image, self.cancellation = image, cancellation
         self.result: NDArray[np.float32] | Exception | None = None
+        self.is_done = False
 
     def is_cancelled(self) -> bool:
         """Whether nobody wants it any more; that is then its result."""

@@ -31,7 +31,7 @@ FATAL = 4  # of ONNX Runtime's log
 
 
 class OpenSession(Protocol):
-    """`create_session`, for what an operator has chosen."""
+    """Opens a session for an ONNX file's bytes: `create_session` with the operator's device and memory limit filled in."""
 
     def __call__(self, model: bytes, *, threads: int | None = None, precision: Precision = "fp32") -> ort.InferenceSession: ...
 
@@ -64,10 +64,10 @@ def may_use_cuda(device: Device) -> bool:
 
 
 def cuda_options(precision: Precision) -> dict[str, str]:
-    """Of the CUDA provider, for a file of that precision.
+    """Options of the CUDA provider for a file of that precision.
 
-    fp32 is fp32: who wants speed has the fp16 file. There TF32 is of no effect, but without it ONNX Runtime first looks for
-    convolutions that do without the tensor cores, and logs an error for each that it does not find.
+    TF32 is off for fp32, so that its scores equal the CPU's. It is on for fp16, whose results it does not change: with it
+    off, ONNX Runtime first looks for convolutions without tensor cores, and logs an error for each that it does not find.
     """
     return CUDA_OPTIONS | {"use_tf32": "1" if precision == "fp16" else "0"}
 
@@ -154,6 +154,12 @@ def require_one_runtime(path: Sequence[str] = sys.path) -> None:
 def has_memory_limit(session: ort.InferenceSession) -> bool:
     """Whether it may allocate less of a GPU than there is."""
     return int(session.get_provider_options().get(CUDA, {}).get("gpu_mem_limit", NO_LIMIT)) < NO_LIMIT
+
+
+def require_same_device(later: ReportedDevice, first: ReportedDevice) -> None:
+    """Raises OutOfDeviceMemory if a later session of a model does not run where its first one does, or did."""
+    if later != first:
+        raise OutOfDeviceMemory(f"a further session fell back from {first}")
 
 
 def reported_device(session: ort.InferenceSession) -> ReportedDevice:

@@ -90,7 +90,7 @@ class ForeignCard(_Strict):
 
 
 class ForeignInterface(Interface):
-    """As a foreign card says."""
+    """What a foreign card describes: the input's layout, dtype, channel order and normalisation, and the output's layout."""
 
     def __init__(self, card: ForeignCard, graph: OnnxFile) -> None:
         """Raises ValueError if the graph has no such input, or takes a size or a batch that images cannot be made to have."""

@@ -8,7 +8,7 @@ from service.geometry import fitted, padded_size, working_size
 
 
 class Interface:
-    """As the models of this project do."""
+    """Of the models that this project exports: uint8 RGB (N, H, W, 3) in, float32 scores out."""
 
     input_name, output_name = INPUT_NAME, OUTPUT_NAME
     fixed_size: tuple[int, int] | None = None  # (width, height) in pixels, where the graph takes no other
@@ -28,7 +28,7 @@ class Interface:
         return pixels
 
     def given_shape(self, count: int, classes: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """Of what the graph gives: scores of so many images."""
+        """Of what the graph gives for N = `count` images."""
         return count, classes, height, width
 
     def restore(self, scores: NDArray[np.generic]) -> NDArray[np.float32]:

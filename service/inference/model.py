@@ -15,7 +15,14 @@ from service.contract import ModelCard
 from service.geometry import padded
 from service.inference.batching import SIZES, Batches, largest_batch
 from service.inference.cancellation import Cancellation, Cancelled
-from service.inference.device import DeviceUnavailable, OpenSession, ReportedDevice, has_memory_limit, usable_cpus
+from service.inference.device import (
+    DeviceUnavailable,
+    OpenSession,
+    ReportedDevice,
+    has_memory_limit,
+    require_same_device,
+    usable_cpus,
+)
 from service.inference.errors import OutOfDeviceMemory, RunFailed, first_line
 from service.inference.interface import Interface
 from service.inference.model_file import InvalidModel, ModelFile
@@ -84,8 +91,7 @@ class Model:
                 runner = Runner(open_session(content, threads=1), file.interface, file.card)
             except Exception as error:  # the file is known to run: what is missing is room
                 raise OutOfDeviceMemory(first_line(error)) from error
-            if runner.device != first.device:
-                raise OutOfDeviceMemory(f"a further session fell back from {first.device}")
+            require_same_device(runner.device, first.device)
             return runner
 
         runner: Runner | PlannedRunner = first
@@ -108,14 +114,14 @@ class Model:
 
         `all_cores`: else on one, for what runs beside much else. tests/benchmarks/bench_scheduling.py shows why.
         `small`: in tiles at any rate, and small ones, where the model has a halo.
-        Only for a size that its file `takes`. Raises as `run` does, and for tiles DeviceUnavailable, now or as the scores are
-        computed.
+        Only for a size that its file `takes`. Raises as `run` does, for tiles as the scores are computed.
         """
         card = self.card
         width, height = self.interface.padded_size(*image.size, card.stride)
         if card.halo is None or (not small and self.tiling.runs_whole(width, height)):
             pixels = padded(image, (width, height), card.pad_value)
-            schedule: Schedule = "batched" if self.batches else "all_cores" if all_cores else "one_core"
+            on_cpu: Schedule = "all_cores" if all_cores else "one_core"
+            schedule = "batched" if self.batches else "on_gpu" if self.device == "cuda" else on_cpu
             scores = self.run(pixels, cancellation, all_cores)
             return Scores([scores], scores.shape[1], card.output_stride, schedule)
 
@@ -144,8 +150,18 @@ class Model:
         width, height = self.interface.padded_size(1, 1, self.card.stride)
         return np.full((1, height, width, 3), self.card.pad_value, np.uint8)
 
+    def run_smallest(self, cancellation: Cancellation) -> None:
+        """Run the smallest image, in the first session: its shape is not worth one of its own. Raises as `run` does."""
+        runner = self.runners.on_all_cores
+        first = runner.first if isinstance(runner, PlannedRunner) else runner
+        first([self.smallest_image], cancellation)
+
     def give_back(self) -> None:
-        """Let the session's arenas keep no more than the smallest image needs. Raises as `run` does."""
+        """Let the sessions' arenas keep no more than the smallest image needs, and close those that are not needed for it.
+
+        Raises as `run` does.
+        """
+        self.tiling.give_back()
         self.runners.on_all_cores([self.smallest_image], Cancellation(), gives_back=True)
 
     def warm_up(self) -> None:
@@ -187,8 +203,10 @@ class Model:
         except Exception as error:  # as above
             raise InvalidModel(f"a test image of {width}x{height} does not run: {first_line(error)}") from error
         expected = (len(self.card.classes), height // self.card.output_stride, width // self.card.output_stride)
-        if scores.shape != expected or scores.dtype != np.float32 or not np.isfinite(scores).all():
-            raise InvalidModel(f"its scores are {scores.dtype} {scores.shape}, its card says float32 {expected}, finite")
+        if scores.shape != expected or scores.dtype != np.float32:
+            raise InvalidModel(f"its scores are {scores.dtype} {scores.shape}, its card says float32 {expected}")
+        if not np.isfinite(scores).all():
+            raise InvalidModel("its scores of a test image are not finite")
 
 
 @contextmanager

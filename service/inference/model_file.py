@@ -3,7 +3,8 @@
 import hashlib
 import os
 import stat
-from dataclasses import dataclass
+import weakref
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
@@ -31,6 +32,38 @@ class UnreadableModel(RuntimeError):
     """A file that cannot be read just now."""
 
 
+class _Opened:
+    """A file, which is still what it was when it is deleted, or another takes its place; it is closed with this object."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises InvalidModel for what is no file of a model's size, and UnreadableModel."""
+        try:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+                raise InvalidModel("it is no regular file")
+            if found.st_size > MAX_FILE_BYTES:
+                raise InvalidModel(f"it has {found.st_size} bytes, the limit is {MAX_FILE_BYTES}")
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise _unreadable(error) from error
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def content(self) -> bytes:
+        """All of it. Raises UnreadableModel."""
+        try:
+            with os.fdopen(self._descriptor, "rb", closefd=False) as file:
+                file.seek(0)
+                return file.read()
+        except MemoryError as error:
+            raise UnreadableModel("not enough memory to read it; that is tried again") from error
+        except OSError as error:
+            raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> UnreadableModel:
+    return UnreadableModel(f"it cannot be read: {error.strerror}; that is tried again")
+
+
 @dataclass(frozen=True)
 class ModelFile:
     """What a file says of itself."""
@@ -39,11 +72,13 @@ class ModelFile:
     sha256: str
     card: ModelCard
     interface: Interface
+    _opened: _Opened = field(repr=False)
 
     @classmethod
     def read(cls, path: Path) -> "ModelFile":
         """Raises InvalidModel if the file needs more than itself, or has no valid card, and UnreadableModel."""
-        content = _content(path)
+        opened = _Opened(path)
+        content = opened.content()
         try:
             graph = OnnxFile(content)
             graph.require_self_contained()
@@ -53,7 +88,7 @@ class ModelFile:
         size = interface.fixed_size
         if size is not None and prod(size) > (most := _most_whole_pixels(card)):
             raise InvalidModel(f"the graph takes {size[0]}x{size[1]} alone; without a halo the limit is {most} pixels")
-        return cls(path, hashlib.sha256(content).hexdigest(), card, interface)
+        return cls(path, hashlib.sha256(content).hexdigest(), card, interface, opened)
 
     @property
     def most_pixels(self) -> int | None:
@@ -69,10 +104,13 @@ class ModelFile:
         return self.most_pixels is None or prod(self.interface.padded_size(*size, self.card.stride)) <= self.most_pixels
 
     def content(self) -> bytes:
-        """The file's bytes. Raises InvalidModel if it is no longer the file that was read, and UnreadableModel."""
-        content = _content(self.path)
+        """The file's bytes, also when another file has taken its place by now.
+
+        Raises InvalidModel if it was written to since it was read, and UnreadableModel.
+        """
+        content = self._opened.content()
         if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise InvalidModel("it has changed since it was found")
+            raise InvalidModel("it was written to since it was found")
         return content
 
 
@@ -102,20 +140,6 @@ def unknown_bytes_per_pixel(card: ModelCard) -> float:
     return UNKNOWN_BYTES_PER_PIXEL + SCORE_COPIES * 4 * len(card.classes) / card.output_stride**2
 
 
-def _content(path: Path) -> bytes:
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
-            raise InvalidModel("it is no regular file")
-        if found.st_size > MAX_FILE_BYTES:
-            raise InvalidModel(f"it has {found.st_size} bytes, the limit is {MAX_FILE_BYTES}")
-        return path.read_bytes()
-    except MemoryError as error:
-        raise UnreadableModel("not enough memory to read it; that is tried again") from error
-    except OSError as error:
-        raise UnreadableModel(f"it cannot be read: {error.strerror}; that is tried again") from error
-
-
 def _card(path: Path, graph: OnnxFile) -> tuple[ModelCard, Interface]:
     beside = _beside(path)
     source = "the card in it"
@@ -124,7 +148,7 @@ def _card(path: Path, graph: OnnxFile) -> tuple[ModelCard, Interface]:
             return ModelCard.model_validate_json(graph.metadata[METADATA_KEY]), Interface()
         if beside.exists():
             source = beside.name
-            foreign = ForeignCard.model_validate_json(_content(beside))
+            foreign = ForeignCard.model_validate_json(_Opened(beside).content())
             interface = ForeignInterface(foreign, graph)
             return foreign.card(graph, interface.fixed_size), interface
     except ValidationError as error:

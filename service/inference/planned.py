@@ -1,8 +1,8 @@
 """On CUDA, a session of its own for each shape of images.
 
 ONNX Runtime plans a convolution for the shape of its input, and anew whenever another comes, since it keeps the last plan alone
-(github.com/microsoft/onnxruntime/issues/23006). All plans of a network take it a hundred times as long as a run, or a thousand:
-`check_plans` of tests/benchmarks/check_gpu.py.
+(github.com/microsoft/onnxruntime/issues/23006). Planning all convolutions of a network takes 100 to 1,000 times as long as
+running it: `check_plans` of tests/benchmarks/check_gpu.py.
 """
 
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]  # images, height, width
 
-# Of a model: each takes 150 to 440 MB of a GPU, and 140 MB of the process's memory (docs/gpu.md), and its weights.
+# Of a model: each takes 150 to 300 MB of a GPU, and 140 MB of the process's memory (docs/gpu.md), and its weights.
 MOST_SESSIONS = 10
 WEIGHT_BYTES = 1 << 30  # of all of them
 PAUSE_S = 60.0  # after one did not have the memory that it needs
@@ -37,7 +37,7 @@ class PlannedRunner:
     def __init__(self, first: Runner, open_another: Callable[[], Runner], weight_bytes: int) -> None:
         """`open_another` raises OutOfDeviceMemory where it cannot; `weight_bytes` are those of one session."""
         self.device = first.device
-        self._first, self._open = first, open_another
+        self.first, self._open = first, open_another
         self._most = max(1, min(MOST_SESSIONS, WEIGHT_BYTES // weight_bytes))
         self._lock = threading.Lock()
         self._runners: dict[Shape, Runner] = {}  # the one that was used last at the end
@@ -51,7 +51,7 @@ class PlannedRunner:
             with self._lock:
                 self._runners.clear()
         scores = None if gives_back else self._run_planned(images, cancellation, size)
-        return self._first(images, cancellation, size, gives_back) if scores is None else scores
+        return self.first(images, cancellation, size, gives_back) if scores is None else scores
 
     def has_room(self, shape: Shape) -> bool:
         """Whether that shape gets a session without another losing its own."""

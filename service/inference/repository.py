@@ -1,22 +1,27 @@
 """The models in a folder, by name and precision; what changes there is taken over while the service runs."""
 
 import logging
-import threading
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from service.contract import ModelCard, Precision
-from service.inference.device import DeviceUnavailable, OpenSession, ReportedDevice, create_session, may_use_cuda
-from service.inference.errors import OutOfDeviceMemory, RunFailed
-from service.inference.model import Model
+from service.contract import Precision
+from service.inference.device import (
+    DeviceUnavailable,
+    OpenSession,
+    ReportedDevice,
+    create_session,
+    may_use_cuda,
+)
+from service.inference.errors import OutOfDeviceMemory
 from service.inference.model_file import InvalidModel, ModelFile, Stamp, UnreadableModel, stamp
-from service.inference.variants import by_preference
+from service.inference.preference import by_preference
+from service.inference.variant import Variant
 from service.settings import Device
 
-FAILED_RUNS = 3  # for want of memory, one after the other, until the service is not ready
-
+LATER = (OutOfDeviceMemory, UnreadableModel, DeviceUnavailable)  # no fault of a file's: it is tried again
 NO_MEMORY = "not enough memory to load it; that is tried again"
 
 log = logging.getLogger(__name__)
@@ -26,71 +31,9 @@ class UnknownModel(LookupError):
     """No such model, or no such variant of it."""
 
 
-class Variant:
-    """A file, and the model in it once someone has needed it. Requests that hold it keep it until they are answered."""
-
-    def __init__(self, file: ModelFile, stamp: Stamp, open_session: OpenSession) -> None:
-        self.file, self.stamp, self._open_session = file, stamp, open_session
-        self._lock = threading.Lock()
-        self._model: Model | None = None
-        self._content: bytes | None = None  # once it is loaded: the file may be another by the time it is loaded again
-        self._failures = 0
-        self.runs_on: ReportedDevice | None = None  # once it is loaded
-        self.fault: str | None = None  # why it does not run, once that is known
-
-    @property
-    def is_failing(self) -> bool:
-        """Whether its last runs all found too little memory, though its session was opened anew each time."""
-        return self._failures >= FAILED_RUNS
-
-    @property
-    def card(self) -> ModelCard:
-        """What the file says of itself."""
-        return self.file.card
-
-    def model(self, warm: bool = False) -> Model:
-        """Load it, once; `warm`: and warm it up, for which a request does not wait.
-
-        Raises what `Model.load` does, an InvalidModel again each time, or RunFailed instead if it has run before; and
-        UnreadableModel.
-        """
-        with self._lock:
-            if self.fault is not None:
-                raise InvalidModel(self.fault)
-            if self._model is None:
-                self._content = self._content or self.file.content()
-                try:
-                    model = Model.load(self.file, self._content, self._open_session)
-                    if warm:
-                        model.warm_up()
-                except InvalidModel as error:
-                    if self.runs_on is not None:  # these very bytes have run: the device is at fault
-                        raise RunFailed(str(error)) from error
-                    self.fault = str(error)
-                    raise
-                self._model, self.runs_on = model, model.device
-            return self._model
-
-    def unload(self) -> None:
-        """Let go of the model, as if it had never been loaded."""
-        with self._lock:
-            self._model = self.runs_on = None
-
-    def succeeded(self) -> None:
-        """A run gave scores."""
-        self._failures = 0
-
-    def ran_out_of_memory(self, model: Model | None) -> None:
-        """A run of `model`, or its loading, did not, for want of memory: the next opens a session anew."""
-        with self._lock:
-            if model is self._model:  # of several that share a session the first one speaks for all
-                self._failures += 1
-                self._model = None
-
-
 @dataclass(frozen=True)
 class Served:
-    """A model: its files, and the one that answers when none is asked for, which is loaded."""
+    """A model in service: its variants, and the one used when a request names none; that one is loaded."""
 
     variants: Mapping[Precision, Variant]
     automatic: Precision
@@ -161,14 +104,12 @@ class Repository:
         Without `changes`, the folder is taken to be as it was: what was to be tried again is, and nothing else.
         A file takes traffic once it has answered a test image: at the start that is asked of the automatic variants alone,
         of the others when they are needed. A file that is no valid model is named in `broken`, and what it held before
-        stays in service. Raises DeviceUnavailable as `Model.load` does.
+        stays in service. Raises DeviceUnavailable as `Model.load` does, at the start.
         """
-        found = self._seen
-        if changes:
-            found = {path: now for path in sorted(self._folder.rglob("*.onnx")) if (now := stamp(path)) is not None}
+        found, unreadable = self._look() if changes else (self._seen, {})
         moved = {variant.stamp: variant for path, variant in self._known.items() if path not in found}
         told = self.broken
-        self._waiting = {}
+        self._waiting = unreadable
         known = {
             path: variant
             for path, now in found.items()
@@ -177,11 +118,13 @@ class Repository:
         by_name: dict[str, list[Variant]] = {}
         for _, variant in sorted(known.items(), key=lambda entry: self._rank(*entry)):
             by_name.setdefault(variant.card.name, []).append(variant)
-        models = {name: served for name, variants in by_name.items() if (served := self._serve(variants)) is not None}
+        models = {name: served for name, variants in by_name.items() if (served := self._serve(variants, start)) is not None}
         in_service = {variant for served in models.values() for variant in served.variants.values()}
         others = {path: variant for path, variant in known.items() if variant not in in_service and not variant.fault}
         self._unused = {
-            path: _why_not(variant, models[variant.card.name]) for path, variant in others.items() if path not in self._waiting
+            path: self._why_not(variant, models[variant.card.name])
+            for path, variant in others.items()
+            if path not in self._waiting
         }
         self._rejected = {path: entry for path, entry in self._rejected.items() if path in found}
         self._seen, self._known = found, known
@@ -189,6 +132,19 @@ class Repository:
         self.models = models
         for variant in others.values():  # until now they may have been in service
             variant.unload()
+
+    def _look(self) -> tuple[dict[Path, Stamp], dict[Path, str]]:
+        """What is in the folder now, and folders that cannot be listed, and why: what was in them is taken to be there."""
+        unreadable: dict[Path, str] = {}
+
+        def note(error: OSError) -> None:
+            unreadable[Path(error.filename)] = f"it cannot be listed: {error.strerror}; that is tried again"
+
+        listed = [Path(folder) / name for folder, _, names in os.walk(self._folder, onerror=note) for name in names]
+        files = sorted(path for path in listed if path.suffix == ".onnx" and not path.name.startswith("."))
+        found = {path: now for path in files if (now := stamp(path)) is not None}
+        kept = {path: before for path, before in self._seen.items() if not unreadable.keys().isdisjoint(path.parents)}
+        return found | kept, unreadable
 
     def _variant(self, path: Path, now: Stamp, moved: Variant | None, start: bool) -> Variant | None:
         """What to serve of a file: what it is now, if it is whole and runs, else what it was."""
@@ -210,7 +166,7 @@ class Repository:
         except InvalidModel as error:
             self._rejected[path] = now, str(error)
             return before
-        except (OutOfDeviceMemory, UnreadableModel) as error:
+        except LATER as error:
             self._waiting[path] = _why_later(error)
             return before
         return fresh
@@ -227,7 +183,7 @@ class Repository:
             return 0 if served.best in own else 1
         return 2 if variant.card.precision == "fp32" else 3
 
-    def _serve(self, candidates: Sequence[Variant]) -> Served | None:
+    def _serve(self, candidates: Sequence[Variant], start: bool) -> Served | None:
         """Those of a model that run and belong together, and the best of them; None if none can be loaded."""
         left = [variant for variant in candidates if variant.fault is None]
         devices: tuple[ReportedDevice, ...] = ("cuda", "cpu") if may_use_cuda(self._device) else ("cpu",)
@@ -235,16 +191,29 @@ class Repository:
             variants = _together(left)
             for device in devices:
                 best, *_ = by_preference({precision: variant.card for precision, variant in variants.items()}, device)
+                variant, is_new = variants[best], variants[best].runs_on is None
                 try:
-                    runs_on = variants[best].runs_on or variants[best].model(warm=True).device
-                except (InvalidModel, OutOfDeviceMemory, UnreadableModel) as error:
+                    runs_on = variant.runs_on or variant.model(warm=True).device
+                except (InvalidModel, *LATER) as error:
+                    if start and isinstance(error, DeviceUnavailable):
+                        raise
                     if not isinstance(error, InvalidModel):  # no fault of the file's: it is tried again at the next look
-                        self._waiting[variants[best].file.path] = _why_later(error)
-                    left.remove(variants[best])
+                        self._waiting[variant.file.path] = _why_later(error)
+                    left.remove(variant)
                     break
                 if runs_on == device or device == devices[-1]:
                     return Served(variants, best, runs_on)
+                if is_new:  # it was loaded to see where it runs
+                    variant.rest()
         return None
+
+    def _why_not(self, variant: Variant, served: Served) -> str:
+        """Why a variant that is valid is not among those served of its model."""
+        other = served.variants.get(variant.card.precision, served.best)
+        name = other.file.path.relative_to(self._folder)
+        if other.card.precision == variant.card.precision:
+            return f"there is already a {variant.card.precision} of {variant.card.name}: {name}"
+        return f"its classes are not those of {name}"
 
     def _tell(self, models: Mapping[str, Served], told: Mapping[str, str]) -> None:
         """Log what is served now and was not, and the other way round; `told`: what was broken before."""
@@ -267,15 +236,7 @@ def _together(candidates: Sequence[Variant]) -> dict[Precision, Variant]:
     return {precision: first[precision] for precision in sorted(first)}
 
 
-def _why_not(variant: Variant, served: Served) -> str:
-    """Why a variant that is valid is not among those served of its model."""
-    other = served.variants.get(variant.card.precision)
-    if other is not None:
-        return f"there is already a {variant.card.precision} of {variant.card.name}: {other.file.path.name}"
-    return f"its classes are not those of {served.best.file.path.name}"
-
-
-def _why_later(error: OutOfDeviceMemory | UnreadableModel) -> str:
+def _why_later(error: Exception) -> str:
     return NO_MEMORY if isinstance(error, OutOfDeviceMemory) else str(error)
 
 

@@ -33,8 +33,9 @@ class Runner:
     ) -> NDArray[np.float32]:
         """N times (1, H, W, 3) uint8 -> (N, C, H / output_stride, W / output_stride) float32.
 
-        `size`: of the batch, N or more on CUDA, elsewhere N; what is too much of it is computed and dropped.
-        `gives_back`: the memory that the session has and does not need. Raises as `Cancellation.run_options` does.
+        `size`: of the batch that is run: on CUDA N or more, the surplus being computed and dropped; elsewhere N.
+        `gives_back`: after the run, the session returns memory that it no longer needs to the device.
+        Raises as `Cancellation.run_options` does.
         """
         height, width = images[0].shape[1:3]
         arenas = ARENAS[self.device] if gives_back or height * width > ORDINARY_PIXELS else ""

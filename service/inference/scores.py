@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-# How an image is run: on all cores, on one beside others, with others of its shape, or tile by tile.
-Schedule = Literal["all_cores", "one_core", "batched", "tiled"]
+# How an image is run: on all cores, on one beside others; on a GPU alone, or with others of its shape; or tile by tile.
+Schedule = Literal["all_cores", "one_core", "on_gpu", "batched", "tiled"]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from service.contract import INPUT_NAME, OUTPUT_NAME, ModelCard
-from service.inference.device import DeviceUnavailable, ReportedDevice, reported_device
+from service.inference.device import ReportedDevice, reported_device, require_same_device
 from service.inference.errors import OutOfDeviceMemory, first_line
 from service.inference.layers import Layers, Tensor, UnknownLayer
 from service.inference.model_file import unknown_bytes_per_pixel
@@ -24,6 +24,7 @@ RUN_BYTES: dict[ReportedDevice, int] = {"cpu": 96 << 20, "cuda": 1 << 30}
 SMALLER = 8  # times less, once that was too much
 LEVELS = 8  # steps for each doubling, to which widths and heights are rounded up: one choice of parts serves a step
 SURELY_WHOLE_PIXELS = 1 << 19
+MOST_NETWORKS = 3  # cut in parts, each with a session: those that were used last
 
 
 class Tiling:
@@ -36,7 +37,7 @@ class Tiling:
         self._content, self._card, self._open, self._device = content, card, open_session, device
         self._lock = threading.Lock()
         self._sessions: dict[Part, ort.InferenceSession] = {}
-        self._networks: dict[tuple[int, int, int], TiledNetwork] = {}
+        self._networks: dict[tuple[int, int, int], TiledNetwork] = {}  # the one that was used last at the end
 
     @cached_property
     def bytes_per_pixel(self) -> float:
@@ -52,30 +53,42 @@ class Tiling:
     def network(self, width: int, height: int, small: bool = False) -> TiledNetwork:
         """The parts that suit a padded image of that size; `small`: in tiles that take less memory than usual.
 
-        Only for a model whose card has a halo. Raises OutOfDeviceMemory and DeviceUnavailable where they cannot be opened.
+        Only for a model whose card has a halo. Raises OutOfDeviceMemory where they cannot be opened.
         """
         most = RUN_BYTES[self._device] // (SMALLER if small else 1)
         across, along = sorted((width, height))  # as in `tiles`
         level = _level(across), _level(along), most
         longest = _length(level[0]), _length(level[1])
         with self._lock:
-            if level not in self._networks:
+            network = self._networks.pop(level, None)
+            if network is None:
+                self._keep(MOST_NETWORKS - 1)
                 layers = self._layers
                 try:
                     parts = [self._whole(longest, most)] if layers is None else cut(layers, self._card.stride, longest, most)
-                    self._networks[level] = self._opened(layers, parts)
-                except (OutOfDeviceMemory, DeviceUnavailable):
+                    network = self._opened(layers, parts)
+                except OutOfDeviceMemory:
                     raise
                 except Exception:  # of a graph like no other; or for the moment: the next image tries again
                     log.exception("%s cannot be run in parts; it is tiled as a whole", self._card.name)
                     return self._opened_whole(longest, most)
-            return self._networks[level]
+            self._networks[level] = network
+            return network
+
+    def give_back(self) -> None:
+        """Close all sessions; an image that is under way keeps its own until it is through."""
+        with self._lock:
+            self._keep(0)
+
+    def _keep(self, most: int) -> None:
+        """So many networks, and no session that none of them has."""
+        while len(self._networks) > most:
+            self._networks.pop(next(iter(self._networks)))
+        self._sessions = {tiled.part: session for one in self._networks.values() for tiled, session in one.parts}
 
     def _opened_whole(self, size: tuple[int, int], run_bytes: int) -> TiledNetwork:
         try:
             return self._opened(None, [self._whole(size, run_bytes)])
-        except DeviceUnavailable:
-            raise
         except Exception as error:  # the file is known to run: what is missing is room
             raise OutOfDeviceMemory(first_line(error)) from error
 
@@ -83,8 +96,7 @@ class Tiling:
         for tiled in parts:
             if tiled.part not in self._sessions:
                 session = self._open(self._file(layers, tiled.part))
-                if reported_device(session) != self._device:  # what is answered names the model's device
-                    raise DeviceUnavailable(f"a part of the network fell back from {self._device}")
+                require_same_device(reported_device(session), self._device)  # what is answered names the model's device
                 self._sessions[tiled.part] = session
         return TiledNetwork([(tiled, self._sessions[tiled.part]) for tiled in parts], self._card.stride)
 

@@ -9,7 +9,8 @@ from service.inference.engine import Engine
 from service.inference.errors import OutOfDeviceMemory
 from service.inference.model import Model
 from service.inference.repeated import Repeated
-from service.inference.repository import Repository, Variant
+from service.inference.repository import Repository
+from service.inference.variant import Variant
 
 QUIET_S = 60.0  # without a success, until a trial is made
 INTERVAL_S = 5.0  # between looks
@@ -31,6 +32,7 @@ class Watchdog(Repeated):
         self._repository, self._engine = repository, engine
         self._failures = 0
         self._last_trial = time.monotonic()
+        self._trial = threading.Thread()  # the last one
 
     @property
     def alive(self) -> bool:
@@ -42,8 +44,9 @@ class Watchdog(Repeated):
         if self._engine.last_success > self._last_trial:
             self._failures = 0
         if self._engine.has_hung(TRIAL_S):
+            if self.alive:
+                log.error("work does not end, though it was called off: /livez says so from now on")
             self._failures = FAILED_TRIALS
-            log.error("work does not end, though it was called off: /livez says so from now on")
             return
         quiet = time.monotonic() - max(self._engine.last_success, self._last_trial)
         fails = self._engine.last_failure > self._engine.last_success
@@ -63,13 +66,14 @@ class Watchdog(Repeated):
             for name, served in models.items():
                 outcomes.append(_runs(name, served.best, cancellation))
 
-        trial = threading.Thread(target=run, name="trial", daemon=True)
-        trial.start()
-        trial.join(TRIAL_S * len(models))
+        if not self._trial.is_alive():  # else the last one hangs: no other is started on top of it
+            self._trial = threading.Thread(target=run, name="trial", daemon=True)
+            self._trial.start()
+            self._trial.join(TRIAL_S * len(models))
         has_hung = len(outcomes) < len(models)
         cancellation.cancel()
         self._failures = self._failures + 1 if has_hung or (models and not any(outcomes)) else 0
-        if not self.alive:
+        if self._failures == FAILED_TRIALS:
             log.error("%d trials in a row failed: /livez says so from now on", self._failures)
 
 
@@ -78,7 +82,7 @@ def _runs(name: str, variant: Variant, cancellation: Cancellation) -> bool:
     model: Model | None = None
     try:
         model = variant.model()
-        model.run(model.smallest_image, cancellation)
+        model.run_smallest(cancellation)
         variant.succeeded()
     except OutOfDeviceMemory:
         variant.ran_out_of_memory(model)

@@ -15,7 +15,9 @@ from service.inference.device import create_session
 from service.inference.onnx_file import Message, node, small_model
 from service.results.blocks import Block
 
-FAR = 100.0  # behind the winner: powers of what is not further behind, anywhere between four scores, are no zeros in float32
+# If no score of a block is further behind the winner at its place, exp() of every interpolated difference is above 0 in float32
+# (exp(-100) is 4e-44), and the class of the largest power is the winner. Otherwise powers may be 0, and scores are compared.
+FAR = 100.0
 
 
 def winners(block: Block, cancellation: Cancellation) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -40,7 +42,7 @@ def winners(block: Block, cancellation: Cancellation) -> tuple[NDArray[np.uint8]
 def _session(classes: int, is_near: bool) -> ort.InferenceSession:
     """A tensor for each class, and no one for all of them: what lies in the cache is used up before the next comes.
 
-    `is_near`: the winner is the class whose power is largest; else a power may be zero, and it is the one of the largest score.
+    `is_near`: no score is further behind than FAR.
     """
 
     def of_each(name: str) -> list[str]:

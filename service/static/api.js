@@ -55,6 +55,7 @@ function post(image, query, signal, read) {
 }
 
 async function request(address, { headers = {}, signal, ...options }, read) {
+  signal?.throwIfAborted(); // a signal tells once
   const abort = new AbortController();
   const late = new Problem("It took too long", "The service did not answer in time. A smaller image is faster.");
   const timer = setTimeout(() => abort.abort(late), TIMEOUT_MS);

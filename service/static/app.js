@@ -103,6 +103,7 @@ function run(file) {
     const result = await segment(file, { model: chosenModel(), signal });
     const roundTrip = performance.now() - started;
     await showPicture(result, await shown, signal);
+    signal.throwIfAborted();
     answer = result;
     showNumbers(roundTrip);
   });
@@ -112,7 +113,7 @@ async function showPicture(result, shown, signal) {
   const { width, height, orientation } = result.image;
   const { naturalWidth, naturalHeight } = $("picture");
   // Browsers turn every JPEG upright, but not every PNG or WebP, and most show no TIFF: the service has the pixels.
-  const upright = (orientation ?? 1) === 1 || image.type === "image/jpeg";
+  const upright = orientation === 1 || image.type === "image/jpeg";
   if (!shown || !upright || naturalWidth !== width || naturalHeight !== height) {
     await load($("picture"), await overlay(image, { model: result.model.name, opacity: 0, signal }));
   }

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from service.inference.device import usable_cpus
+from service.inference.preference import multiplies_bytes
 from service.inference.repository import Repository
-from service.inference.variants import multiplies_bytes
 from tests.benchmarks.load import DEFAULT_MODEL, BarePipeline, jpeg, rate
 from tests.benchmarks.table import Row, Rows, run
 from tests.service_process import MODELS

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.repository import FAILED_RUNS
+from service.inference.variant import FAILED_RUNS
 from service.inference.watchdog import FAILED_TRIALS, INTERVAL_S
 from service.settings import Device
 from tests.benchmarks.faulty_service import QUIET_S

@@ -10,9 +10,12 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 
 from service.app import create_app
-from service.inference import runner
+from service.http import connections
+from service.inference import runner, tiling
 from service.inference.cancellation import Cancellation
 from service.settings import Settings
+from tests.service.live import colors_app, serving
+from tests.service.slow_clients import SHORT_S
 from tests.service.tiny_models import write_model
 
 MakeClient = Callable[..., TestClient]
@@ -69,3 +72,23 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
 def says_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions of the CPU say that they are on a GPU."""
     monkeypatch.setattr(runner, "reported_device", lambda session: "cuda")
+
+
+@pytest.fixture(scope="module")
+def address(colors_folder: Path) -> Iterator[tuple[str, int]]:
+    """The application behind the server that `python -m service` starts."""
+    with serving(colors_app(colors_folder)) as address:
+        yield address
+
+
+@pytest.fixture
+def impatient_with_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads of requests have little time."""
+    monkeypatch.setattr(connections, "HEAD_S", SHORT_S)
+
+
+@pytest.fixture
+def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs so small that photos of a megapixel are cut into tiles."""
+    monkeypatch.setitem(tiling.RUN_BYTES, "cpu", 24 << 20)
+    monkeypatch.setattr(tiling, "SURELY_WHOLE_PIXELS", 0)

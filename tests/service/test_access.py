@@ -3,7 +3,7 @@
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.service.answers import assert_problem
+from tests.service.answers import assert_problem, samples
 from tests.service.conftest import MakeClient
 from tests.service.pictures import encoded, flag
 
@@ -125,3 +125,10 @@ def test_problems_can_be_read_from_a_named_origin_too(make_client: MakeClient) -
     response = client.post("/segment", content=IMAGE, headers={"Origin": ORIGIN})
     assert_problem(response, 401)
     assert response.headers["access-control-allow-origin"] == ORIGIN
+
+
+def test_a_preflight_is_counted_and_has_an_id_as_every_request(make_client: MakeClient) -> None:
+    client = make_client(cors_origins=(ORIGIN,))
+    url, asked = "/segment", {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+    assert client.options(url, headers=asked).headers["x-request-id"]
+    assert samples(client)["segment_http_requests_total", "200", "none"] == 1

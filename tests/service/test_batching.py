@@ -1,7 +1,10 @@
 """Images that wait for the device at the same time share a run, and each gets its own scores."""
 
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -116,3 +119,45 @@ def test_who_is_called_off_while_waiting_is_not_run() -> None:
     [result] = crowd.come(image(1), cancellation=cancelled)
     assert isinstance(result, Cancelled)
     assert crowd.device.shapes == [(1, 8, 4, 3)]
+
+
+def test_who_has_its_scores_does_not_wait_for_runs_of_others() -> None:
+    crowd, second = Crowd(), threading.Event()
+
+    def run(images: list[NDArray[np.uint8]], cancellation: Cancellation, size: int) -> NDArray[np.float32]:
+        if images[0].shape[1] == 16:  # the last to be run: it does not end by itself
+            assert second.wait(PATIENCE_S)
+        return Device.__call__(crowd.device, images, cancellation, size)
+
+    crowd.batches._run = run
+    futures = [crowd.pool.submit(crowd.batches.run, one, Cancellation()) for one in (image(1), image(2))]
+    while len(crowd.batches._waiting) < 2:
+        pass
+    futures.append(crowd.pool.submit(crowd.batches.run, image(3, height=16), Cancellation()))
+    while len(crowd.batches._waiting) < 3:
+        pass
+    crowd.device.gate.set()
+    assert [float(future.result(PATIENCE_S)[0, 0, 0, 0]) for future in futures[:2]] == [1, 2]
+    second.set()
+    assert float(futures[2].result(PATIENCE_S)[0, 0, 0, 0]) == 3
+    crowd.pool.shutdown()
+
+
+def test_an_error_that_is_handled_keeps_nothing_of_the_run_that_raised_it() -> None:
+    class Held:
+        """As a session is, by the frames of its run."""
+
+    gone: list[weakref.ref[Held]] = []
+
+    def run(images: list[NDArray[np.uint8]], cancellation: Cancellation, size: int) -> NDArray[np.float32]:
+        held = Held()
+        gone.append(weakref.ref(held))
+        raise OutOfDeviceMemory
+
+    gc.disable()  # what keeps itself would stay until the next search for it
+    try:
+        with suppress(OutOfDeviceMemory):
+            Batches(run, lambda: 1.0).run(image(1), Cancellation())
+        assert [one() for one in gone] == [None]
+    finally:
+        gc.enable()

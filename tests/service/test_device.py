@@ -1,6 +1,7 @@
 """The device that is used is the device that is told."""
 
 import json
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,13 +14,17 @@ from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 from service.contract import Precision
 from service.inference import device
 from service.inference.device import DeviceUnavailable, create_session, require_one_runtime
+from service.inference.errors import OutOfDeviceMemory
 from service.inference.repository import Repository
+from service.inference.variant import FAILED_RUNS
 from tests.service.answers import mask_of, post, samples, strongest_color
 from tests.service.conftest import MakeClient
+from tests.service.model_folders import looked_twice
 from tests.service.pictures import encoded, flag
 from tests.service.tiny_models import card, network, write_model
 
 IMAGE = encoded(flag())
+COMPARED = {"fp32_mean_iou": 0.7, "lost_points": 0.0, "fp32_milliseconds": 36.0, "latency_ratio": 1.8}
 
 
 class CudaFallsBack:
@@ -176,3 +181,42 @@ def test_a_damaged_file_is_told_of_in_its_error_and_nowhere_else(capfd: pytest.C
     with pytest.raises(UnicodeDecodeError):
         create_session(network(json.dumps(card())).replace(b"scale", b"scal\xff", 1), "cpu")
     assert capfd.readouterr().out == ""
+
+
+def test_a_new_file_that_falls_back_is_told_and_keeps_no_other_from_being_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_model(tmp_path)
+    repository = Repository(tmp_path, "auto")
+    CudaFallsBack(monkeypatch)
+    repository._open_session = partial(create_session, device="cuda")
+    write_model(tmp_path, "another.onnx", name="another")
+    (tmp_path / "broken.onnx").write_bytes(b"broken")
+    looked_twice(repository)
+    assert "could not start CUDA" in repository.broken["another.onnx"]
+    assert "broken.onnx" in repository.broken
+    assert list(repository.models) == ["colors"]
+
+
+def test_a_session_that_is_opened_anew_and_falls_back_is_want_of_memory(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    variant = Repository(tmp_path, "cpu").get("colors")
+    variant.runs_on = "cuda"  # as if it had run there
+    variant.rest()
+    for _ in range(FAILED_RUNS):
+        assert not variant.is_failing
+        with pytest.raises(OutOfDeviceMemory, match="fell back from cuda"):
+            variant.model()
+        variant.ran_out_of_memory(None)
+    assert variant.is_failing
+
+
+def test_where_a_gpu_cannot_be_had_what_was_loaded_for_it_is_let_go_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    CudaFallsBack(monkeypatch)
+    write_model(tmp_path)
+    write_model(tmp_path, "colors.fp16.onnx", precision="fp16", compared=COMPARED)
+    repository = Repository(tmp_path, "auto")
+    assert repository.get("colors").card.precision == "fp32"
+    assert repository.get("colors", "fp16")._model is None
+    kept = repository.get("colors", "fp16").model()
+    assert looked_twice(repository).get("colors", "fp16").model() is kept

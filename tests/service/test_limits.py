@@ -41,7 +41,7 @@ def test_a_raw_body_of_exactly_the_limit_is_taken(limited: TestClient) -> None:
 
 
 def test_a_raw_body_of_one_byte_more_is_refused(limited: TestClient) -> None:
-    assert_problem(post(limited, padded(LIMIT + 1)), 413, "larger than 10000 bytes", limit=LIMIT)
+    assert_problem(post(limited, padded(LIMIT + 1)), 413, "larger than 10,000 bytes", limit=LIMIT)
 
 
 def test_without_a_content_length_the_bytes_are_counted_as_they_come(limited: TestClient) -> None:

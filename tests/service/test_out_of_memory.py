@@ -1,77 +1,23 @@
 """A device without memory for a run: smaller tiles, then a new session, then not ready; and back."""
 
-import gc
-import io
 import subprocess
 import sys
-import weakref
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 import pytest
-from numpy.typing import NDArray
-from PIL import Image
 
-from service import pipeline
-from service.imaging.decode import open_image
-from service.inference import device, model_file, tiling
+from service.inference import model_file, tiling
 from service.inference.cancellation import Cancellation
 from service.inference.errors import OutOfDeviceMemory, RunFailed
-from service.inference.model import Model
-from service.inference.repository import FAILED_RUNS, Repository
-from service.inference.workers import Ticket
-from service.pipeline import Job, process
-from service.results.renderings import Format
+from service.inference.repository import Repository
+from service.inference.variant import FAILED_RUNS
 from tests.service.answers import assert_problem, mask_of, post, strongest_color
 from tests.service.conftest import MakeClient
-from tests.service.pictures import encoded, flag, oriented
+from tests.service.pictures import encoded, flag
+from tests.service.short_sessions import MESSAGE, Short
 from tests.service.tiny_models import LONG_SIDE, write_model
 from tests.service_process import ROOT
-
-MESSAGE = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : BFCArena::AllocateRawInternal Failed to allocate memory for 3211264"
-SHRINKAGE = "memory.enable_memory_arena_shrinkage"
-
-
-class Short:
-    """Sessions on a device with room for so many pixels."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.room, self.opened, self.refused = 1 << 40, 0, 0
-        self.opens, self.message = True, MESSAGE
-        self.events: list[str] = []  # what became of each session, and of each run of the network
-        original = ort.InferenceSession
-        short = self
-
-        class Session(original):  # type: ignore[misc, valid-type]  # the package has no types
-            def __init__(self, *given: object, **named: object) -> None:
-                short.opened += 1
-                if not short.opens:
-                    raise RuntimeError(short.message)
-                super().__init__(*given, **named)
-                short.events.append("opened")
-
-            def run(self, names: list[str], inputs: dict[str, np.ndarray], options: ort.RunOptions = None) -> object:
-                if "columns" in inputs:  # labels and probabilities, which are no run of the network
-                    return super().run(names, inputs, options)
-                if any(array.size > 3 * short.room for array in inputs.values()):
-                    short.refused += 1
-                    short.events.append("refused")
-                    raise RuntimeError(MESSAGE)
-                shrunk = shrunk_arenas(options)
-                short.events.append(f"shrunk {shrunk}" if shrunk else "run")
-                return super().run(names, inputs, options)
-
-        monkeypatch.setattr(ort, "InferenceSession", Session)
-
-
-def shrunk_arenas(options: ort.RunOptions) -> str:
-    """The arenas that are to give back what a run does not need."""
-    try:
-        arenas: str = options.get_run_config_entry(SHRINKAGE)
-    except RuntimeError:  # there is no such entry
-        return ""
-    return arenas
 
 
 @pytest.fixture
@@ -173,41 +119,6 @@ def test_what_no_tiles_help_is_tried_on_new_sessions_until_the_service_is_not_re
     assert client.get("/readyz").status_code == 200
 
 
-@pytest.mark.parametrize(("provider", "arenas"), [(device.CPU, "cpu:0"), (device.CUDA, "cpu:0;gpu:0")])
-def test_what_large_images_and_tiles_took_is_given_back(
-    provider: str, arenas: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    asked: list[str] = []
-    original = ort.InferenceSession
-
-    class Session(original):  # type: ignore[misc, valid-type]  # of the CPU, whatever it says
-        def get_providers(self) -> list[str]:
-            return [provider]
-
-        def run(self, names: list[str], inputs: object, options: ort.RunOptions) -> object:
-            asked.append(shrunk_arenas(options))
-            return super().run(names, inputs)
-
-        def run_with_iobinding(self, binding: object, options: ort.RunOptions) -> None:
-            asked.append(shrunk_arenas(options))
-            super().run_with_iobinding(binding)
-
-    monkeypatch.setattr(ort, "InferenceSession", Session)
-    write_model(tmp_path, halo={"before": 16, "after": 16})
-    loaded = Repository(tmp_path, "cpu").get("colors").model()
-    for image, small, expected in (
-        (flag(), False, {""}),  # ordinary images keep what they need: the next ones need it too
-        (flag(1024, 1040), False, {arenas}),
-        (flag(), True, {arenas}),  # tiles
-    ):
-        asked.clear()
-        list(loaded.scores(image, Cancellation(), small=small).bands)
-        assert set(asked) == expected
-    asked.clear()
-    loaded.give_back()
-    assert asked == [arenas]
-
-
 @pytest.mark.parametrize(
     "message",
     [
@@ -282,51 +193,3 @@ def test_requests_that_share_a_session_count_as_one_failure(tmp_path: Path) -> N
     for _ in range(FAILED_RUNS):
         variant.ran_out_of_memory(model)
     assert not variant.is_failing
-
-
-def test_what_a_failed_attempt_held_is_gone_before_the_next(
-    tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held: list[weakref.ref[NDArray[np.uint8]]] = []
-    original = pipeline._labelled
-
-    def labelled(model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small: bool = False) -> object:
-        if small:
-            assert held[0]() is None
-            return original(model, ticket, image, user, small)
-        strips = np.zeros(1000, np.uint8)
-        held.append(weakref.ref(strips))
-        raise OutOfDeviceMemory(str(len(strips)))
-
-    monkeypatch.setattr(pipeline, "_labelled", labelled)
-    write_model(tmp_path, halo={"before": 16, "after": 16})
-    client = make_client(models_dir=tmp_path)
-    gc.disable()
-    try:
-        assert np.array_equal(mask_of(client, encoded(flag())), strongest_color(flag()))
-    finally:
-        gc.enable()
-    assert held
-
-
-@pytest.mark.parametrize("form", ["json", "overlay"])
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_no_pixels_are_left_when_work_ends_in_an_error(
-    form: Format, orientation: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[Image.Image] = []
-
-    def fail(model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small: bool = False) -> object:
-        seen.append(image)
-        raise RunFailed
-
-    monkeypatch.setattr(pipeline, "_labelled", fail)
-    write_model(tmp_path)
-    upload = open_image(io.BytesIO(oriented(flag(), orientation, "JPEG")), 10**6)
-    job = Job(upload, Repository(tmp_path, "cpu").get("colors"), "model", form, 0.5)
-    ticket = Ticket(None, 1, 1, 0, 0)
-    with pytest.raises(RunFailed):
-        process(job, ticket)
-    for image in (*seen, upload.image):
-        with pytest.raises(ValueError, match="closed image"):
-            image.getpixel((0, 0))

@@ -185,3 +185,16 @@ def test_sessions_with_a_limit_of_their_own_are_not_multiplied(
     model = loaded(tmp_path)
     model.warm_up()
     assert (len(opened) == 1) == (limit is not None)
+
+
+@pytest.mark.usefixtures("says_cuda")
+def test_a_trial_image_takes_no_session_of_its_own(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    model = loaded(tmp_path)
+    runner = model.runners.on_all_cores
+    assert isinstance(runner, PlannedRunner)
+    before = set(runner._runners)
+    model.run_smallest(Cancellation())
+    assert set(runner._runners) == before
+    model.run(model.smallest_image, Cancellation())
+    assert set(runner._runners) == before | {(1, 16, 16)}

@@ -82,10 +82,10 @@ def test_an_empty_body_or_file_is_a_bad_request(colors: TestClient) -> None:
 
 MALFORMED = {
     "no part": (END, 422),
-    "nothing": (b"", 422),
-    "cut in the image": (FILE[:-40], 422),
-    "cut in the header": (FILE[:30], 422),
-    "no end": (FILE, 422),
+    "nothing": (b"", 400),
+    "cut in the image": (FILE[:-40], 400),
+    "cut in the header": (FILE[:30], 400),
+    "no end": (FILE, 400),
     "another field": (part('name="image"', 'filename="a.png"') + END, 422),
     "a text": (part('name="file"') + END, 422),
     "a text after the file": (FILE + part('name="file"', content=b"text") + END, 422),
@@ -210,7 +210,7 @@ def test_a_body_that_drips_is_408_though_it_never_pauses(line: Line) -> None:
     finally:
         done.set()
         dripping.join()
-    assert_problem(response, 408, "less than 16384 bytes a second", limit=uploads.SLOWEST_BYTES_PER_S)
+    assert_problem(response, 408, "less than 16,384 bytes a second", limit=uploads.SLOWEST_BYTES_PER_S)
 
 
 def test_a_form_that_stalls_is_408(line: Line) -> None:
@@ -248,7 +248,7 @@ def test_a_body_that_begins_fast_and_then_drips_is_408_and_holds_room_no_longer(
         for _ in range(100):
             line.send(b".")
             time.sleep(0.05)
-    assert_problem(line.response(), 408, "less than 16384 bytes a second", limit=uploads.SLOWEST_BYTES_PER_S)
+    assert_problem(line.response(), 408, "less than 16,384 bytes a second", limit=uploads.SLOWEST_BYTES_PER_S)
 
 
 def test_a_body_that_comes_steadily_is_taken_however_long_it_is(line: Line) -> None:
@@ -258,3 +258,11 @@ def test_a_body_that_comes_steadily_is_taken_however_long_it_is(line: Line) -> N
         line.send(bytes(size))  # behind the image: nobody reads it
         time.sleep(0.05)
     assert line.response().status_code == 200
+
+
+@pytest.mark.parametrize("missing", [4, 5, 20, 100])
+def test_a_form_that_is_cut_short_is_400(missing: int, colors: TestClient) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+    content = head + IMAGE + b"\r\n--x--\r\n"
+    assert colors.post("/segment", content=content, headers=FORM).status_code == 200
+    assert_problem(colors.post("/segment", content=content[:-missing], headers=FORM), 400, "cut short")

@@ -184,3 +184,26 @@ def test_work_that_does_not_end_though_it_was_called_off_is_death(own: Own, monk
     wait_until(lambda: client.get("/livez").status_code == 503)
     gate.set()
     wait_until(lambda: client.get("/livez").status_code == 200)
+
+
+def test_a_trial_that_hangs_is_not_followed_by_others_and_told_once(
+    own: Own, runs: Runs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(watchdog, "TRIAL_S", 0.05)
+    gate = threading.Event()
+
+    def stuck(_: ort.RunOptions) -> None:
+        assert gate.wait(PATIENCE_S)
+        raise RuntimeError("late")
+
+    client = own()
+    runs.fault = stuck
+    try:
+        wait_until(lambda: client.get("/livez").status_code == 503)
+        time.sleep(0.5)  # in which many more looks are taken
+        assert sum(thread.name == "trial" for thread in threading.enumerate()) == 1
+        assert caplog.text.count("trials in a row failed") == 1
+    finally:
+        runs.fault = None
+        gate.set()
+    wait_until(lambda: client.get("/livez").status_code == 200)

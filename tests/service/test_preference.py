@@ -3,9 +3,9 @@
 import pytest
 
 from service.contract import ModelCard, Precision
-from service.inference import variants
+from service.inference import preference
 from service.inference.device import ReportedDevice
-from service.inference.variants import by_preference
+from service.inference.preference import by_preference
 from tests.service.tiny_models import card
 
 
@@ -33,7 +33,7 @@ def cards(*, latency_ratio: float | None = 1.8) -> dict[Precision, ModelCard]:
 def test_a_variant_answers_where_it_pays_and_its_price_is_known(
     device: ReportedDevice, bytes_are_quick: bool, latency_ratio: float | None, first: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(variants, "multiplies_bytes", lambda: bytes_are_quick)
+    monkeypatch.setattr(preference, "multiplies_bytes", lambda: bytes_are_quick)
     order = by_preference(cards(latency_ratio=latency_ratio), device)
     assert order[0] == first
     assert sorted(order) == ["fp16", "fp32", "int8"]
