@@ -16,10 +16,10 @@ from starlette.middleware.cors import CORSMiddleware
 from service.http import problems
 from service.http.access import require_key
 from service.http.catalogue import catalogue_router
+from service.http.counters import AccountForRequests, Counters
 from service.http.head import AnswerHead
 from service.http.health import health_router
 from service.http.segment import segment_router
-from service.http.telemetry import AccountForRequests, Telemetry
 from service.http.uploads import Intake
 from service.inference.batching import LARGEST
 from service.inference.device import may_use_cuda, require_one_runtime, usable_cpus
@@ -53,7 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     workers = usable_cpus() + (LARGEST if on_gpu else 0)
     engine = Engine(workers, settings.queue_megapixels, HELD_IMAGES * settings.max_pixels)
     intake = Intake(settings.max_upload_bytes)
-    telemetry = Telemetry(engine, repository)
+    counters = Counters(engine, repository)
     watchdog = Watchdog(repository, engine)
 
     def give_up() -> None:
@@ -82,12 +82,12 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.draining = False  # DrainingServer raises it
     app.state.give_up = give_up  # DrainingServer calls it when it waits no longer
-    app.state.connections_refused = telemetry.connections_refused  # BoundedProtocol counts them
+    app.state.connections_refused = counters.connections_refused  # BoundedProtocol counts them
     app.state.close = engine.close  # `service.__main__` calls it once more, in case it was not given the time
     keyed = [Depends(require_key(settings.api_keys))] if settings.api_keys else []
-    app.include_router(segment_router(settings, repository, engine, intake, telemetry), dependencies=keyed)
+    app.include_router(segment_router(settings, repository, engine, intake, counters), dependencies=keyed)
     app.include_router(catalogue_router(repository, settings.default_model), dependencies=keyed)
-    app.include_router(health_router(repository, telemetry, watchdog))
+    app.include_router(health_router(repository, counters, watchdog))
 
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
@@ -104,5 +104,5 @@ def create_app(settings: Settings) -> FastAPI:
             allow_headers=["Authorization", "X-API-Key", "Content-Type"],
             expose_headers=[CLASSES_HEADER, "Retry-After", "X-Request-ID"],
         )
-    app.add_middleware(AccountForRequests, telemetry=telemetry)  # around all others
+    app.add_middleware(AccountForRequests, counters=counters)  # around all others
     return app

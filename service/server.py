@@ -44,7 +44,7 @@ class DrainingServer(uvicorn.Server):
                 http=BoundedProtocol,
                 ws="none",
                 log_config=None,
-                access_log=False,  # `service.http.telemetry` writes its own
+                access_log=False,  # `service.http.counters` writes its own
                 timeout_keep_alive=IDLE_S,
                 timeout_graceful_shutdown=DRAIN_S,
             )

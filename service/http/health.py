@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
+from service.http.counters import Counters
 from service.http.problems import Problem, responses
-from service.http.telemetry import Telemetry
 from service.inference.repository import Repository
 from service.inference.watchdog import Watchdog
 
@@ -18,7 +18,7 @@ class Status(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-def health_router(repository: Repository, telemetry: Telemetry, watchdog: Watchdog) -> APIRouter:
+def health_router(repository: Repository, counters: Counters, watchdog: Watchdog) -> APIRouter:
     """The routes, bound to what they report on."""
     router = APIRouter()
 
@@ -44,6 +44,6 @@ def health_router(repository: Repository, telemetry: Telemetry, watchdog: Watchd
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
     async def metrics() -> Response:
-        return Response(generate_latest(telemetry.registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(counters.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
+from service.http.counters import Counters
 from service.http.disconnect import unless_gone
 from service.http.negotiation import preferred_format
 from service.http.problems import Problem, responses
 from service.http.query import SegmentQuery
-from service.http.telemetry import Telemetry
 from service.http.uploads import FIELD, Intake, stopping, uploaded_image
 from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, open_image
 from service.inference.cancellation import Cancelled
@@ -53,9 +53,7 @@ _SUCCESS: dict[int | str, dict[str, object]] = {
 }
 
 
-def segment_router(
-    settings: Settings, repository: Repository, engine: Engine, intake: Intake, telemetry: Telemetry
-) -> APIRouter:
+def segment_router(settings: Settings, repository: Repository, engine: Engine, intake: Intake, counters: Counters) -> APIRouter:
     """The route, bound to what it needs."""
     router = APIRouter()
 
@@ -109,7 +107,7 @@ def segment_router(
             except (InvalidModel, UnreadableModel, RunFailed, DeviceUnavailable) as error:
                 log.error("%s (%s) does not run: %s", chosen.card.name, chosen.card.precision, error)
                 raise Problem(503, f"this variant of {chosen.card.name} does not run: {error}") from error
-        telemetry.observe(outcome)
+        counters.observe(outcome)
         return Response(rendered.body, 200, rendered.headers, rendered.media_type)
 
     return router

@@ -11,7 +11,7 @@ from functools import partial
 from service.inference.cancellation import Cancellation, Cancelled
 
 CLOSE_S = 10.0
-SENT_EFFORT = 0.1  # of a pixel to decode and to label, if one that the network sees is 1: 60 and 530 ns on one core
+SENT_EFFORT = 0.1  # of a pixel that is decoded and labelled, if one that the network sees is 1
 
 
 @dataclass(eq=False)

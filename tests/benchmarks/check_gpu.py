@@ -1,6 +1,6 @@
 """Everything that is claimed of CUDA, checked and printed in one run, on a machine with a GPU and the `gpu` extra.
 
-make .venv/gpu,test.installed RUNTIME=gpu && .venv/bin/python -m tests.benchmarks.check_gpu
+make .venv/gpu,test.installed && .venv/bin/python -m tests.benchmarks.check_gpu
 
 `--device cpu` runs the same program where there is no GPU, to find its own mistakes: it checks nothing of CUDA.
 """

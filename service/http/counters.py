@@ -21,7 +21,7 @@ _DECENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 log = logging.getLogger(__name__)
 
 
-class Telemetry:
+class Counters:
     """What this application counts."""
 
     def __init__(self, engine: Engine, repository: Repository) -> None:
@@ -57,8 +57,8 @@ class AccountForRequests:
     sends a decent one in X-Request-ID, which the answer repeats.
     """
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry) -> None:
-        self.app, self.telemetry = app, telemetry
+    def __init__(self, app: ASGIApp, counters: Counters) -> None:
+        self.app, self.counters = app, counters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,8 +80,8 @@ class AccountForRequests:
         finally:
             seconds = time.perf_counter() - start
             route = getattr(scope.get("route"), "path", "none")
-            self.telemetry.requests.labels(route, str(status)).inc()
-            self.telemetry.latency.labels(route).observe(seconds)
+            self.counters.requests.labels(route, str(status)).inc()
+            self.counters.latency.labels(route).observe(seconds)
             if route not in QUIET:
                 event(log, "request", method=scope["method"], route=route, status=status, milliseconds=round(seconds * 1000, 1))
 
