@@ -49,12 +49,13 @@ def form(content: bytes) -> bytes:
 @contextmanager
 def running() -> Iterator[dict[str, tuple[Server, str]]]:
     """A fresh process of each server, by what is measured of it, with the path that it is asked."""
-    with ExitStack() as servers, on_cores(SERVER_CORE):
-        ours = servers.enter_context(start_server())
-        asked = {name: (ours, path) for name, path in OURS.items()}
-        for other, (command, ready) in OTHERS.items():
-            server = start_server(command=command, patience=PATIENCE_S, python=PYTHON, ready=ready)
-            asked[other] = (servers.enter_context(server), "/segment")
+    with ExitStack() as servers:
+        with on_cores(SERVER_CORE):
+            ours = servers.enter_context(start_server())
+            asked = {name: (ours, path) for name, path in OURS.items()}
+            for other, (command, ready) in OTHERS.items():
+                server = start_server(command=command, patience=PATIENCE_S, python=PYTHON, ready=ready)
+                asked[other] = (servers.enter_context(server), "/segment")
         yield asked
 
 

@@ -1,7 +1,6 @@
 """What a benchmark measures: rows of one Markdown table."""
 
 import math
-import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -12,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 HEADER = "| command | what | measured | bar | result |\n|---|---|---|---|---|"
-HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}  # as `make serve` and the container have them
 FAILED = "failed: "  # so begins the result of a benchmark that could not be measured to its end
 
 
@@ -81,11 +79,8 @@ def line(command: str, *cells: str) -> str:
 def run(measure: Callable[[], Rows]) -> None:
     """What `python -m tests.benchmarks.bench_NAME` does: print each row when it is measured.
 
-    A missed bar is a result; the exit status tells only whether it could be measured. All that is measured, the other servers
-    and bare loops too, has HUGE_PAGES, which glibc takes from the environment as a process starts; or what GLIBC_TUNABLES says.
+    A missed bar is a result; the exit status tells only whether it could be measured.
     """
-    if not HUGE_PAGES.keys() & os.environ.keys():
-        os.execve(sys.executable, sys.orig_argv, os.environ | HUGE_PAGES)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that servers are stopped
     command = Path(sys.argv[0]).stem
     print(HEADER, flush=True)
