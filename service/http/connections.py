@@ -67,8 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._take_timer.cancel()
         super().connection_lost(exc)
         if self._running is not None and not self._running.response_complete:  # Uvicorn tells the newest request alone
-            self._running.disconnected = True
-            self._running.message_event.set()
+            _tell_that_it_ends(self._running)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -231,17 +230,24 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         event(log, "refused", status=problem.details.status)
         self._refused.labels(str(problem.details.status)).inc()
-        of_body = self._in_body and self.cycle is self._running  # no earlier request of the connection is to be answered first
         is_to_answer = self.is_silent()
-        if of_body and self.cycle is not None and not self.cycle.response_started:
-            is_to_answer = self.cycle.disconnected = True  # what reads the body learns that it ends, and answers no more
-            self.cycle.message_event.set()
+        # Where an earlier request of the connection is not answered yet, this one cannot be.
+        reading = self._running if self._in_body and self._running is self.cycle else None
+        if reading is not None and not reading.response_started:
+            _tell_that_it_ends(reading)
+            is_to_answer = True
         if is_to_answer:
             answer = problem.response()
             answer.headers["connection"] = "close"
             fields = b"".join(b"%s: %s\r\n" % field for field in answer.raw_headers)
             self.transport.write(STATUS_LINE[answer.status_code] + fields + b"\r\n" + bytes(answer.body))
         self.transport.close()
+
+
+def _tell_that_it_ends(cycle: RequestResponseCycle) -> None:
+    """What reads or answers the request sees its client gone: it sends nothing more."""
+    cycle.disconnected = True
+    cycle.message_event.set()
 
 
 def _head_too_large() -> Problem:

@@ -88,9 +88,7 @@ def create_session(
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or usable_cpus()
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # idle threads would cost a core (tests/benchmarks/bench_idle.py)
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would cost a core: bench_idle
     options.enable_mem_pattern = False  # it would remember a plan for every size of image ever seen
     if not may_use_cuda(device):
         if device == "cuda":

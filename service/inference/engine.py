@@ -15,11 +15,8 @@ from service.inference.device import DeviceUnavailable
 from service.inference.errors import OutOfDeviceMemory, RunFailed
 from service.inference.workers import Ticket, Workers
 
-FAILURES = (
-    RunFailed,
-    OutOfDeviceMemory,
-    DeviceUnavailable,
-)  # of the device or the model; all other errors are the request's own
+# Of the device or the model; all other errors are the request's own.
+FAILURES = (RunFailed, OutOfDeviceMemory, DeviceUnavailable)
 NEWEST_SHARE = 0.1  # weight of the newest measurement in the expected speed; the first ones count alike
 MOST_EXPECTED = 0.8  # share of its deadline in which accepted work must be expected to end: speeds vary
 

@@ -140,7 +140,8 @@ class Repository:
         def note(error: OSError) -> None:
             unreadable[Path(error.filename)] = f"it cannot be listed: {error.strerror}; that is tried again"
 
-        listed = [Path(folder) / name for folder, _, names in os.walk(self._folder, onerror=note) for name in names]
+        walked = os.walk(self._folder, onerror=note)  # a folder with a model's name is told as well
+        listed = [Path(folder) / name for folder, folders, names in walked for name in (*folders, *names)]
         files = sorted(path for path in listed if path.suffix == ".onnx" and not path.name.startswith("."))
         found = {path: now for path in files if (now := stamp(path)) is not None}
         kept = {path: before for path, before in self._seen.items() if not unreadable.keys().isdisjoint(path.parents)}

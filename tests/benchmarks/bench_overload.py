@@ -70,20 +70,23 @@ def measure() -> Rows:
 def loaded(server: Server, content: bytes, capacity: float, times: int, case: Case) -> Rows:
     """What becomes of so many times the capacity."""
     answers, memory = overload(server, content, times * capacity)
-    what, is_bound = f"{case.name}, {times} times that for {SECONDS:g} s", times == 3  # of more it is only reported
+
+    def bar(value: float) -> float | None:
+        return value if times == 3 else None  # of more it is only reported
+
+    what = f"{case.name}, {times} times that for {SECONDS:g} s"
     sent = f"{answers.sent / SECONDS:.1f} requests/s, {answers.sent / SECONDS / capacity:.2g} times the capacity, were sent"
-    yield Row(f"{what}: goodput / capacity", answers.rate / capacity, at_least=0.8 if is_bound else None, note=sent)
+    yield Row(f"{what}: goodput / capacity", answers.rate / capacity, at_least=bar(0.8), note=sent)
     p50, p99 = (answers.percentile(percent) / 1000 for percent in (50, 99))
-    most = case.deadline_s if is_bound else None
-    yield Row("... p99 of the served, against the deadline", p99, "s", at_most=most, note=f"p50 {p50:.3g} s")
+    yield Row("... p99 of the served, against the deadline", p99, "s", at_most=bar(case.deadline_s), note=f"p50 {p50:.3g} s")
     others = answers.sent - answers.statuses[200] - answers.statuses[429]
     by_status = f"by status: {dict(sorted(answers.statuses.items()))}"
-    yield Row("... answers but 200 and 429", others, at_most=0 if is_bound else None, note=by_status)
+    yield Row("... answers but 200 and 429", others, at_most=bar(0), note=by_status)
     half = memory[len(memory) // 2 :]
     rise, error = (figure * len(half) for figure in growth(half, BLOCK))
     note = f"{rise:+.2f} ± {error:.2f}; {memory[0]:.0f} MB at first, {max(memory):.0f} at most"
     what = f"... growth of memory in the second half, against two standard errors or {FLAT:.0%} of it"
-    yield Row(what, rise, "MB", at_most=max(2 * error, FLAT * half[0]) if is_bound else None, note=note)
+    yield Row(what, rise, "MB", at_most=bar(max(2 * error, FLAT * half[0])), note=note)
 
 
 if __name__ == "__main__":

@@ -57,12 +57,16 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     run = runner.Runner.__call__
 
     def noting(
-        one: runner.Runner, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1
+        one: runner.Runner,
+        images: Sequence[NDArray[np.uint8]],
+        cancellation: Cancellation,
+        size: int = 1,
+        gives_back: bool = False,
     ) -> NDArray[np.float32]:
         _, height, width, _ = images[0].shape
         if max(height, width) <= 128:
             shapes.append((size, height, width))
-        return run(one, images, cancellation, size)
+        return run(one, images, cancellation, size, gives_back)
 
     monkeypatch.setattr(runner.Runner, "__call__", noting)
     return shapes

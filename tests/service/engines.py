@@ -54,6 +54,13 @@ class Held:
         return "done"
 
 
+async def at_work(engine: Engine, work: Held, megapixels: float, deadline_s: float, held_pixels: int = 0) -> asyncio.Task[str]:
+    """Work that has begun, and goes on until it may end."""
+    task = asyncio.create_task(engine.run(work, megapixels, deadline_s, held_pixels))
+    await until(work.started.is_set)
+    return task
+
+
 def quick(ticket: Ticket) -> str:
     """Work that takes no time."""
     return threading.current_thread().name

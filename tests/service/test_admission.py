@@ -8,15 +8,14 @@ import pytest
 
 from service.inference.cancellation import Cancelled
 from service.inference.engine import QueueFull
-from tests.service.engines import Held, asynchronous, at_a_megapixel_a_second, engine_of, quick, until
+from tests.service.engines import Held, asynchronous, at_a_megapixel_a_second, at_work, engine_of, quick, until
 
 
 @asynchronous
 async def test_a_full_queue_refuses_at_once_says_when_to_come_again_and_takes_work_when_it_is_empty() -> None:
     held = Held()
     with engine_of(queue_megapixels=10) as engine:
-        first = asyncio.create_task(engine.run(held, 6, 30))
-        await until(held.started.is_set)
+        first = await at_work(engine, held, 6, 30)
         second = asyncio.create_task(engine.run(quick, 4, 30))  # exactly full
         await until(lambda: engine.admitted_megapixels == 10)
         with pytest.raises(QueueFull) as caught:
@@ -33,8 +32,7 @@ async def test_a_full_queue_refuses_at_once_says_when_to_come_again_and_takes_wo
 async def test_work_heavier_than_the_queue_is_taken_when_it_is_alone() -> None:
     held = Held()
     with engine_of(queue_megapixels=1) as engine:
-        heavy = asyncio.create_task(engine.run(held, 5, 30))
-        await until(held.started.is_set)
+        heavy = await at_work(engine, held, 5, 30)
         with pytest.raises(QueueFull):
             await engine.run(quick, 0.1, 30)
         held.go.set()
@@ -72,8 +70,7 @@ async def test_the_first_work_shows_how_fast_work_is() -> None:
     held = Held()
     with engine_of() as engine:
         await engine.run(lambda _: time.sleep(0.5), 0.1, 60)  # a fifth of a megapixel a second, or less
-        running = asyncio.create_task(engine.run(held, 0.1, 60))
-        await until(held.started.is_set)
+        running = await at_work(engine, held, 0.1, 60)
         waiting = asyncio.create_task(engine.run(quick, 0.1, 60))
         await asyncio.sleep(0)
         with pytest.raises(QueueFull):
@@ -87,8 +84,7 @@ async def test_while_a_worker_is_free_nothing_is_too_late() -> None:
     held = Held()
     with engine_of(workers=2, queue_megapixels=1000) as engine:
         await engine.run(lambda _: time.sleep(0.5), 0.1, 60)
-        running = asyncio.create_task(engine.run(held, 100, 1000))
-        await until(held.started.is_set)
+        running = await at_work(engine, held, 100, 1000)
         await engine.run(quick, 0.1, 5)
         held.go.set()
         await running
@@ -99,10 +95,8 @@ async def test_one_long_piece_of_work_delays_nobody_who_waits_for_another_worker
     long, short = Held(), Held()
     with engine_of(workers=2, queue_megapixels=1000) as engine:
         await at_a_megapixel_a_second(engine)
-        first = asyncio.create_task(engine.run(long, 100, 300))
-        await until(long.started.is_set)
-        second = asyncio.create_task(engine.run(short, 0.1, 300))
-        await until(short.started.is_set)
+        first = await at_work(engine, long, 100, 300)
+        second = await at_work(engine, short, 0.1, 300)
         third = asyncio.create_task(engine.run(quick, 0.1, 10))  # a second's tenth behind the second, 100 s behind the first
         await asyncio.sleep(0)
         short.go.set()
@@ -116,8 +110,7 @@ async def test_when_to_come_again_is_computed_from_what_has_to_end_first() -> No
     held = Held()
     with engine_of(queue_megapixels=60) as engine:
         await at_a_megapixel_a_second(engine)
-        running = asyncio.create_task(engine.run(held, 20, 1000))
-        await until(held.started.is_set)
+        running = await at_work(engine, held, 20, 1000)
         waiting = asyncio.create_task(engine.run(quick, 40, 1000))
         await until(lambda: engine.admitted_megapixels == 60)
         retries = []
@@ -156,8 +149,7 @@ async def test_where_no_thread_can_be_started_work_is_refused_until_one_can(monk
             assert engine.admitted_megapixels == 0
         await engine.run(quick, 1, 30)
         held = Held()
-        running = asyncio.create_task(engine.run(held, 1, 30))
-        await until(held.started.is_set)
+        running = await at_work(engine, held, 1, 30)
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", fail)
             waiting = asyncio.create_task(engine.run(quick, 1, 30))  # for the one worker that there is

@@ -51,7 +51,9 @@ def test_a_folder_or_a_dangling_link_with_a_models_name_is_left_out(tmp_path: Pa
     (tmp_path / "folder.onnx").mkdir()
     (tmp_path / "link.onnx").symlink_to("nowhere")
     write_model(tmp_path)
-    assert list(Repository(tmp_path, "cpu").models) == ["colors"]
+    repository = Repository(tmp_path, "cpu")
+    assert list(repository.models) == ["colors"]
+    assert repository.broken == {"folder.onnx": "it is no regular file"}
 
 
 def test_a_model_in_a_bad_folder_does_not_keep_the_service_from_answering(make_client: MakeClient, tmp_path: Path) -> None:

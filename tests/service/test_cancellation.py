@@ -14,7 +14,7 @@ from service.inference.engine import DeadlineExceeded, Engine, QueueFull
 from service.inference.errors import RunFailed
 from service.inference.workers import Ticket
 from tests.bands import loaded
-from tests.service.engines import Held, asynchronous, engine_of, quick, until
+from tests.service.engines import Held, asynchronous, at_work, engine_of, quick, until
 from tests.service_process import MODELS
 
 
@@ -61,8 +61,7 @@ async def test_a_time_out_of_the_works_own_is_no_deadline() -> None:
 async def test_work_that_waits_for_room_can_be_called_off() -> None:
     held, waiting = Held(), Held()
     engine = Engine(2, 10, most_held_pixels=100)
-    running = asyncio.create_task(engine.run(held, 1, 30, 100))
-    await until(held.started.is_set)
+    running = await at_work(engine, held, 1, 30, 100)
     with pytest.raises(DeadlineExceeded):
         await engine.run(waiting, 1, 0.1, 100)
     await until(lambda: engine.admitted_megapixels == 1)
@@ -83,8 +82,7 @@ async def test_work_that_is_called_off_in_the_queue_holds_nothing_on_to() -> Non
     held, upload = Held(), Upload()
     gone = weakref.ref(upload)
     with engine_of(workers=1) as engine:
-        running = asyncio.create_task(engine.run(held, 0.01, 30))
-        await until(held.started.is_set)
+        running = await at_work(engine, held, 0.01, 30)
         with pytest.raises(DeadlineExceeded):
             await engine.run(job(upload), 0.01, 0.05)
         del upload
@@ -133,8 +131,7 @@ async def test_all_that_is_accepted_can_be_given_up() -> None:
 async def test_what_waits_when_all_is_given_up_ends_at_once_though_a_worker_hangs() -> None:
     held = Held()
     with engine_of() as engine:
-        running = asyncio.create_task(engine.run(held, 1, 30))
-        await until(held.started.is_set)
+        running = await at_work(engine, held, 1, 30)
         waiting = asyncio.create_task(engine.run(quick, 1, 30))
         await until(lambda: engine.admitted_megapixels == 2)
         engine.give_up()

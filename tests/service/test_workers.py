@@ -8,7 +8,7 @@ import pytest
 from service.inference.engine import Engine
 from service.inference.errors import RunFailed
 from service.inference.workers import Ticket
-from tests.service.engines import PATIENCE_S, Held, asynchronous, engine_of, quick, until
+from tests.service.engines import PATIENCE_S, Held, asynchronous, at_work, engine_of, quick, until
 
 
 @asynchronous
@@ -49,8 +49,7 @@ async def test_what_was_wrong_with_an_image_is_no_failure_of_the_service() -> No
 async def test_images_at_work_hold_no_more_pixels_than_they_may_but_one_that_is_larger_runs_alone() -> None:
     small, large = Held(), Held()
     engine = Engine(3, 10, most_held_pixels=100)
-    first = asyncio.create_task(engine.run(small, 1, 30, 60))
-    await until(small.started.is_set)
+    first = await at_work(engine, small, 1, 30, 60)
     second = asyncio.create_task(engine.run(large, 1, 30, 200))
     third = asyncio.create_task(engine.run(lambda _: large.ended.is_set(), 1, 30, 1))
     await until(lambda: engine.admitted_megapixels == 3)
@@ -87,8 +86,7 @@ async def test_what_waits_for_room_is_passed_but_not_put_off() -> None:
 async def test_a_ticket_knows_how_long_it_waited() -> None:
     held = Held()
     with engine_of(workers=1) as engine:
-        first = asyncio.create_task(engine.run(held, 1, 30))
-        await until(held.started.is_set)
+        first = await at_work(engine, held, 1, 30)
         second = asyncio.create_task(engine.run(lambda ticket: ticket.queued_ms, 1, 30))
         await until(lambda: engine.admitted_megapixels == 2)
         await asyncio.sleep(0.05)
