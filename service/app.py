@@ -78,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
         version="0.1.0",
         redoc_url=None,
         redirect_slashes=False,  # a wrong path is 404: a redirection would have an upload sent twice
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # whatever OTEL_* may say
         lifespan=lifespan,
     )
     app.state.draining = False  # DrainingServer raises it

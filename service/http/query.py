@@ -2,7 +2,9 @@
 
 from typing import Annotated, cast
 
-from pydantic import BaseModel, Field, StringConstraints
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from service.contract import Precision
 from service.pipeline import Resolution
@@ -25,3 +27,25 @@ class SegmentQuery(BaseModel):
     def job_resolution(self) -> Resolution:
         """The resolution as a job takes it: pixels as a number."""
         return cast(Resolution, int(self.resolution) if self.resolution.isdecimal() else self.resolution)
+
+
+def segment_query(request: Request) -> SegmentQuery:
+    """What a request asks for; of a name that is given twice, the last value.
+
+    FastAPI does the same for a model that is annotated with `Query()`, but works out the types of its fields anew for each
+    request: a fifth of the event loop's time. Raises RequestValidationError, as FastAPI does.
+    """
+    try:
+        return SegmentQuery.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        faults = [{**fault, "loc": ("query", *fault["loc"])} for fault in error.errors()]
+        raise RequestValidationError(faults) from error
+
+
+def query_parameters() -> list[dict[str, object]]:
+    """What OpenAPI says of them."""
+    schemas = SegmentQuery.model_json_schema()["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "schema": schema, "description": schema["description"]}
+        for name, schema in schemas.items()
+    ]

@@ -3,15 +3,14 @@
 import asyncio
 import logging
 from math import prod
-from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from service.http.counters import Counters
 from service.http.disconnect import unless_gone
 from service.http.negotiation import preferred_format
 from service.http.problems import Problem, responses
-from service.http.query import SegmentQuery
+from service.http.query import query_parameters, segment_query
 from service.http.uploads import FIELD, Intake, stopping, uploaded_image
 from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, open_image
 from service.inference.cancellation import Cancelled
@@ -61,11 +60,12 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, i
         "/segment",
         summary="Segment an image",
         responses=_SUCCESS | responses(400, 401, 404, 408, 413, 415, 422, 429, 503, 504),
-        openapi_extra=_OPENAPI,
+        openapi_extra=_OPENAPI | {"parameters": query_parameters()},
         response_class=Response,
     )
-    async def segment(request: Request, query: Annotated[SegmentQuery, Query()]) -> Response:
+    async def segment(request: Request) -> Response:
         """Send an image as the multipart field `file` or as the raw body; get the area of each class and a mask."""
+        query = segment_query(request)
         if not repository.models:
             raise Problem(503, "no model is loaded")
         try:

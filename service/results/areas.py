@@ -9,7 +9,7 @@ from service.inference.cancellation import Cancellation
 from service.inference.errors import RunFailed
 from service.inference.scores import Scores
 from service.results.blocks import blocks
-from service.results.winners import winners
+from service.results.winners import Winners, winners
 
 COUNTED_PIXELS = 1 << 18  # at once
 
@@ -43,12 +43,14 @@ def segment(
         working, user = working[::-1], user[::-1]
     pixels = np.zeros(classes, np.int64)
     certainty = np.zeros(classes, np.float64)  # sum of winning probabilities
-    found: list[tuple[NDArray[np.uint8], NDArray[np.float32]]] = []  # labels and probabilities that are not yet counted
+    found: list[Winners] = []  # not yet counted
 
     def count() -> None:
-        won, probability = (np.concatenate([array.ravel() for array in arrays]) for arrays in zip(*found, strict=True))
+        won = np.concatenate([block.labels.ravel() for block in found])
+        probability = np.concatenate([block.probability.ravel() for block in found])
+        candidates = np.unique(np.concatenate([block.candidates for block in found]))
         found.clear()
-        for class_id in range(classes):  # faster than bincount, which widens its input to 64 bits
+        for class_id in candidates:  # faster than bincount, which widens its input to 64 bits
             of_class = won == class_id
             number = np.count_nonzero(of_class)
             pixels[class_id] += number
@@ -56,9 +58,9 @@ def segment(
                 certainty[class_id] += np.dot(of_class.astype(np.float32), probability)
 
     for block in blocks(scores.bands, scores.length, working, user, scores.stride):
-        lines[block.place], probability = winners(block, cancellation)
-        found.append((lines[block.place], probability))
-        if sum(probability.size for _, probability in found) >= COUNTED_PIXELS:
+        found.append(winners(block, cancellation))
+        lines[block.place] = found[-1].labels
+        if sum(one.labels.size for one in found) >= COUNTED_PIXELS:
             count()
     if found:
         count()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from service.geometry import places
 
-BLOCK_BYTES = 1 << 20  # enlarged scores of a block: they stay in the cache,
+BLOCK_BYTES = 1 << 21  # enlarged scores of a block: those of a class stay in the cache,
 BLOCK_PIXELS = 1 << 14  # ... but at least so many pixels, since each block costs some time of its own
 BLOCK_COLUMNS, BLOCK_SCORES = 512, 128  # at most: the products of matrices are as long as there are scores
 

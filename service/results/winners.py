@@ -4,6 +4,7 @@ numpy would take a hundred short calls for it, and threads that make those wait 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -20,33 +21,51 @@ from service.results.blocks import Block
 FAR = 100.0
 
 
-def winners(block: Block, cancellation: Cancellation) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """(h, w) class ids, ties to the lowest, and their softmax probabilities, 1 / sum of exp(score - the winner's).
+@dataclass(frozen=True)
+class Winners:
+    """Of a block of the user's pixels."""
 
-    Raises as `Cancellation.run_options` does.
-    """
+    labels: NDArray[np.uint8]  # (h, w) class ids; ties go to the lowest
+    probability: NDArray[np.float32]  # (h, w) of the winner, by softmax: 1 / sum of exp(score - the winner's)
+    candidates: NDArray[np.uint8]  # class ids: the labels are among them
+
+
+def winners(block: Block, cancellation: Cancellation) -> Winners:
+    """Compare the enlarged scores of a block's classes. Raises as `Cancellation.run_options` does."""
     behind = block.scores - block.scores.max(0)  # a pixel's probabilities stay as they are, whatever its scores have in common
-    classes, is_near = len(behind), bool(behind.min() >= -FAR)
+    classes = len(behind)
+    of_class = behind.reshape(classes, -1)
+    most, least = of_class.max(1), of_class.min(1)
+    # What is enlarged lies between the scores that it is made from: a class that is below another's least nowhere wins.
+    loses = most < least.max()  # of scores that are not numbers, none
+    order = np.argsort(loses, kind="stable").astype(np.uint8)
+    compared = _compared(classes - int(np.count_nonzero(loses)), classes)
     inputs = {
-        "scores": behind[:, None],
+        "scores": behind[order, None],
         "rows": block.rows[None, None],
         "columns": block.columns[None, None],
-        "ids": np.arange(classes, dtype=np.uint8)[:, None, None, None],
+        "ids": order[:compared, None, None, None],
     }
     with cancellation.run_options() as options:
-        labels, probability = _session(classes, is_near).run(None, inputs, options)
-    return np.broadcast_to(labels[0, 0], probability.shape[2:]), probability[0, 0]  # of one class there is one label
+        labels, probability = _session(classes, compared, bool(least.min() >= -FAR)).run(None, inputs, options)
+    # Of one candidate there is one label.
+    return Winners(np.broadcast_to(labels[0, 0], probability.shape[2:]), probability[0, 0], order[:compared])
+
+
+def _compared(candidates: int, classes: int) -> int:
+    """How many classes are compared for so many candidates: few numbers, since there is a session for each."""
+    return min(1 << (candidates - 1).bit_length(), classes)
 
 
 @cache
-def _session(classes: int, is_near: bool) -> ort.InferenceSession:
+def _session(classes: int, compared: int, is_near: bool) -> ort.InferenceSession:
     """A tensor for each class, and no one for all of them: what lies in the cache is used up before the next comes.
 
-    `is_near`: no score is further behind than FAR.
+    `compared`: so many of the classes, the first, may win. `is_near`: no score is further behind than FAR.
     """
 
-    def of_each(name: str) -> list[str]:
-        return [f"{name}{class_id}" for class_id in range(classes)]
+    def of_each(name: str, number: int = classes) -> list[str]:
+        return [f"{name}{place}" for place in range(number)]
 
     def powers(scores: Sequence[str]) -> list[Message]:
         return [node("Exp", [score], [power]) for score, power in zip(scores, of_each("power"), strict=True)]
@@ -54,24 +73,24 @@ def _session(classes: int, is_near: bool) -> ort.InferenceSession:
     nodes = [
         node("MatMul", ["scores", "columns"], ["wide"]),
         node("Split", ["wide"], of_each("wide")),
-        node("Split", ["ids"], of_each("id")),
+        node("Split", ["ids"], of_each("id", compared)),
         *(node("MatMul", ["rows", wide], [score]) for wide, score in zip(of_each("wide"), of_each("score"), strict=True)),
     ]
-    compared = of_each("power" if is_near else "score")
     if is_near:
         nodes += powers(of_each("score"))
-    best, label = compared[0], "id0"
-    for class_id, challenger in enumerate(compared[1:], 1):
-        won = f"won{class_id}"
+    best, *challengers = of_each("power" if is_near else "score", compared)
+    label = "id0"
+    for place, challenger in enumerate(challengers, 1):
+        won = f"won{place}"
         nodes += [
             node("Greater", [challenger, best], [won]),
-            node("Max", [challenger, best], [f"best{class_id}"]),
-            node("Where", [won, f"id{class_id}", label], [f"label{class_id}"]),
+            node("Max", [challenger, best], [f"best{place}"]),
+            node("Where", [won, f"id{place}", label], [f"label{place}"]),
         ]
-        best, label = f"best{class_id}", f"label{class_id}"
+        best, label = f"best{place}", f"label{place}"
     if not is_near:
-        nodes += [node("Sub", [score, best], [f"behind{score}"]) for score in compared]
-        nodes += powers([f"behind{score}" for score in compared])
+        nodes += [node("Sub", [score, best], [f"behind{score}"]) for score in of_each("score")]
+        nodes += powers([f"behind{score}" for score in of_each("score")])
     nodes.append(node("Sum", of_each("power"), ["total"]))
     nodes.append(node("Div", [best, "total"], ["probability"]) if is_near else node("Reciprocal", ["total"], ["probability"]))
     floats = dict.fromkeys(("scores", "rows", "columns"), np.dtype(np.float32))

@@ -33,8 +33,9 @@ def found(scene: Scene, cuts: Collection[int] = ()) -> tuple[NDArray[np.uint8], 
     labels, probability = np.zeros(user[::-1], np.uint8), np.zeros(user[::-1], np.float32)
     seen = np.zeros(user[::-1], np.int64)
     for block in blocks(banded(scores, cuts), scores.shape[1], working, user, stride):
-        labels[block.place], probability[block.place] = pair = winners(block, Cancellation())
-        assert pair[0].shape == pair[1].shape
+        won = winners(block, Cancellation())
+        assert np.isin(won.labels, won.candidates).all()
+        labels[block.place], probability[block.place] = won.labels, won.probability
         seen[block.place] += 1
     assert (seen == 1).all()
     return labels, probability
@@ -78,6 +79,25 @@ def test_of_classes_that_are_alike_the_first_wins(scene: Scene) -> None:
     labels, probability = found((np.repeat(scores, 3, 0), *rest))  # type: ignore[arg-type]
     assert (labels % 3 == 0).all()
     assert (probability <= np.float32(1 / 3) + 1e-6).all()
+
+
+@given(scenes(), st.lists(st.sampled_from([0.0, 2.0, 5.0, 50.0, 1e4]), min_size=1, max_size=9))
+def test_classes_that_cannot_win_change_no_label(scene: Scene, behind: list[float]) -> None:
+    scores, working, user, stride = scene
+    shifted = np.concatenate([scores - np.float32(less) for less in behind])
+    labels, probability = found((shifted, working, user, stride))
+    all_scores = enlarged(shifted, working, user, stride)
+    best, won = all_scores.max(0), np.take_along_axis(all_scores, labels[None].astype(np.intp), 0)[0]
+    tolerance = NEAR_TIE * max(1.0, *behind)
+    assert (won >= best - tolerance).all()
+    assert np.allclose(probability, 1 / np.exp(all_scores - best).sum(0), atol=tolerance)
+
+
+def test_a_class_that_is_nowhere_as_high_as_the_lowest_score_of_another_is_no_candidate() -> None:
+    scores = np.random.default_rng(0).uniform(0, 1, (6, 8, 8)).astype(np.float32)
+    scores[[0, 2, 5]] -= 2
+    for block in blocks([scores], 8, (64, 64), (64, 64), 8):
+        assert set(winners(block, Cancellation()).candidates) - {0} == {1, 3, 4}  # four are compared, as there are few graphs
 
 
 def test_all_255_classes_can_win() -> None:
