@@ -40,6 +40,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None  # closes the connection where no head comes in time
         self._take_timer: asyncio.TimerHandle | None = None  # looks next at how much of the answers was taken
         self._in_body = False  # or behind it, before its end
+        self._is_last = False  # the newest request, by its client's word
         self._head_bytes = 0  # of the head that is being read
         self._plain_head: bytes | None = None  # of a request that asks for another protocol, as if it did not
         self._refusal: Problem | None = None  # of what is being read: the connection ends when all that has come is read
@@ -133,6 +134,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._stop_waiting()
         super().on_headers_complete()
+        # Closed before all is read, a connection is reset, and an answer that comes before the end of a body is lost.
+        self._is_last, self.cycle.keep_alive = not self.cycle.keep_alive, True
 
     def on_body(self, body: bytes) -> None:
         self._progress = True
@@ -144,12 +147,19 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._progress, self._in_body = True, False
         self._stop_waiting()
-        if self._refusal is None:
-            super().on_message_complete()
+        if self._refusal is not None:
+            return
+        super().on_message_complete()
+        if self._is_last and self.cycle.response_complete:
+            self.transport.close()
+        elif self._is_last:
+            self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
         self.heard = self.loop.time()
         super().on_response_complete()
+        if self.is_silent() and self._in_body and self._is_last:
+            self._await_request()  # for the rest of the body
         self._watch_taking()
         self._bound_untaken()
 

@@ -184,6 +184,17 @@ def test_a_chunked_body_is_refused_as_soon_as_it_is_too_long(line: Line) -> None
     assert line.response().status_code == 413
 
 
+@pytest.mark.parametrize("close", [(), ("Connection: close",)], ids=["keep alive", "close"])
+def test_a_client_that_sends_all_before_it_reads_is_told_what_was_too_long(close: tuple[str, ...], line: Line) -> None:
+    length = 20 * MAX_UPLOAD_BYTES  # more than the kernel takes on its own
+    line.send(head(f"Content-Length: {length}", *close))
+    for _ in range(20):
+        line.send(bytes(MAX_UPLOAD_BYTES))
+    assert_problem(line.response(), 413, limit=MAX_UPLOAD_BYTES)
+    if close:
+        assert line.is_closed()
+
+
 @pytest.mark.parametrize(
     "headers",
     [

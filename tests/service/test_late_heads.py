@@ -34,6 +34,24 @@ def test_a_head_that_comes_byte_by_byte_has_no_more_time(address: tuple[str, int
     assert time.monotonic() < start + PATIENCE_S
 
 
+@pytest.mark.parametrize("more", [b"", b"x"])
+def test_the_rest_of_a_body_that_nobody_wants_is_not_waited_for(more: bytes, address: tuple[str, int]) -> None:
+    line = Line(address)
+    line.send(head("Content-Length: 1000000000", "Connection: close") + more)
+    assert line.response().status_code == 413
+    assert line.is_closed()
+
+
+def test_the_last_of_several_requests_has_its_own_time(address: tuple[str, int]) -> None:
+    line = Line(address)
+    line.send(GET + head(f"Content-Length: {len(IMAGE)}", "Connection: close") + IMAGE[:50])
+    assert line.response().status_code == 200
+    time.sleep(2 * SHORT_S)
+    line.send(IMAGE[50:])
+    assert line.response().status_code == 200
+    assert line.is_closed()
+
+
 def test_the_head_of_a_second_request_has_its_own_time(address: tuple[str, int]) -> None:
     line = Line(address)
     for _ in range(3):
