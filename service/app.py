@@ -11,11 +11,11 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
-from starlette.middleware.cors import CORSMiddleware
 
 from service.http import problems
 from service.http.access import require_key
 from service.http.catalogue import catalogue_router
+from service.http.cors import AllowOrigins
 from service.http.counters import AccountForRequests, Counters
 from service.http.head import AnswerHead
 from service.http.health import health_router
@@ -28,7 +28,6 @@ from service.inference.repeated import Repeated
 from service.inference.repository import Repository
 from service.inference.watch import Watch
 from service.inference.watchdog import Watchdog
-from service.results.renderings import CLASSES_HEADER
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -98,12 +97,6 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     app.add_middleware(AnswerHead)
     if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "X-API-Key", "Content-Type"],
-            expose_headers=[CLASSES_HEADER, "Retry-After", "X-Request-ID"],
-        )
+        app.add_middleware(AllowOrigins, origins=settings.cors_origins)
     app.add_middleware(AccountForRequests, counters=counters)  # around all others
     return app

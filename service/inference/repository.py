@@ -134,7 +134,7 @@ class Repository:
             variant.unload()
 
     def _look(self) -> tuple[dict[Path, Stamp], dict[Path, str]]:
-        """What is in the folder now, and folders that cannot be listed, and why: what was in them is taken to be there."""
+        """What is in the folder now; and what cannot be read of it, and why. What a folder held is then taken to be there."""
         unreadable: dict[Path, str] = {}
 
         def note(error: OSError) -> None:
@@ -144,8 +144,9 @@ class Repository:
         listed = [Path(folder) / name for folder, folders, names in walked for name in (*folders, *names)]
         files = sorted(path for path in listed if path.suffix == ".onnx" and not path.name.startswith("."))
         found = {path: now for path in files if (now := stamp(path)) is not None}
+        nowhere = {path: "it is a link that leads nowhere" for path in files if path not in found and path.is_symlink()}
         kept = {path: before for path, before in self._seen.items() if not unreadable.keys().isdisjoint(path.parents)}
-        return found | kept, unreadable
+        return found | kept, unreadable | nowhere
 
     def _variant(self, path: Path, now: Stamp, moved: Variant | None, start: bool) -> Variant | None:
         """What to serve of a file: what it is now, if it is whole and runs, else what it was."""

@@ -120,6 +120,13 @@ def test_a_named_origin_is_let_in_and_no_other(make_client: MakeClient) -> None:
     assert "access-control-allow-origin" not in evil.headers
 
 
+def test_a_preflight_that_is_refused_is_told_why(make_client: MakeClient) -> None:
+    client = make_client(cors_origins=(ORIGIN,))
+    refused = client.options("/segment", headers={"Origin": ORIGIN, "Access-Control-Request-Method": "DELETE"})
+    assert_problem(refused, 400, "method")
+    assert refused.headers["access-control-allow-origin"] == ORIGIN
+
+
 def test_problems_can_be_read_from_a_named_origin_too(make_client: MakeClient) -> None:
     client = make_client(cors_origins=(ORIGIN,), api_keys=KEYS)
     response = client.post("/segment", content=IMAGE, headers={"Origin": ORIGIN})

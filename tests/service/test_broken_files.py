@@ -53,7 +53,12 @@ def test_a_folder_or_a_dangling_link_with_a_models_name_is_left_out(tmp_path: Pa
     write_model(tmp_path)
     repository = Repository(tmp_path, "cpu")
     assert list(repository.models) == ["colors"]
-    assert repository.broken == {"folder.onnx": "it is no regular file"}
+    assert repository.broken == {"folder.onnx": "it is no regular file", "link.onnx": "it is a link that leads nowhere"}
+    write_model(tmp_path, "nowhere", name="later")
+    for _ in range(2):
+        repository.refresh()
+    assert set(repository.models) == {"colors", "later"}
+    assert set(repository.broken) == {"folder.onnx"}
 
 
 def test_a_model_in_a_bad_folder_does_not_keep_the_service_from_answering(make_client: MakeClient, tmp_path: Path) -> None:
