@@ -19,7 +19,7 @@ class AllowOrigins(CORSMiddleware):
             app,
             allow_origins=origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "X-API-Key", "Content-Type"],
+            allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "Content-Type"],
             expose_headers=[CLASSES_HEADER, "Retry-After", "X-Request-ID"],
         )
 

@@ -24,6 +24,7 @@ _IN_PLANES, _SIGNED = 2, 2  # values of the last two
 # Pillow keeps what it reads before the pixels, and a list of where they lie: more than this no honest file needs.
 HEADER_READS, HEADER_BYTES = 2_000, 16 << 20
 MAX_TIFF_PARTS = 1 << 18
+MAX_TIFF_TAGS = 65_535  # in one directory: a BigTIFF may claim 2^64, and a file on the disk makes room for what it is asked for
 LEAST_READ = 64  # bytes, on average, behind the header: of empty pieces a file of megabytes would have millions
 
 
@@ -166,7 +167,7 @@ def _tiff_parts(file: BinaryIO, start: bytes) -> int:
     word, count, entry = (8, 8, 20) if big else (4, 2, 12)  # bytes of an offset, of the number of entries, of one entry
     file.seek(8 if big else 4)
     file.seek(int.from_bytes(file.read(word), order))
-    entries = file.read(int.from_bytes(file.read(count), order) * entry)
+    entries = file.read(min(int.from_bytes(file.read(count), order), MAX_TIFF_TAGS) * entry)
     file.seek(0)
     parts = 0
     for place in range(0, len(entries) - entry + 1, entry):

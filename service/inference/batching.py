@@ -65,6 +65,8 @@ class Batches:
     def _run_together(self, batch: "list[_Place]") -> None:
         live = [one for one in batch if not one.is_cancelled()]
         try:
+            if not live:
+                return
             # Alone, a run can be called off; a shared one is others' too.
             cancellation = live[0].cancellation if len(live) == 1 else Cancellation()
             size = next(size for size in SIZES if size >= len(live))

@@ -60,7 +60,7 @@ class Engine:
         starts_in, ends_in = self._expected(now)
         if self.admitted_megapixels > 0 and self.admitted_megapixels + megapixels > self._capacity:
             raise QueueFull("too much work is queued", self._capacity, self._room_in(megapixels, ends_in))
-        late_by = starts_in + ticket.effort / self._effort_per_s - MOST_EXPECTED * deadline_s
+        late_by = starts_in + ticket.effort / self._effort_per_worker_s - MOST_EXPECTED * deadline_s
         if starts_in > 0 and late_by > 0:
             raise QueueFull("with the work that is queued it would miss its deadline", deadline_s, late_by)
         future = self._workers.submit(ticket)
@@ -90,15 +90,19 @@ class Engine:
         """Give up, and stop the workers; whether running work has ended in time."""
         return self._workers.close()
 
+    @property
+    def _effort_per_worker_s(self) -> float:
+        """Of each, when all are at work."""
+        return self._effort_per_s / self._workers.most
+
     def _expected(self, now: float) -> tuple[float, dict[Ticket, float]]:
         """Seconds until a worker is free for other work, and until each ticket has ended.
 
         By what has been measured; at its deadline a ticket ends at any rate.
         """
-        speed = self._effort_per_s / self._workers.most
         free_in, ends_in = [0.0] * self._workers.most, dict[Ticket, float]()
         for ticket in self._workers.accepted:
-            left = ticket.effort / speed - (now - ticket.started if ticket.started else 0.0)
+            left = ticket.effort / self._effort_per_worker_s - (now - ticket.started if ticket.started else 0.0)
             ends_in[ticket] = max(0.0, min(free_in[0] + left, ticket.due - now))
             heapq.heapreplace(free_in, ends_in[ticket])
         return free_in[0], ends_in

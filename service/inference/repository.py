@@ -60,6 +60,7 @@ class Repository:
         self._seen: dict[Path, Stamp] = {}  # at the last look
         self._known: dict[Path, Variant] = {}  # all valid files
         self._rejected: dict[Path, tuple[Stamp, str]] = {}
+        self._unlisted: dict[Path, str] = {}  # why a folder or a link could not be followed at the last look
         self._waiting: dict[Path, str] = {}  # why a file is not served yet
         self._unused: dict[Path, str] = {}
         self.models: Mapping[str, Served] = {}  # replaced as a whole, never changed
@@ -106,10 +107,10 @@ class Repository:
         of the others when they are needed. A file that is no valid model is named in `broken`, and what it held before
         stays in service. Raises DeviceUnavailable as `Model.load` does, at the start.
         """
-        found, unreadable = self._look() if changes else (self._seen, {})
+        found, self._unlisted = self._look() if changes else (self._seen, self._unlisted)
         moved = {variant.stamp: variant for path, variant in self._known.items() if path not in found}
         told = self.broken
-        self._waiting = unreadable
+        self._waiting = self._unlisted.copy()
         known = {
             path: variant
             for path, now in found.items()
@@ -138,13 +139,13 @@ class Repository:
         unreadable: dict[Path, str] = {}
 
         def note(error: OSError) -> None:
-            unreadable[Path(error.filename)] = f"it cannot be listed: {error.strerror}; that is tried again"
+            unreadable[Path(error.filename)] = f"it cannot be listed: {error.strerror}"
 
         walked = os.walk(self._folder, onerror=note)  # a folder with a model's name is told as well
         listed = [Path(folder) / name for folder, folders, names in walked for name in (*folders, *names)]
         files = sorted(path for path in listed if path.suffix == ".onnx" and not path.name.startswith("."))
         found = {path: now for path in files if (now := stamp(path)) is not None}
-        nowhere = {path: "it is a link that leads nowhere" for path in files if path not in found and path.is_symlink()}
+        nowhere = {path: "a link that leads nowhere" for path in files if path not in found and path.is_symlink()}
         kept = {path: before for path, before in self._seen.items() if not unreadable.keys().isdisjoint(path.parents)}
         return found | kept, unreadable | nowhere
 

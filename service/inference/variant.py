@@ -51,7 +51,7 @@ class Variant:
                 except InvalidModel as error:
                     if self.runs_on is not None:  # these very bytes have run: the device is at fault
                         raise RunFailed(str(error)) from error
-                    self.fault = str(error)
+                    self.fault, self._content = str(error), None
                     raise
                 except DeviceUnavailable as error:
                     if self.runs_on is not None:  # it could be had, and is full: as above, but where the CPU is no choice
@@ -69,7 +69,7 @@ class Variant:
     def unload(self) -> None:
         """Let go of the model, as if it had never been loaded."""
         with self._lock:
-            self._model = self.runs_on = None
+            self._model = self.runs_on = self._content = None
 
     def succeeded(self) -> None:
         """A run gave scores."""

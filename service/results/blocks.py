@@ -10,24 +10,28 @@ from service.geometry import places
 
 BLOCK_BYTES = 1 << 21  # enlarged scores of a block: those of a class stay in the cache,
 BLOCK_PIXELS = 1 << 14  # ... but at least so many pixels, since each block costs some time of its own
-BLOCK_COLUMNS, BLOCK_SCORES = 512, 128  # at most: the products of matrices are as long as there are scores
+BLOCK_COLUMNS, BLOCK_SCORES = 512, 128  # at most
+PIECE_ROWS = 64  # enlarged by one product of matrices: the fewer there are, the fewer scores it has to go through
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of the user's pixels, and the scores that it is enlarged from: `rows` @ `scores` @ `columns`."""
+    """A block of the user's pixels, and what it is enlarged from: n pieces, each h rows of pixels, one above the other.
+
+    Piece i is `rows[i]` @ `scores[:, i]` @ `columns`. The last piece may reach below the block.
+    """
 
     left: int
     top: int
-    scores: NDArray[np.float32]  # (C, k, l)
-    rows: NDArray[np.float32]  # (height, k): what each score counts for each row of pixels; two of them, or one
+    height: int
+    scores: NDArray[np.float32]  # (C, n, k, l)
+    rows: NDArray[np.float32]  # (n, h, k): what each score counts for each row of pixels; two of them, or one
     columns: NDArray[np.float32]  # (l, width): as much for the columns
 
     @property
     def place(self) -> tuple[slice, slice]:
         """Its rows and columns among the user's pixels."""
-        (height, _), (_, width) = self.rows.shape, self.columns.shape
-        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.columns.shape[1])
 
 
 def blocks(
@@ -50,24 +54,32 @@ def blocks(
     most_rows = min(max(1, max(BLOCK_BYTES // (4 * channels), BLOCK_PIXELS) // most_columns), most)
     columns = []
     for left in range(0, width, most_columns):
-        (first, end), weights = _weights(x[left : left + most_columns], cells_x)
-        columns.append((left, slice(first, end), np.ascontiguousarray(weights.T)))
+        [across], [weights] = _weights(x[left : left + most_columns], cells_x, most_columns)
+        columns.append((left, slice(across[0], across[-1] + 1), np.ascontiguousarray(weights.T)))
     for top in range(0, height, most_rows):
-        (first, end), rows = _weights(y[top : top + most_rows], cells_y)
+        cells, rows = _weights(y[top : top + most_rows], cells_y, PIECE_ROWS)
+        first, end = int(cells[0, 0]), int(cells[-1, -1]) + 1
         while reached < end:  # of what was there, only the rows that are needed still are while the next band is computed
             held = [(max(at, first), part[:, max(0, first - at) :].copy()) for at, part in held]
             band = next(source)
             held.append((reached, band))
             reached += band.shape[1]
             del band
-        # Copied, so that no block holds more than it shows.
-        scores = np.concatenate([part[:, max(0, first - at) : end - at] for at, part in held], 1)
-        for left, cells, weights in columns:
-            yield Block(left, top, scores[:, :, cells], rows, weights)
+        needed = np.concatenate([part[:, max(0, first - at) : end - at] for at, part in held], 1)
+        scores = needed.take(cells - first, 1)
+        for left, across, weights in columns:
+            yield Block(left, top, min(most_rows, height - top), scores[..., across], rows, weights)
 
 
-def _weights(places: NDArray[np.float64], cells: int) -> tuple[tuple[int, int], NDArray[np.float32]]:
-    """Of pixels in their order: the scores that they lie between, (first, end), and what each counts for each pixel."""
-    first, end = int(places[0]), min(int(places[-1]) + 2, cells)
-    distances = np.abs(places[:, None] - np.arange(first, end))
-    return (first, end), np.maximum(0, 1 - distances).astype(np.float32)
+def _weights(places: NDArray[np.float64], cells: int, most: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Pixels along one axis, in n pieces of at most so many: (n, k) indices of the scores that each piece lies between, and
+    (n, h, k) what each of those counts for each of its h pixels. The last piece is filled up with its last pixel.
+    """
+    count = -(-len(places) // most)
+    length = -(-len(places) // count)
+    pieces = np.pad(places, (0, count * length - len(places)), "edge").reshape(count, length)
+    first, end = pieces[:, 0].astype(np.intp), np.minimum(pieces[:, -1].astype(np.intp) + 2, cells)
+    between = int((end - first).max())
+    indices = np.minimum(first, end[-1] - between)[:, None] + np.arange(between)
+    distances = np.abs(pieces[:, :, None] - indices[:, None])
+    return indices, np.maximum(0, 1 - distances).astype(np.float32)

@@ -41,15 +41,16 @@ def winners(block: Block, cancellation: Cancellation) -> Winners:
     order = np.argsort(loses, kind="stable").astype(np.uint8)
     compared = _compared(classes - int(np.count_nonzero(loses)), classes)
     inputs = {
-        "scores": behind[order, None],
-        "rows": block.rows[None, None],
+        "scores": behind[order],
+        "rows": block.rows[None],
         "columns": block.columns[None, None],
         "ids": order[:compared, None, None, None],
     }
     with cancellation.run_options() as options:
         labels, probability = _session(classes, compared, bool(least.min() >= -FAR)).run(None, inputs, options)
-    # Of one candidate there is one label.
-    return Winners(np.broadcast_to(labels[0, 0], probability.shape[2:]), probability[0, 0], order[:compared])
+    labels = np.broadcast_to(labels, probability.shape)  # of one candidate there is one label
+    labels, probability = (found.reshape(-1, found.shape[-1])[: block.height] for found in (labels, probability))
+    return Winners(labels, probability, order[:compared])
 
 
 def _compared(candidates: int, classes: int) -> int:

@@ -92,7 +92,11 @@ def test_by_default_no_key_is_needed_and_any_is_ignored(colors: TestClient) -> N
 
 def preflight(client: TestClient, origin: str) -> dict[str, str]:
     """What a browser is told before it posts an image from another origin."""
-    asked = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key"}
+    asked = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "x-api-key, x-request-id",
+    }
     return dict(client.options("/segment", headers=asked).headers)
 
 

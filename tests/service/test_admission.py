@@ -106,6 +106,19 @@ async def test_one_long_piece_of_work_delays_nobody_who_waits_for_another_worker
 
 
 @asynchronous
+async def test_when_all_workers_are_busy_work_is_expected_to_have_one_of_them() -> None:
+    works = [Held(), Held()]
+    with engine_of(workers=2, queue_megapixels=1000) as engine:
+        await at_a_megapixel_a_second(engine)
+        running = [await at_work(engine, work, 1, 300) for work in works]
+        with pytest.raises(QueueFull):  # of a megapixel a second it gets half: it would end after 32 seconds
+            await engine.run(quick, 15, 30)
+        for work in works:
+            work.go.set()
+        await asyncio.gather(*running)
+
+
+@asynchronous
 async def test_when_to_come_again_is_computed_from_what_has_to_end_first() -> None:
     held = Held()
     with engine_of(queue_megapixels=60) as engine:

@@ -53,7 +53,9 @@ def test_a_folder_or_a_dangling_link_with_a_models_name_is_left_out(tmp_path: Pa
     write_model(tmp_path)
     repository = Repository(tmp_path, "cpu")
     assert list(repository.models) == ["colors"]
-    assert repository.broken == {"folder.onnx": "it is no regular file", "link.onnx": "it is a link that leads nowhere"}
+    assert repository.broken == {"folder.onnx": "it is no regular file", "link.onnx": "a link that leads nowhere"}
+    repository.refresh(changes=False)
+    assert set(repository.broken) == {"folder.onnx", "link.onnx"}
     write_model(tmp_path, "nowhere", name="later")
     for _ in range(2):
         repository.refresh()

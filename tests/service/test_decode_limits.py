@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -160,6 +161,14 @@ def test_a_tiff_in_countless_parts_is_refused_before_they_are_listed(tag: int) -
     big = struct.pack(">QHHQQ", 1, tag, 3, 1 << 20, 100) + bytes(8)
     with pytest.raises(UnsupportedImage, match="more than 262144 strips or tiles"):
         open_image(io.BytesIO(b"MM\0\x2b\0\x08\0\0" + struct.pack(">Q", 16) + big + bytes(1 << 21)), 10**6)
+
+
+@pytest.mark.parametrize("tags", [1 << 33, 1 << 42, (1 << 64) - 1])
+def test_no_room_is_made_for_the_tags_that_a_file_claims_to_have(tags: int, tmp_path: Path) -> None:
+    path = tmp_path / "large.tif"  # of bytes in memory only those that are there are read at any rate
+    path.write_bytes(struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, tags) + bytes(1 << 16))
+    with path.open("rb") as file, pytest.raises(BrokenImage):
+        open_image(file, LIMIT)
 
 
 def test_a_directory_that_is_its_own_successor_holds_nobody_up() -> None:
