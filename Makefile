@@ -1,11 +1,12 @@
 # Two commands: `make serve` and `make test`. Each sets up what it needs in .venv, once.
 PYTHON ?= python3
-RUNTIME ?= cpu # or gpu, in a fresh .venv: the two wheels of ONNX Runtime share one module folder
+# Or gpu, in a fresh .venv: the two wheels of ONNX Runtime share one module folder.
+RUNTIME ?= cpu
 export ORT_DISABLE_TELEMETRY = 1
 
 .PHONY: serve test train benchmark clean
 
-serve: .venv/$(strip $(RUNTIME)).installed ## serve the shipped models on http://127.0.0.1:8000
+serve: .venv/$(RUNTIME).installed ## serve the shipped models on http://127.0.0.1:8000
 	exec env GLIBC_TUNABLES=glibc.malloc.hugetlb=1 .venv/bin/python -m service # huge pages: docs/serving.md
 
 test: .venv/cpu,train,test.installed ## lint, types, and the whole suite
@@ -13,7 +14,7 @@ test: .venv/cpu,train,test.installed ## lint, types, and the whole suite
 	.venv/bin/mypy
 	.venv/bin/pytest
 
-train: .venv/$(strip $(RUNTIME)),train.installed ## set up `.venv/bin/python -m training`
+train: .venv/$(RUNTIME),train.installed ## set up `.venv/bin/python -m training`
 
 benchmark: .venv/cpu,train,test.installed ## every figure of speed and memory, as one table
 	exec .venv/bin/python -m tests.benchmarks

@@ -13,10 +13,10 @@ def main() -> int:
     """Start the service; returns the exit status."""
     if sys.argv[1:]:
         return _explain(sys.argv[1:])
-    is_first = os.getpid() == 1  # as in a container: it gets no signal that it has not asked for
+    is_first = os.getpid() == 1  # as in a container: the kernel delivers only the signals that it has a handler for
     if is_first:
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    gc.disable()  # what is imported now stays: no search among it makes the start, or a request, wait
+    gc.disable()  # imported objects live as long as the process: frozen below, the garbage collector never scans them
     # Read when onnxruntime and numpy are imported, so before the imports below; nothing here needs numpy's own threads.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -24,7 +24,7 @@ def main() -> int:
     from pydantic import ValidationError
 
     from service.app import create_app
-    from service.inference.device import DeviceUnavailable, may_use_cuda
+    from service.inference.sessions.device import FATAL, DeviceUnavailable, may_use_cuda
     from service.logs import configure
     from service.memory import return_freed_memory
     from service.server import DrainingServer, raise_file_limit
@@ -38,8 +38,10 @@ def main() -> int:
         settings = Settings()
         tempfile.gettempdir()  # raises FileNotFoundError where uploads have no folder
         configure(settings.log_format)
-        if not may_use_cuda(settings.device):  # what keeps CUDA from starting, ONNX Runtime tells in its own log alone
-            ort.set_default_logger_severity(4)  # else it raises all that it would write, in no format of ours
+        # ONNX Runtime's own log is the only place that says why CUDA does not start, so it is kept while CUDA may be tried.
+        # Otherwise whatever it writes there is raised as well, and logged in our own format.
+        if not may_use_cuda(settings.device):
+            ort.set_default_logger_severity(FATAL)
         if unknown := sorted(name for name in os.environ if name.startswith("SEGMENT_") and name not in variables()):
             logging.getLogger(__name__).warning("not a setting, ignored: %s", ", ".join(unknown))
         app = create_app(settings)
@@ -49,7 +51,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     server = DrainingServer(app, settings.host, settings.port)
-    if is_first:  # until Uvicorn asks for it by itself, and after it has stopped, when it raises it again
+    if is_first:  # before Uvicorn installs its own handler, and after it has restored this one and raises the signal again
         signal.signal(signal.SIGTERM, server.handle_exit)
     with suppress(KeyboardInterrupt):  # which Uvicorn raises again after it has stopped
         server.run()

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import Depends, FastAPI
@@ -20,18 +21,18 @@ from service.http.counters import AccountForRequests, Counters
 from service.http.head import AnswerHead
 from service.http.health import health_router
 from service.http.segment import segment_router
-from service.http.uploads import Intake
-from service.inference.batching import LARGEST
-from service.inference.device import may_use_cuda, require_one_runtime, usable_cpus
-from service.inference.engine import Engine
-from service.inference.repeated import Repeated
-from service.inference.repository import Repository
-from service.inference.watch import Watch
-from service.inference.watchdog import Watchdog
+from service.http.uploads import UploadBudget
+from service.inference.models.repository import Repository
+from service.inference.scheduling.engine import Engine
+from service.inference.scheduling.periodic import PeriodicThread
+from service.inference.scheduling.watchdog import CHECK_INTERVAL_S, Watchdog
+from service.inference.sessions.batching import MAX_BATCH_SIZE
+from service.inference.sessions.device import may_use_cuda, require_one_runtime, usable_cpus
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
+RETRY_S = 10.0  # between two trials to load what there was no memory for, where the folder is not watched
 HELD_IMAGES = 2  # times max_pixels: the most pixels of all images at work together
 STATIC = Path(__file__).parent / "static"
 CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"
@@ -49,19 +50,23 @@ def create_app(settings: Settings) -> FastAPI:
     devices = {served.device for served in repository.models.values()}
     on_gpu = "cuda" in devices or (not devices and may_use_cuda(settings.device))  # of models that come later
     # A batch is at work on a GPU while as many images as there are cores are decoded and encoded.
-    workers = usable_cpus() + (LARGEST if on_gpu else 0)
+    workers = usable_cpus() + (MAX_BATCH_SIZE if on_gpu else 0)
     engine = Engine(workers, settings.queue_megapixels, HELD_IMAGES * settings.max_pixels)
-    intake = Intake(settings.max_upload_bytes)
+    budget = UploadBudget(settings.max_upload_bytes)
     counters = Counters(engine, repository)
     watchdog = Watchdog(repository, engine)
 
     def give_up() -> None:
-        intake.has_ended = True
+        budget.is_closed = True
         engine.give_up()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        threads: list[Repeated] = [watchdog, Watch(repository, settings.reload_s)]
+        looks = partial(repository.refresh, changes=settings.reload_s > 0)
+        threads = (
+            PeriodicThread("models", settings.reload_s or RETRY_S, looks),
+            PeriodicThread("watchdog", CHECK_INTERVAL_S, watchdog.check),
+        )
         # Python's own number, but of the cores that this process may use; they only read headers.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(usable_cpus() + 4, "header"))
         for thread in threads:
@@ -85,7 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.connections_refused = counters.connections_refused  # BoundedProtocol counts them
     app.state.close = engine.close  # `service.__main__` calls it once more, in case it was not given the time
     keyed = [Depends(require_key(settings.api_keys))] if settings.api_keys else []
-    app.include_router(segment_router(settings, repository, engine, intake, counters), dependencies=keyed)
+    app.include_router(segment_router(settings, repository, engine, budget, counters), dependencies=keyed)
     app.include_router(catalogue_router(repository, settings.default_model), dependencies=keyed)
     app.include_router(health_router(repository, counters, watchdog))
 

@@ -27,7 +27,7 @@ def voc_color(voc_id: int) -> str:
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)  # keys of a later version are ignored
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)  # keys of a later version are ignored
 
 
 class ClassInfo(_Frozen):

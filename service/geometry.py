@@ -31,6 +31,7 @@ _TRANSPOSE = {  # EXIF orientation -> what turns the stored image upright
 }
 _SWAPS_AXES = 5  # and all later orientations
 _PHOTOMETRIC = 262  # TIFF tag
+_RAW_EXIF = "Raw profile type exif"  # text of a PNG, as ImageMagick once wrote it
 
 
 class UnsupportedPixels(ValueError):
@@ -54,6 +55,7 @@ class Photo:
         for floating-point or 32-bit integer pixels, and what Pillow raises for broken pixels; broken EXIF is no EXIF.
         """
         turned_by_pillow = image.format == "TIFF"
+        image.info.pop("xmp", None)  # Pillow would turn a TIFF by it
         if not turned_by_pillow:
             image.load()  # a PNG may keep its EXIF behind the pixels
         orientation = _orientation(image)
@@ -84,8 +86,16 @@ def upright_rgb(image: Image.Image) -> tuple[Image.Image, int]:
 
 
 def _orientation(image: Image.Image) -> int:
+    """Of EXIF alone: Pillow's `getexif` takes XMP's where there is none, which no browser does."""
+    exif = Image.Exif()
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            exif[ExifTags.Base.Orientation] = image.tag_v2.get(ExifTags.Base.Orientation, 1)
+        elif "exif" in image.info:
+            exif.load(image.info["exif"])
+        elif _RAW_EXIF in image.info:
+            exif.load(bytes.fromhex("".join(image.info[_RAW_EXIF].split("\n")[3:])))
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow raises many types on damaged metadata; the pixels are none the worse for it
         return 1
     return int(orientation) if orientation in _TRANSPOSE else 1
@@ -189,7 +199,7 @@ def enlarge(
     """Enlarge (C, h, w) scores of the padded image to the user's size (width, height), strip by strip.
 
     For the trainer and the exporter; the service computes the same block by block (`service.results.blocks`), and
-    tests/service/test_winners.py holds the two together.
+    tests/service/results/test_winners.py holds the two together.
     `working` is the image's (width, height) as the network saw it. Yields (first row, strip): strips of (rows, C, W) float32,
     in order from the top. The strip is reused: keep a copy, not the array; it may be overwritten.
     """

@@ -4,9 +4,8 @@ import json
 import logging
 import time
 from contextvars import ContextVar
-from typing import Literal
 
-LogFormat = Literal["text", "json"]
+from service.settings import LogFormat
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")  # of the request that is being worked on
 _FIELDS = "fields"  # attribute of a record: what the line says beside its message
@@ -18,6 +17,7 @@ def configure(log_format: LogFormat) -> None:
     handler.setFormatter(_Json() if log_format == "json" else _Text())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of bytes of a form
 
 
 def event(logger: logging.Logger, message: str, **fields: str | int | float) -> None:

@@ -40,9 +40,9 @@ class ConfusionMatrix:
         return matrix
 
     def update(self, truth: NDArray[np.uint8], estimate: NDArray[np.uint8]) -> None:
-        """Add one image: two (H, W) uint8 label maps; the truth may hold VOID, the estimate may not.
+        """Add one image: two (H, W) uint8 label maps. Pixels whose truth is VOID are left out, whatever their estimate.
 
-        Raises ValueError if the shapes differ or a label is neither a class nor (in the truth) VOID.
+        Raises ValueError if the shapes differ, or if elsewhere a label of either map is not a class.
         """
         if truth.shape != estimate.shape:
             raise ValueError(f"label maps differ in shape: {truth.shape} and {estimate.shape}")
@@ -68,7 +68,7 @@ class ConfusionMatrix:
     @property
     def weighted_iou(self) -> float:
         """Jaccard weighted by each class's share of the true pixels (frequency-weighted IoU)."""
-        return float(_ratio(np.nansum(self.counts.sum(1) * np.nan_to_num(self.jaccard)), self.counts.sum()))
+        return float(_ratio((self.counts.sum(1) * np.nan_to_num(self.jaccard)).sum(), self.counts.sum()))
 
     @property
     def pixel_accuracy(self) -> float:

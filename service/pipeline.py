@@ -11,17 +11,20 @@ from PIL import Image
 
 from service.geometry import resized, working_size
 from service.imaging.decode import Upload, decode
-from service.inference.errors import OutOfDeviceMemory
-from service.inference.model import Model
+from service.inference.models.model import Model
+from service.inference.models.variant import Variant
+from service.inference.scheduling.engine import EXPECTED_SPEED
+from service.inference.scheduling.workers import Ticket
 from service.inference.scores import Schedule
-from service.inference.variant import Variant
-from service.inference.workers import Ticket
+from service.inference.sessions.errors import OutOfDeviceMemory
 from service.results.areas import Segmentation, segment
 from service.results.renderings import RENDERINGS, Format, ModelInfo, Outcome, Rendered
 
 log = logging.getLogger(__name__)
 
 Resolution = Literal["model", "native"] | int
+COUNTED_MEGAPIXELS = 480 * 352 / 1e6  # of the image that a card's `gmac` is for
+GMAC_PER_S = 10.0  # of one core, as a first guess
 
 
 class SizeNotTaken(ValueError):
@@ -50,6 +53,17 @@ class Job:
         working = self.working_size(self.upload.size)
         return prod(self.variant.file.interface.padded_size(*working, self.variant.card.stride)) / 1e6
 
+    @property
+    def kind(self) -> str:
+        """Of work whose speed is measured together: one network's."""
+        return f"{self.variant.card.name} {self.variant.card.precision}"
+
+    @property
+    def expected_speed(self) -> float:
+        """Megapixels a second of one core, until it is measured."""
+        gmac_per_megapixel = self.variant.card.gmac / COUNTED_MEGAPIXELS
+        return min(EXPECTED_SPEED, GMAC_PER_S / gmac_per_megapixel) if gmac_per_megapixel else EXPECTED_SPEED
+
 
 def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
     """Decode, run, label and render.
@@ -70,7 +84,8 @@ def _processed(job: Job, ticket: Ticket, pixels: ExitStack) -> tuple[Outcome, Re
     working = job.working_size(photo.size)
     if not job.variant.file.takes(working):
         raise SizeNotTaken
-    image = photo.upright() if job.format == "overlay" else None
+    rendering = RENDERINGS[job.format]
+    image = photo.upright() if rendering.needs_image else None
     shrunk = photo.resized(working) if image is None else resized(image, working)
     pixels.callback(shrunk.close)
     if image is not None:
@@ -97,7 +112,7 @@ def _processed(job: Job, ticket: Ticket, pixels: ExitStack) -> tuple[Outcome, Re
         infer_ms=(inferred - decoded) * 1000,
         check=check,
     )
-    return outcome, RENDERINGS[job.format](outcome)
+    return outcome, rendering.render(outcome)
 
 
 def _segmented(job: Job, ticket: Ticket, image: Image.Image, user: tuple[int, int]) -> tuple[Model, Schedule, Segmentation]:
@@ -111,7 +126,8 @@ def _segmented(job: Job, ticket: Ticket, image: Image.Image, user: tuple[int, in
         try:
             found = _labelled(model, ticket, image, user)
         except OutOfDeviceMemory as error:
-            log.warning("out of memory on %s at %dx%d, once more in small tiles: %s", model.device, *image.size, str(error))
+            reason = str(error)  # a record of the log keeps what it is given
+            log.warning("out of memory on %s at %dx%d, once more with less: %s", model.device, *image.size, reason)
             found = None  # the error goes here, and with it what its frames hold
         if found is None:
             model.give_back()

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PILLOW_MAX_PIXELS = 178_956_970  # Pillow refuses more by itself: twice its Image.MAX_IMAGE_PIXELS
 Device = Literal["auto", "cpu", "cuda"]
+LogFormat = Literal["text", "json"]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -17,10 +18,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="SEGMENT_", frozen=True)
 
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0: all")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0: all")
     port: int = Field(8000, ge=0, le=65535, description="0: any that is free")
     models_dir: Path = Field(Path("models"), description="folder of model files, and all folders below")
-    reload_s: float = Field(2, ge=0, description="seconds between looks at the models folder; 0: only at the start")
+    reload_s: float = Field(2, ge=0, le=86_400, description="seconds between looks at the models folder; 0: only at the start")
     default_model: str = Field("animals-fcn8s-lite0", description="answers where a request names none")
     device: Device = Field("auto", description="auto, cpu, or cuda, which does not start where CUDA is not in use")
     gpu_memory_bytes: int | None = Field(None, ge=1, description="most that a session allocates: a model's, or a tiled part's")
@@ -29,14 +30,26 @@ class Settings(BaseSettings):
     deadline_s: float = Field(30, gt=0, description="seconds from the end of the upload to the answer")
     deadline_s_per_megapixel: float = Field(4, ge=0, description="seconds more for each megapixel of working size")
     queue_megapixels: float = Field(64, gt=0, description="working size of all accepted requests together")
-    log_format: Literal["text", "json"] = Field("text", description="text or json")
+    log_format: LogFormat = Field("text", description="text or json")
     api_keys: CommaSeparated = Field((), description="comma-separated, sent as X-API-Key or Authorization: Bearer; none: open")
     cors_origins: CommaSeparated = Field((), description="comma-separated; none: no other site's pages may ask")
 
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        parts = tuple(part.strip() for part in value.split(",") if part.strip())
+        if value and not parts:  # keys were meant, and the service would be open
+            raise ValueError("nothing but commas and spaces")
+        return parts
+
+    @field_validator("models_dir", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if value == "":  # it would be the working directory, with all that lies below
+            raise ValueError("no folder is named")
+        return value
 
 
 def variables() -> dict[str, FieldInfo]:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.device import create_session
-from service.inference.model import Model
-from service.inference.model_file import ModelFile
+from service.inference.files.model_file import ModelFile
+from service.inference.models.model import Model
 from service.inference.scores import Scores
-from service.inference.tiles import TiledNetwork, tiles
+from service.inference.sessions.device import create_session
+from service.inference.tiling.tiles import TiledNetwork, tiles
 from service.settings import Device
 
 

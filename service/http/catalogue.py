@@ -5,8 +5,8 @@ from pydantic import BaseModel, Field
 
 from service.contract import ModelCard, Precision
 from service.http.problems import Problem, responses
-from service.inference.device import ReportedDevice
-from service.inference.repository import Repository, Served, UnknownModel
+from service.inference.models.repository import Repository, ServedModel, UnknownModel
+from service.inference.sessions.device import ReportedDevice
 
 
 class CatalogueEntry(ModelCard):
@@ -36,7 +36,7 @@ def catalogue_router(repository: Repository, default_model: str) -> APIRouter:
     """The routes, bound to the models."""
     router = APIRouter(prefix="/models")
 
-    def entry(served: Served) -> CatalogueEntry:
+    def entry(served: ServedModel) -> CatalogueEntry:
         file = served.best.file
         variants = [precision for precision, variant in served.variants.items() if variant.fault is None]
         return CatalogueEntry(**file.card.model_dump(), sha256=file.sha256, device=served.device, variants=variants)
@@ -50,7 +50,7 @@ def catalogue_router(repository: Repository, default_model: str) -> APIRouter:
     @router.get("/{name}", summary="One model's card", responses=responses(401, 404, 422))
     async def card(name: str) -> CatalogueEntry:
         try:
-            return entry(repository.served(name))
+            return entry(repository.model(name))
         except UnknownModel as error:
             raise Problem(404, str(error)) from error
 

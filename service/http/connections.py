@@ -5,6 +5,7 @@ Uvicorn bounds none of these. Bodies are bounded where they are read: `service.h
 
 import asyncio
 import logging
+import resource
 import socket
 from typing import cast
 
@@ -18,14 +19,17 @@ from service.http.problems import Problem
 from service.http.uploads import SLOWEST_BYTES_PER_S
 from service.logs import event
 
-HEAD_S = 10.0  # from the connection, or the first byte after an answer, to the end of a head; or of a body nobody wants
+HEAD_S = 10.0  # time limit for a request's whole head, and for the rest of a body whose request is already answered
 HEAD_BYTES = 65_536  # of a head, or of trailers behind a body
-TAKE_S = 30.0  # between two looks at how much of an answer a client has taken
+WRITE_CHECK_S = 30.0  # between two looks at how much of an answer a client has taken
 SEND_BUFFER = 1 << 18  # bytes the kernel holds: were it to hold megabytes, a slow client could not be told from a dead one
-MOST_UNTAKEN = 1 << 28  # bytes of answers that clients have not taken yet: then the one is cut off that has taken longest
-MOST_PIPELINED = 100  # requests of one connection that wait for those before them
+MAX_UNSENT_BYTES = 1 << 28  # of answers that wait for all clients: above it, those that have waited longest are cut off
+MAX_PIPELINED_REQUESTS = 100  # requests of one connection that wait for those before them
 STALLED_S = 1.0  # without a byte of its body, until a request may be dropped for another connection's sake
-MAX_CONNECTIONS = 1000  # then the one goes that has waited longest without a request, or else without a byte of its body
+OTHER_FILES = 40  # that the process has open beside connections and uploads
+# Or fewer, where the process may not open so many files. Above it, the connection idle longest is closed, else the one whose
+# body has paused longest, else the new one.
+MAX_CONNECTIONS = 1000
 
 log = logging.getLogger(__name__)
 
@@ -40,18 +44,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None  # closes the connection where no head comes in time
         self._take_timer: asyncio.TimerHandle | None = None  # looks next at how much of the answers was taken
         self._in_body = False  # or behind it, before its end
-        self._is_last = False  # the newest request, by its client's word
+        self._client_closes = False  # the client asked to close the connection after its newest request
         self._head_bytes = 0  # of the head that is being read
         self._plain_head: bytes | None = None  # of a request that asks for another protocol, as if it did not
         self._refusal: Problem | None = None  # of what is being read: the connection ends when all that has come is read
-        self._loose_bytes = 0  # received since the last progress: neither a body's nor the end of a head
+        self._bytes_without_progress = 0  # received since the last part of a body, or end of a head
         self._progress = False
         self._took_most = False  # since the last look, of what was to be taken
         self._running: RequestResponseCycle | None = None  # what is being answered; others may wait behind it
         self._refused: Counter = cast(FastAPI, self.config.app).state.connections_refused
-        self.heard = self.loop.time()  # when it last sent something, or was answered
+        self.last_active = self.loop.time()  # when it last sent something, or was answered
         self._await_request()
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > max_connections():
             self._make_room()
 
     def is_silent(self) -> bool:
@@ -60,7 +64,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def is_stalled(self) -> bool:
         """Whether it has sent a request whose body has paused."""
-        return not self.is_silent() and self._in_body and self.loop.time() > self.heard + STALLED_S
+        return not self.is_silent() and self._in_body and self.loop.time() > self.last_active + STALLED_S
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -76,7 +80,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._progress = False
-        self.heard = self.loop.time()
+        self.last_active = self.loop.time()
         self._unset_keepalive_if_required()
         try:
             self._parse(memoryview(data))
@@ -84,8 +88,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.send_400_response("not a valid HTTP request")
         if self.transport.is_closing():
             return
-        self._loose_bytes = 0 if self._progress else self._loose_bytes + len(data)
-        if max(self._loose_bytes, self._head_bytes) > HEAD_BYTES:
+        self._bytes_without_progress = 0 if self._progress else self._bytes_without_progress + len(data)
+        if max(self._bytes_without_progress, self._head_bytes) > HEAD_BYTES:
             self._refusal = _head_too_large()
         if self._refusal is not None:
             self._refuse(self._refusal)
@@ -123,8 +127,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._progress = self._in_body = True
         if self._head_bytes > HEAD_BYTES:
             self._refusal = _head_too_large()
-        elif len(self.pipeline) >= MOST_PIPELINED:
-            self._refusal = Problem(429, f"more than {MOST_PIPELINED} requests wait on one connection", MOST_PIPELINED)
+        elif len(self.pipeline) >= MAX_PIPELINED_REQUESTS:
+            self._refusal = Problem(
+                429, f"more than {MAX_PIPELINED_REQUESTS} requests wait on one connection", MAX_PIPELINED_REQUESTS
+            )
         if self._refusal is not None:
             return
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
@@ -134,8 +140,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._stop_waiting()
         super().on_headers_complete()
-        # Closed before all is read, a connection is reset, and an answer that comes before the end of a body is lost.
-        self._is_last, self.cycle.keep_alive = not self.cycle.keep_alive, True
+        # Until its body is read the connection stays open: closed earlier, it is reset, and the client may lose the answer.
+        self._client_closes, self.cycle.keep_alive = not self.cycle.keep_alive, True
 
     def on_body(self, body: bytes) -> None:
         self._progress = True
@@ -150,18 +156,18 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refusal is not None:
             return
         super().on_message_complete()
-        if self._is_last and self.cycle.response_complete:
+        if self._client_closes and self.cycle.response_complete:
             self.transport.close()
-        elif self._is_last:
+        elif self._client_closes:
             self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
-        self.heard = self.loop.time()
+        self.last_active = self.loop.time()
         super().on_response_complete()
-        if self.is_silent() and self._in_body and self._is_last:
+        if self.is_silent() and self._in_body and self._client_closes:
             self._await_request()  # for the rest of the body
         self._watch_taking()
-        self._bound_untaken()
+        self._bound_unsent()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -184,7 +190,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _cut_off(self) -> None:
         self._head_timer = None
-        if self._loose_bytes:
+        if self._bytes_without_progress:
             self._refuse(Problem(408, f"no whole request head within {HEAD_S:g} s", HEAD_S))
         else:  # nothing was sent; or the rest of a body, whose request is answered
             self.transport.close()
@@ -194,36 +200,36 @@ class BoundedProtocol(HttpToolsProtocol):
         left = self.transport.get_write_buffer_size()
         if left and self._take_timer is None:
             self._took_most = False
-            self._take_timer = self.loop.call_later(TAKE_S, self._look_at_taking, left)
+            self._take_timer = self.loop.call_later(WRITE_CHECK_S, self._look_at_taking, left)
 
     def _look_at_taking(self, before: int) -> None:
         self._take_timer = None
         left = self.transport.get_write_buffer_size()
-        took_little = not self._took_most and before - left < SLOWEST_BYTES_PER_S * TAKE_S
+        took_little = not self._took_most and before - left < SLOWEST_BYTES_PER_S * WRITE_CHECK_S
         if left and took_little:
             self._abort("not taken")
         else:
             self._watch_taking()
 
-    def _bound_untaken(self) -> None:
+    def _bound_unsent(self) -> None:
         if not self.transport.get_write_buffer_size():
             return
         sizes = {one: size for one in self._bounded() if (size := one.transport.get_write_buffer_size())}
-        untaken = sum(sizes.values())
-        for one in sorted(sizes, key=lambda one: one.heard):
-            if untaken <= MOST_UNTAKEN:
+        unsent = sum(sizes.values())
+        for one in sorted(sizes, key=lambda one: one.last_active):
+            if unsent <= MAX_UNSENT_BYTES:
                 break
             one._abort("made room")
-            untaken -= sizes[one]
+            unsent -= sizes[one]
 
     def _make_room(self) -> None:
         others = [one for one in self._bounded() if one is not self and not one.transport.is_closing()]
         idle = [one for one in others if one.is_silent() and not one.transport.get_write_buffer_size()]
         waiting = idle or [one for one in others if one.is_stalled()]
         if waiting:
-            min(waiting, key=lambda one: one.heard)._abort("made room")
+            min(waiting, key=lambda one: one.last_active)._abort("made room")
         else:
-            self._refuse(Problem(503, f"{MAX_CONNECTIONS} connections are open", MAX_CONNECTIONS, {"Retry-After": "1"}))
+            self._refuse(Problem(503, f"{max_connections()} connections are open", max_connections(), {"Retry-After": "1"}))
 
     def _bounded(self) -> list["BoundedProtocol"]:
         """All open connections."""
@@ -252,6 +258,12 @@ class BoundedProtocol(HttpToolsProtocol):
             fields = b"".join(b"%s: %s\r\n" % field for field in answer.raw_headers)
             self.transport.write(STATUS_LINE[answer.status_code] + fields + b"\r\n" + bytes(answer.body))
         self.transport.close()
+
+
+def max_connections() -> int:
+    """How many there may be: each is a file, and its upload may be another."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, (files - OTHER_FILES) // 2))
 
 
 def _tell_that_it_ends(cycle: RequestResponseCycle) -> None:

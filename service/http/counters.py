@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.inference.engine import Engine
-from service.inference.repository import Repository
+from service.inference.models.repository import Repository
+from service.inference.scheduling.engine import Engine
 from service.logs import event, request_id
 from service.results.renderings import Outcome
 

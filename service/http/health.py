@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from service.http.counters import Counters
 from service.http.problems import Problem, responses
-from service.inference.repository import Repository
-from service.inference.watchdog import Watchdog
+from service.inference.models.repository import Repository
+from service.inference.scheduling.watchdog import Watchdog
 
 
 class Status(BaseModel):
@@ -24,7 +24,7 @@ def health_router(repository: Repository, counters: Counters, watchdog: Watchdog
 
     def require_alive() -> None:
         if not watchdog.alive:
-            raise Problem(503, "trial images are no longer segmented")
+            raise Problem(503, "the watchdog's test images fail")
 
     @router.get("/livez", summary="Is the process alive? If not, restart it", responses=responses(503))
     async def livez() -> Status:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from service.http.disconnect import ClientGone
+from service.inference.sessions.errors import is_out_of_memory
 from service.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
@@ -78,6 +79,11 @@ def install(app: FastAPI) -> None:
         log.error("out of memory: %s", error)
         return Problem(503, "not enough memory just now", headers={"Retry-After": "10"}).response()
 
+    async def no_thread(request: Request, error: Exception) -> JSONResponse:
+        if not is_out_of_memory(error):
+            raise error
+        return await out_of_memory(request, error)
+
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         log.error("unexpected error", exc_info=error)
         headers = {"X-Request-ID": request_id.get()}  # this answer passes no middleware
@@ -88,5 +94,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(ClientGone, gone)
     app.add_exception_handler(MemoryError, out_of_memory)
+    app.add_exception_handler(RuntimeError, no_thread)
     app.add_exception_handler(Exception, unexpected)
     app.openapi()["components"]["schemas"][ProblemDetails.__name__] = ProblemDetails.model_json_schema()  # see `responses`

@@ -11,14 +11,14 @@ from service.http.disconnect import unless_gone
 from service.http.negotiation import preferred_format
 from service.http.problems import Problem, responses
 from service.http.query import query_parameters, segment_query
-from service.http.uploads import FIELD, Intake, stopping, uploaded_image
+from service.http.uploads import FIELD, UploadBudget, stopping, uploaded_image
 from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, open_image
-from service.inference.cancellation import Cancelled
-from service.inference.device import DeviceUnavailable
-from service.inference.engine import DeadlineExceeded, Engine, QueueFull
-from service.inference.errors import RunFailed
-from service.inference.model_file import InvalidModel, ModelFile, UnreadableModel
-from service.inference.repository import Repository, UnknownModel
+from service.inference.files.model_file import InvalidModel, ModelFile, UnreadableModel
+from service.inference.models.repository import Repository, UnknownModel
+from service.inference.scheduling.engine import DeadlineExceeded, Engine, QueueFull
+from service.inference.sessions.cancellation import Cancelled
+from service.inference.sessions.device import DeviceUnavailable
+from service.inference.sessions.errors import RunFailed
 from service.pipeline import Job, SizeNotTaken, process
 from service.results.renderings import CLASSES_HEADER, SegmentAnswer
 from service.settings import Settings
@@ -52,7 +52,9 @@ _SUCCESS: dict[int | str, dict[str, object]] = {
 }
 
 
-def segment_router(settings: Settings, repository: Repository, engine: Engine, intake: Intake, counters: Counters) -> APIRouter:
+def segment_router(
+    settings: Settings, repository: Repository, engine: Engine, budget: UploadBudget, counters: Counters
+) -> APIRouter:
     """The route, bound to what it needs."""
     router = APIRouter()
 
@@ -69,10 +71,10 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, i
         if not repository.models:
             raise Problem(503, "no model is loaded")
         try:
-            chosen = repository.get(query.model or settings.default_model, query.precision)
+            chosen = repository.variant(query.model or settings.default_model, query.precision)
         except UnknownModel as error:
             raise Problem(404, str(error)) from error
-        async with uploaded_image(request, intake) as file:
+        async with uploaded_image(request, budget) as file:
             try:
                 upload = await asyncio.to_thread(open_image, file, settings.max_pixels)
                 job = Job(
@@ -86,9 +88,15 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, i
                 if not (chosen.file.takes(working) or chosen.file.takes(working[::-1])):  # EXIF may turn it
                     raise _too_large(chosen.file, job.megapixels)
                 deadline = settings.deadline_s + settings.deadline_s_per_megapixel * job.megapixels
-                outcome, rendered = await unless_gone(
-                    request, engine.run(lambda ticket: process(job, ticket), job.megapixels, deadline, prod(upload.size))
+                running = engine.run(
+                    lambda ticket: process(job, ticket),
+                    job.megapixels,
+                    deadline,
+                    held_pixels=prod(upload.size),
+                    kind=job.kind,
+                    expected_speed=job.expected_speed,
                 )
+                outcome, rendered = await unless_gone(request, running)
             except BrokenImage as error:
                 raise Problem(400, str(error)) from error
             except TooManyPixels as error:
@@ -114,7 +122,10 @@ def segment_router(settings: Settings, repository: Repository, engine: Engine, i
 
 
 def _too_large(file: ModelFile, megapixels: float) -> Problem:
-    detail = f"{megapixels:.1f} megapixels are too many for a model without a halo; choose a smaller resolution"
+    detail = (
+        f"{megapixels:.1f} megapixels: {file.card.name} does not run in tiles and takes {file.most_pixels:,} pixels at most; "
+    )
+    detail += "choose a smaller resolution"
     if file.interface.fixed_size is not None:
-        detail = "the model takes one size alone; leave out the resolution"
+        detail = f"{file.card.name} takes images of one size alone; leave out the resolution"
     return Problem(413, detail, file.most_pixels)

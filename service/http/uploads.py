@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,21 +22,25 @@ from service.http.query import SegmentQuery
 SPOOL_BYTES = 1 << 20  # kept in memory; what is larger goes to the temporary folder (Starlette's own figure for forms)
 UPLOADS = 16  # times the largest accepted body: the most bytes that all requests hold together
 PAUSE_S = 10.0  # longest wait for the next piece of a body
-LOOK_S = 30.0  # between two looks at how much of a body has come
+RATE_CHECK_S = 30.0  # between two looks at how much of a body has come
 SLOWEST_BYTES_PER_S = 16_384  # at which it must come, on average between two looks; answers must be taken at it
 END_BYTES = 8
 _FORM_END = re.compile(rb"[^\r\n-]--\s*$")  # of the last boundary
 FIELD = "file"
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}  # others fill the temporary folder, or the table of files
+# Others fill the temporary folder, or the table of files; or the folder is gone, or cannot be written to.
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.EACCES, errno.EROFS, errno.EIO}
 
 
-class Intake:
-    """What all requests together have sent and hold, until they are answered."""
+log = logging.getLogger(__name__)
+
+
+class UploadBudget:
+    """Bytes of request bodies that the process holds, all requests together, until they are answered."""
 
     def __init__(self, max_upload_bytes: int) -> None:
         self.max_bytes = max_upload_bytes  # of one
         self.held = 0
-        self.has_ended = False  # nothing is taken in any more
+        self.is_closed = False  # the service is stopping: no more is read
 
     @property
     def is_full(self) -> bool:
@@ -49,9 +54,9 @@ class BoundedBody:
     Raising from `receive` stops any parser above it at once.
     """
 
-    def __init__(self, receive: Receive, intake: Intake) -> None:
+    def __init__(self, receive: Receive, budget: UploadBudget) -> None:
         self._receive = receive
-        self._intake = intake
+        self._budget = budget
         self._received = 0
         self.end = b""  # its last bytes
         self._looked, self._had = asyncio.get_running_loop().time(), 0  # at the last look
@@ -66,12 +71,12 @@ class BoundedBody:
         size = len(piece)
         self.end = (self.end + piece[-END_BYTES:])[-END_BYTES:]
         self._received += size
-        self._intake.held += size
-        if self._received > self._intake.max_bytes:
-            raise too_large(self._intake.max_bytes)
-        if self._intake.has_ended:
+        self._budget.held += size
+        if self._received > self._budget.max_bytes:
+            raise too_large(self._budget.max_bytes)
+        if self._budget.is_closed:
             raise stopping()
-        if self._intake.is_full:
+        if self._budget.is_full:
             raise no_room()
         if message.get("more_body"):
             self._look()
@@ -80,7 +85,7 @@ class BoundedBody:
     def _look(self) -> None:
         now = asyncio.get_running_loop().time()
         elapsed = now - self._looked
-        if elapsed < LOOK_S:
+        if elapsed < RATE_CHECK_S:
             return
         if self._received - self._had < SLOWEST_BYTES_PER_S * elapsed:
             detail = f"the body comes in at less than {SLOWEST_BYTES_PER_S:,} bytes a second"
@@ -89,7 +94,7 @@ class BoundedBody:
 
     def let_go(self) -> None:
         """Its bytes are no longer held."""
-        self._intake.held -= self._received
+        self._budget.held -= self._received
 
 
 def stopping() -> Problem:
@@ -108,16 +113,16 @@ def too_large(max_bytes: int) -> Problem:
 
 
 @asynccontextmanager
-async def uploaded_image(request: Request, intake: Intake) -> AsyncIterator[BinaryIO]:
+async def uploaded_image(request: Request, budget: UploadBudget) -> AsyncIterator[BinaryIO]:
     """The image of a request, as a file that is closed afterwards: multipart field `file`, or the raw body.
 
     Raises Problem: 400 for an empty or malformed body, 408, 413, 415 for another content type, 422 without the field,
     503 while the temporary folder is full, or too much is held. Raises ClientGone.
     """
     declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > intake.max_bytes:
-        raise too_large(intake.max_bytes)
-    body = BoundedBody(request.receive, intake)
+    if declared.isdecimal() and int(declared) > budget.max_bytes:
+        raise too_large(budget.max_bytes)
+    body = BoundedBody(request.receive, budget)
     bounded = Request(request.scope, body)
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     try:
@@ -140,6 +145,7 @@ async def uploaded_image(request: Request, intake: Intake) -> AsyncIterator[Bina
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
+        log.warning("an upload cannot be kept: %s", error.strerror)
         raise no_room() from error
     finally:
         body.let_go()

@@ -25,7 +25,7 @@ _IN_PLANES, _SIGNED = 2, 2  # values of the last two
 HEADER_READS, HEADER_BYTES = 2_000, 16 << 20
 MAX_TIFF_PARTS = 1 << 18
 MAX_TIFF_TAGS = 65_535  # in one directory: a BigTIFF may claim 2^64, and a file on the disk makes room for what it is asked for
-LEAST_READ = 64  # bytes, on average, behind the header: of empty pieces a file of megabytes would have millions
+MIN_BYTES_PER_READ = 64  # bytes, on average, behind the header: of empty pieces a file of megabytes would have millions
 
 
 class BrokenImage(ValueError):
@@ -66,7 +66,7 @@ class _Reader:
         if self.in_header:
             self._bytes -= len(content)
         else:
-            self._reads += len(content) / LEAST_READ
+            self._reads += len(content) / MIN_BYTES_PER_READ
         if min(self._reads, self._bytes) < 0:
             raise BrokenImage("the image's header is too long" if self.in_header else "the image is in too many small pieces")
         return content

@@ -14,7 +14,7 @@ def has_too_many_scans(file: BinaryIO) -> bool:
     """Whether a JPEG has more than MAX_SCANS; `file` is left where it stands."""
     place = file.tell()
     file.seek(0)
-    too_many = _at_most(file) > MAX_SCANS
+    too_many = _scan_upper_bound(file) > MAX_SCANS
     if too_many:
         file.seek(0)
         too_many = _scans(file.read()) > MAX_SCANS
@@ -22,7 +22,7 @@ def has_too_many_scans(file: BinaryIO) -> bool:
     return too_many
 
 
-def _at_most(file: BinaryIO) -> int:
+def _scan_upper_bound(file: BinaryIO) -> int:
     """Scans, and what looks like one in a thumbnail, or in the film that some telephones append."""
     count, before = 0, b""
     while piece := file.read(_PIECE):

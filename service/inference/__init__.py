@@ -1,1 +1,0 @@
-"""From pixels to scores: devices, sessions, scheduling."""

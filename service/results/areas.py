@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.cancellation import Cancellation
-from service.inference.errors import RunFailed
 from service.inference.scores import Scores
+from service.inference.sessions.cancellation import Cancellation
+from service.inference.sessions.errors import RunFailed
 from service.results.blocks import blocks
 from service.results.winners import Winners, winners
 
@@ -42,7 +42,7 @@ def segment(
     if scores.by_columns:
         working, user = working[::-1], user[::-1]
     pixels = np.zeros(classes, np.int64)
-    certainty = np.zeros(classes, np.float64)  # sum of winning probabilities
+    probability_sums = np.zeros(classes, np.float64)  # of the pixels that each class won
     found: list[Winners] = []  # not yet counted
 
     def count() -> None:
@@ -55,7 +55,7 @@ def segment(
             number = np.count_nonzero(of_class)
             pixels[class_id] += number
             if number:
-                certainty[class_id] += np.dot(of_class.astype(np.float32), probability)
+                probability_sums[class_id] += np.dot(of_class.astype(np.float32), probability)
 
     for block in blocks(scores.bands, scores.length, working, user, scores.stride):
         found.append(winners(block, cancellation))
@@ -64,7 +64,7 @@ def segment(
             count()
     if found:
         count()
-    if not np.isfinite(certainty).all():  # a score that is not leaves pixels near it without a probability
+    if not np.isfinite(probability_sums).all():  # a score that is not leaves pixels near it without a probability
         raise RunFailed("the model gives scores that are not finite")
-    confidence = tuple(float(c / n) if n else None for c, n in zip(certainty, pixels, strict=True))
+    confidence = tuple(float(c / n) if n else None for c, n in zip(probability_sums, pixels, strict=True))
     return Segmentation(labels, tuple(int(n) for n in pixels), confidence)

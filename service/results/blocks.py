@@ -37,7 +37,7 @@ class Block:
 def blocks(
     bands: Iterable[NDArray[np.float32]], cells_y: int, working: tuple[int, int], user: tuple[int, int], output_stride: int
 ) -> Iterator[Block]:
-    """How scores of the padded image are enlarged to the user's size, by rows of blocks from the top, each from the left.
+    """Split the user's pixels into blocks, from the top and then from the left, each with the scores and weights that it needs.
 
     `bands` are the scores from the top, (C, some rows, w) each, `cells_y` rows in all; each is taken when it is needed.
     `working` and `user` are (width, height). No more is held than one band, and the scores of a row of blocks.

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from PIL import Image
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.contract import ClassInfo, ModelCard, Precision
 from service.imaging.encode import mask_png, overlay_jpeg
-from service.inference.device import ReportedDevice
 from service.inference.scores import Schedule
+from service.inference.sessions.device import ReportedDevice
 from service.results.areas import Segmentation
 
 CLASSES_HEADER = "Segment-Classes"
@@ -26,34 +26,34 @@ class ModelInfo(BaseModel):
     """Which model answered, and on what."""
 
     name: str
-    sha256: str
-    device: ReportedDevice
-    precision: Precision
+    sha256: str = Field(description="of the file, hexadecimal")
+    device: ReportedDevice = Field(description="as the session reports it")
+    precision: Precision = Field(description="of the file")
 
 
 class ImageInfo(BaseModel):
     """The image as a person sees it."""
 
-    width: int
-    height: int
-    orientation: int
+    width: int = Field(description="pixels")
+    height: int = Field(description="pixels")
+    orientation: int = Field(description="EXIF orientation that was undone, 1..8; 1: none")
 
 
 class ClassArea(ClassInfo):
     """One class of the model, and how much of the image it covers."""
 
-    pixels: int
-    fraction: float
-    confidence: float | None
+    pixels: int = Field(description="that the class won; those of all classes sum to width x height")
+    fraction: float = Field(description="pixels / (width x height), 0..1")
+    confidence: float | None = Field(description="mean softmax probability, 0..1, of the pixels that it won; null: it won none")
 
 
 class Timings(BaseModel):
     """Milliseconds spent on each step."""
 
-    decode: float
-    queue: float
-    infer: float
-    encode: float
+    decode: float = Field(description="bytes to pixels at the working size")
+    queue: float = Field(description="from admission until a worker was free")
+    infer: float = Field(description="pixels to labels; for the first request of a variant, its loading too")
+    encode: float = Field(description="labels to PNG")
 
 
 class SegmentAnswer(BaseModel):
@@ -62,7 +62,7 @@ class SegmentAnswer(BaseModel):
     model: ModelInfo
     image: ImageInfo
     classes: list[ClassArea]
-    mask: str
+    mask: str = Field(description="indexed PNG as a data URL: pixel value = class id")
     timings_ms: Timings
 
 
@@ -72,7 +72,7 @@ class Outcome:
 
     card: ModelCard
     model: ModelInfo
-    image: Image.Image | None  # upright RGB, for an overlay alone
+    image: Image.Image | None  # upright RGB, for renderings that need it
     orientation: int
     segmentation: Segmentation
     opacity: float
@@ -138,10 +138,18 @@ def render_overlay(outcome: Outcome) -> Rendered:
     return Rendered(body, "image/jpeg", {})
 
 
-RENDERINGS: dict[Format, Callable[[Outcome], Rendered]] = {
-    "json": render_json,
-    "mask": render_mask,
-    "overlay": render_overlay,
+@dataclass(frozen=True)
+class Rendering:
+    """One form of an answer."""
+
+    render: Callable[[Outcome], Rendered]
+    needs_image: bool = False  # `Outcome.image`, at the user's size
+
+
+RENDERINGS: dict[Format, Rendering] = {
+    "json": Rendering(render_json),
+    "mask": Rendering(render_mask),
+    "overlay": Rendering(render_overlay, needs_image=True),
 }
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from service.inference.cancellation import Cancellation
-from service.inference.device import create_session
-from service.inference.onnx_file import Message, node, small_model
+from service.inference.files.onnx_file import Message, node, small_model
+from service.inference.sessions.cancellation import Cancellation
+from service.inference.sessions.device import create_session
 from service.results.blocks import Block
 
 # If no score of a block is further behind the winner at its place, exp() of every interpolated difference is above 0 in float32
 # (exp(-100) is 4e-44), and the class of the largest power is the winner. Otherwise powers may be 0, and scores are compared.
-FAR = 100.0
+UNDERFLOW_MARGIN = 100.0
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,26 @@ def winners(block: Block, cancellation: Cancellation) -> Winners:
         "ids": order[:compared, None, None, None],
     }
     with cancellation.run_options() as options:
-        labels, probability = _session(classes, compared, bool(least.min() >= -FAR)).run(None, inputs, options)
+        labels, probability = _session(classes, compared, bool(least.min() >= -UNDERFLOW_MARGIN)).run(None, inputs, options)
     labels = np.broadcast_to(labels, probability.shape)  # of one candidate there is one label
     labels, probability = (found.reshape(-1, found.shape[-1])[: block.height] for found in (labels, probability))
     return Winners(labels, probability, order[:compared])
 
 
 def _compared(candidates: int, classes: int) -> int:
-    """How many classes are compared for so many candidates: few numbers, since there is a session for each."""
+    """How many classes are compared where so many may win: a power of two, since each number needs a session of its own."""
     return min(1 << (candidates - 1).bit_length(), classes)
 
 
 @cache
-def _session(classes: int, compared: int, is_near: bool) -> ort.InferenceSession:
-    """A tensor for each class, and no one for all of them: what lies in the cache is used up before the next comes.
+def _session(classes: int, compared: int, cannot_underflow: bool) -> ort.InferenceSession:
+    """The graph for one block.
 
-    `compared`: so many of the classes, the first, may win. `is_near`: no score is further behind than FAR.
+    Two MatMuls enlarge the scores bilinearly; a chain of Greater, Max and Where finds the winner of each pixel; Exp, Sum and
+    Div its softmax probability. Each class has a tensor of its own, rather than all one of (C, h, w), so that it is still in
+    the processor's cache when the next node uses it.
+    `compared`: only so many classes, the first, may win; the others count in the softmax alone. `cannot_underflow`: no score
+    is more than UNDERFLOW_MARGIN behind, so that powers can be compared instead of scores.
     """
 
     def of_each(name: str, number: int = classes) -> list[str]:
@@ -77,9 +81,9 @@ def _session(classes: int, compared: int, is_near: bool) -> ort.InferenceSession
         node("Split", ["ids"], of_each("id", compared)),
         *(node("MatMul", ["rows", wide], [score]) for wide, score in zip(of_each("wide"), of_each("score"), strict=True)),
     ]
-    if is_near:
+    if cannot_underflow:
         nodes += powers(of_each("score"))
-    best, *challengers = of_each("power" if is_near else "score", compared)
+    best, *challengers = of_each("power" if cannot_underflow else "score", compared)
     label = "id0"
     for place, challenger in enumerate(challengers, 1):
         won = f"won{place}"
@@ -89,11 +93,13 @@ def _session(classes: int, compared: int, is_near: bool) -> ort.InferenceSession
             node("Where", [won, f"id{place}", label], [f"label{place}"]),
         ]
         best, label = f"best{place}", f"label{place}"
-    if not is_near:
+    if not cannot_underflow:
         nodes += [node("Sub", [score, best], [f"behind{score}"]) for score in of_each("score")]
         nodes += powers([f"behind{score}" for score in of_each("score")])
     nodes.append(node("Sum", of_each("power"), ["total"]))
-    nodes.append(node("Div", [best, "total"], ["probability"]) if is_near else node("Reciprocal", ["total"], ["probability"]))
+    nodes.append(
+        node("Div", [best, "total"], ["probability"]) if cannot_underflow else node("Reciprocal", ["total"], ["probability"])
+    )
     floats = dict.fromkeys(("scores", "rows", "columns"), np.dtype(np.float32))
     ids, labels = ({name: np.dtype(np.uint8)} for name in ("ids", label))
     return create_session(small_model(nodes, floats | ids, labels | {"probability": np.dtype(np.float32)}), "cpu", threads=1)

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from service.geometry import label_map, network_input
-from service.inference.cancellation import Cancellation
-from service.inference.model import Model
+from service.inference.models.model import Model
+from service.inference.sessions.cancellation import Cancellation
 from tests import photos
 from tests.bands import joined, loaded, tiled_work
 from tests.benchmarks.load import DEFAULT_MODEL, one_model, peak_rss
@@ -23,7 +23,7 @@ from tests.service_process import MODELS, start_server
 WIDTH, HEIGHT = 8192, 6112
 COMPARED = 2048, 1536  # (width, height) of a photo that fits a run as a whole as well
 MODEL = DEFAULT_MODEL.stem
-MOST_MB = {"model": 600, "native": 1000}  # of a service with one model
+MAX_MB = {"model": 600, "native": 1000}  # of a service with one model
 
 
 def large_jpeg(orientation: int = 1) -> bytes:
@@ -57,7 +57,7 @@ def measure() -> Rows:
     """A row for each resolution, form and variant, each on a service of its own; then the tiles of every model."""
     content = large_jpeg()
     turned = large_jpeg(orientation=6)
-    cases = [(precision, resolution, "mask", content) for precision in ("fp32", "int8") for resolution in MOST_MB]
+    cases = [(precision, resolution, "mask", content) for precision in ("fp32", "int8") for resolution in MAX_MB]
     cases += [("fp32", "model", "mask", turned), ("fp32", "model", "overlay", content), ("fp32", "native", "overlay", turned)]
     with one_model() as folder:
         for name, models in (("one model", folder), ("all shipped models", MODELS)):
@@ -66,7 +66,7 @@ def measure() -> Rows:
                 peak, seconds = measured(models, path, photo)
                 what = f"peak of {WIDTH}x{HEIGHT}, {name}: {precision}, {resolution}, {form}"
                 what += ", turned by EXIF" if photo is turned else ""
-                bar = MOST_MB[resolution] if models == folder else None
+                bar = MAX_MB[resolution] if models == folder else None
                 yield Row(what, peak, "MB", at_most=bar, note=f"{seconds:.1f} s")
     for file in sorted(MODELS.rglob("*.onnx")):
         model = loaded(file)

@@ -38,7 +38,7 @@ OTHERS = {  # what Python is given to run, and the path that is answered when it
 BARE = "bare loop, fp32"
 BOUNDARY = "benchmark"
 KIND = f"multipart/form-data; boundary={BOUNDARY}"
-LEAST_AGREED = 0.98  # of the pixels: int8 and torch round otherwise
+MIN_AGREEMENT = 0.98  # of the pixels: int8 and torch round otherwise
 
 
 def form(content: bytes) -> bytes:
@@ -65,7 +65,7 @@ def check(name: str, server: Server, path: str, content: bytes, mask: bytes, who
     answer = httpx.post(server.url + path, content=content, headers={"Content-Type": KIND}, timeout=60).content
     with Image.open(io.BytesIO(answer)) as given, Image.open(io.BytesIO(mask)) as expected:
         agreed = float((np.asarray(given) == np.asarray(expected)).mean())
-    assert agreed > LEAST_AGREED, f"{name} gives another mask: {agreed:.1%} of the pixels are alike"
+    assert agreed > MIN_AGREEMENT, f"{name} gives another mask: {agreed:.1%} of the pixels are alike"
     assert answer == whole or "alone" in name or "as shipped" in name, f"{name} gives another answer"
 
 

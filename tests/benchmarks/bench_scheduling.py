@@ -1,7 +1,7 @@
 """Two rules of the service: who has how many cores, and that images share a run on a GPU, and not on the CPU.
 
 Few requests have all cores, and many have one each: both ways to use the cores, by turns, for more and more at once.
-A size of a batch pays if it carries a tenth more images a second than the one before: `service.inference.batching.SIZES` are
+A size of a batch pays if it carries a tenth more images a second than the one before: `batching.SIZES` are
 of those that do so on a GPU, where `tests.benchmarks.check_gpu` compares them, and of the CPU no batch is asked.
 
 python -m tests.benchmarks.bench_scheduling
@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from service.contract import INPUT_NAME, OUTPUT_NAME
-from service.inference.device import create_session, usable_cpus
-from service.inference.model_file import ModelFile
+from service.inference.files.model_file import ModelFile
+from service.inference.sessions.device import create_session, usable_cpus
 from service.settings import Device
 from tests.benchmarks.load import BarePipeline, jpeg, rate
 from tests.benchmarks.table import Row, Rows, run

@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from service.inference.device import usable_cpus
-from service.inference.preference import multiplies_bytes
-from service.inference.repository import Repository
+from service.inference.models.preference import has_int8_dot_product
+from service.inference.models.repository import Repository
+from service.inference.sessions.device import usable_cpus
 from tests.benchmarks.load import DEFAULT_MODEL, BarePipeline, jpeg, rate
 from tests.benchmarks.table import Row, Rows, run
 from tests.service_process import MODELS
@@ -23,7 +23,7 @@ MODEL = DEFAULT_MODEL.stem
 def measure() -> Rows:
     """The medians of the rounds' ratios."""
     image = Image.open(io.BytesIO(jpeg()))
-    automatic = Repository(MODELS, "cpu").served(MODEL).automatic
+    automatic = Repository(MODELS, "cpu").model(MODEL).automatic
     for threads in sorted({1, usable_cpus()}):
         pipelines = {
             precision: BarePipeline(MODELS / file, threads)
@@ -35,7 +35,7 @@ def measure() -> Rows:
             for precision, pipeline in pipelines.items():
                 rates[precision].append(rate(partial(pipeline.run, pixels), ROUND_S))
         for precision in ("int8", "fp16"):
-            bar = 1.8 if precision == "int8" and multiplies_bytes() else None  # without VNNI, fp32 answers
+            bar = 1.8 if precision == "int8" and has_int8_dot_product() else None  # without VNNI, fp32 answers
             ratios = list(np.divide(rates[precision], rates["fp32"]))
             what = f"{MODEL}, 480x360, {threads} threads: {precision} over fp32"
             yield Row.median(what, ratios, "times", at_least=bar, note=f"answers by itself: {automatic}")

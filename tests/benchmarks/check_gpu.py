@@ -19,12 +19,12 @@ import onnxruntime as ort
 
 from service.contract import INPUT_NAME, OUTPUT_NAME
 from service.geometry import label_map
-from service.inference.batching import SIZES
-from service.inference.cancellation import Cancellation
-from service.inference.device import CUDA, create_session, cuda_options, reported_device
-from service.inference.model_file import ModelFile
-from service.inference.pinned import page_locked
-from service.inference.runner import Runner
+from service.inference.files.model_file import ModelFile
+from service.inference.sessions.batching import SIZES
+from service.inference.sessions.cancellation import Cancellation
+from service.inference.sessions.device import CUDA, create_session, cuda_options, reported_device
+from service.inference.sessions.pinned import page_locked
+from service.inference.sessions.runner import Runner
 from service.settings import Device
 from tests import photos
 from tests.bands import joined, loaded
@@ -69,7 +69,7 @@ def check_missing_library(device: Device) -> str:
         raise CannotRun("the libraries are CUDA's")
     program = (
         "import onnxruntime as ort; ort.preload_dlls = lambda *a, **k: None\n"
-        "from service.inference.device import create_session\n"
+        "from service.inference.sessions.device import create_session\n"
         f"create_session(open({str(DEFAULT_MODEL)!r}, 'rb').read(), 'cuda')"
     )
     environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}

@@ -13,12 +13,12 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.variant import FAILED_RUNS
-from service.inference.watchdog import FAILED_TRIALS, INTERVAL_S
+from service.inference.models.variant import FAILED_RUNS
+from service.inference.scheduling.watchdog import CHECK_INTERVAL_S, FAILED_TRIALS
 from service.settings import Device
 from tests.benchmarks.faulty_service import QUIET_S
 from tests.benchmarks.load import DEFAULT_MODEL, jpeg, one_model
-from tests.service.answers import assert_problem, labels_of
+from tests.service.helpers.answers import assert_problem, labels_of
 from tests.service_process import ROOT, Server, start_server, stop_server
 
 FAULTY = ("-m", "tests.benchmarks.faulty_service")
@@ -121,7 +121,7 @@ def check_lost_context(device: Device) -> str:
         assert httpx.get(server.url + "/livez").status_code == 200
         server.process.send_signal(signal.SIGUSR1)
         start = time.monotonic()
-        longest = FAILED_TRIALS * (QUIET_S + INTERVAL_S) + LATE_S
+        longest = FAILED_TRIALS * (QUIET_S + CHECK_INTERVAL_S) + LATE_S
         while (answer := post(server, jpeg(), "model")).status_code == 200:  # the signal is on its way
             assert time.monotonic() < start + longest, "images are still segmented: the context is not lost"
         assert_problem(answer, 503, "does not run")

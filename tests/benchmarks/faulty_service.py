@@ -61,7 +61,7 @@ def lose_device(_signal: int, _frame: FrameType | None) -> None:
     """From now on no session of this process runs."""
     import onnxruntime as ort
 
-    from service.inference import watchdog
+    from service.inference.scheduling import watchdog
 
     watchdog.QUIET_S = QUIET_S
     if not on_cpu():
@@ -78,7 +78,7 @@ def limit_cpu_arena(limit: int) -> None:
     """Let all sessions of the CPU together allocate no more than `limit` bytes."""
     import onnxruntime as ort
 
-    from service.inference import device
+    from service.inference.sessions import device
 
     memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
     ort.create_and_register_allocator(memory, ort.OrtArenaCfg({"max_mem": limit, "arena_extend_strategy": 1}))

@@ -22,9 +22,9 @@ from service.contract import INPUT_NAME, METADATA_KEY, OUTPUT_NAME, ModelCard
 from service.geometry import label_map, network_input, upright_rgb, working_size
 from service.imaging.decode import open_image
 from service.imaging.encode import mask_png
-from service.inference.device import create_session
-from service.inference.repository import Repository
-from service.inference.workers import Ticket
+from service.inference.models.repository import Repository
+from service.inference.scheduling.workers import Ticket
+from service.inference.sessions.device import create_session
 from service.pipeline import Job, process
 from service.settings import PILLOW_MAX_PIXELS
 from tests import photos
@@ -96,7 +96,7 @@ class WholePipeline:
     """The service's own steps for one request, areas and confidence included, with no HTTP and no queue around."""
 
     def __init__(self) -> None:
-        self.variant = Repository(MODELS, "cpu").get(DEFAULT_MODEL.stem, "fp32")
+        self.variant = Repository(MODELS, "cpu").variant(DEFAULT_MODEL.stem, "fp32")
 
     def __call__(self, content: bytes) -> bytes:
         """JPEG to the answer's mask, its legend included."""

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from service.app import create_app
 from service.http import connections
-from service.inference import runner, tiling
-from service.inference.cancellation import Cancellation
+from service.inference.sessions import runner
+from service.inference.sessions.cancellation import Cancellation
+from service.inference.tiling import plan
 from service.settings import Settings
-from tests.service.live import colors_app, serving
-from tests.service.slow_clients import SHORT_S
-from tests.service.tiny_models import write_model
+from tests.service.helpers.live import colors_app, serving
+from tests.service.helpers.slow_clients import SHORT_S
+from tests.service.helpers.tiny_models import write_model
 
 MakeClient = Callable[..., TestClient]
 
@@ -94,5 +95,5 @@ def impatient_with_heads(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs so small that photos of a megapixel are cut into tiles."""
-    monkeypatch.setitem(tiling.RUN_BYTES, "cpu", 24 << 20)
-    monkeypatch.setattr(tiling, "SURELY_WHOLE_PIXELS", 0)
+    monkeypatch.setitem(plan.RUN_BYTES, "cpu", 24 << 20)
+    monkeypatch.setattr(plan, "SURELY_WHOLE_PIXELS", 0)

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from service.contract import ModelCard
-from tests.service.tiny_models import card
+from tests.service.helpers.tiny_models import card
 
 
 def changed_class(**changes: object) -> list[dict[str, object]]:

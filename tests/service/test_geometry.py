@@ -13,7 +13,7 @@ from PIL import Image
 
 from service import geometry
 from service.geometry import enlarge, fitted, label_map, label_strip, network_input, padded_size, working_size
-from tests.service.reference import reference_scores
+from tests.service.helpers.reference import reference_scores
 
 Scene = tuple[NDArray[np.float32], tuple[int, int], tuple[int, int], int]  # scores, working size, user's size, output stride
 

@@ -13,7 +13,12 @@ from tests.service_process import ROOT
 GROUND = ("contract", "geometry", "logs", "memory", "metrics", "settings")
 LAYERS = (
     "service.imaging",
-    "service.inference",
+    "service.inference.files",
+    "service.inference.sessions",
+    "service.inference.scores",
+    "service.inference.tiling",
+    "service.inference.models",
+    "service.inference.scheduling",
     "service.results",
     "service.pipeline",
     "service.http",

@@ -9,8 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service import logs
-from tests.service.answers import post
-from tests.service.pictures import encoded, flag
+from tests.service.helpers.answers import post
+from tests.service.helpers.pictures import encoded, flag
 from tests.service_process import ROOT
 
 

@@ -12,9 +12,9 @@ import pytest
 from service.http import segment, uploads
 from service.server import SETTLE_S
 from tests.photos import photo
-from tests.service.answers import assert_problem
-from tests.service.live import Endless, Line, colors_app, head, serving
-from tests.service.pictures import encoded, flag
+from tests.service.helpers.answers import assert_problem
+from tests.service.helpers.live import Endless, Line, colors_app, head, serving
+from tests.service.helpers.pictures import encoded, flag
 from tests.service_process import start_server
 
 IMAGE = encoded(flag())

@@ -72,6 +72,11 @@ def test_variables_without_the_prefix_are_not_read(monkeypatch: pytest.MonkeyPat
         ("DEADLINE_S_PER_MEGAPIXEL", "-1"),
         ("QUEUE_MEGAPIXELS", "0"),
         ("QUEUE_MEGAPIXELS", "nan"),
+        ("HOST", ""),
+        ("MODELS_DIR", ""),
+        ("API_KEYS", " , "),
+        ("RELOAD_S", "inf"),
+        ("RELOAD_S", "1e12"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from service.settings import variables
-from tests.service.answers import admitted, assert_problem, mask_in, mask_of, post
 from tests.service.conftest import MakeClient
-from tests.service.pictures import encoded, flag
-from tests.service.tiny_models import card, network, write_model
+from tests.service.helpers.answers import admitted, assert_problem, mask_in, mask_of, post
+from tests.service.helpers.pictures import encoded, flag
+from tests.service.helpers.tiny_models import card, network, write_model
 from tests.service_process import ROOT, Server, start_server, stop_server
 
 PHOTOS = ROOT / "service" / "static" / "samples"
@@ -157,7 +157,7 @@ AS_FIRST = "import gc, os, signal; os.getpid = lambda: 1; {}; " + MAIN
 TERM = "lambda *_: signal.raise_signal(signal.SIGTERM)"
 MOMENTS = {
     "at once": f"gc.disable = {TERM}",
-    "while models are loaded": f"import service.inference.repository as there; there.Repository = {TERM}",
+    "while models are loaded": f"import service.inference.models.repository as there; there.Repository = {TERM}",
 }
 
 

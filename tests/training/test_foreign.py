@@ -19,9 +19,9 @@ from torch.export import Dim
 from service.app import create_app
 from service.settings import Settings
 from tests.photos import photo
-from tests.service.answers import mask_of
-from tests.service.pictures import encoded
-from tests.service.reference import margins, reference_scores
+from tests.service.helpers.answers import mask_of
+from tests.service.helpers.pictures import encoded
+from tests.service.helpers.reference import margins, reference_scores
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLASSES = ["background", "aeroplane", "bicycle", "bird"]

@@ -14,7 +14,7 @@ from tests.training.test_train import same_results
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 2.5  # seconds from a start's first step to its end, pictures included, on a machine with time
-MOST_KILLS = 5
+MAX_KILLS = 5
 
 
 def begin(shapes: Path, out: Path) -> subprocess.Popen[str]:
@@ -40,8 +40,8 @@ def test_it_ends_with_the_same_weights_bit_for_bit(seed: int, run: Path, shapes:
     random, kills = np.random.default_rng(seed), 0
     while True:
         with begin(shapes, tmp_path / "run") as process:
-            if kills < MOST_KILLS:
-                time.sleep(random.uniform(0, LONGEST * (kills + 1) / MOST_KILLS))  # the first one early: it must not be late
+            if kills < MAX_KILLS:
+                time.sleep(random.uniform(0, LONGEST * (kills + 1) / MAX_KILLS))  # the first one early: it must not be late
                 process.kill()  # SIGKILL, unless it has ended
             process.communicate(timeout=120)
         if process.returncode == 0:

@@ -13,7 +13,7 @@ from service.app import create_app
 from service.contract import VARIANTS, ModelCard, Precision
 from service.geometry import enlarge, network_input, working_size
 from service.settings import Settings
-from tests.service.reference import margins
+from tests.service.helpers.reference import margins
 from tests.tiny_network import DATASET
 from tests.training.export.color_network import color_checkpoint
 from tests.training.export.graphs import noise

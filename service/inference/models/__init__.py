@@ -1,0 +1,1 @@
+"""Loaded models, and the folder that they come from."""

@@ -1,0 +1,226 @@
+"""A loaded model: its card, and the sessions that run it."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.contract import ModelCard
+from service.geometry import padded
+from service.inference.files.interface import Interface
+from service.inference.files.model_file import InvalidModel, ModelFile
+from service.inference.scores import Schedule, Scores
+from service.inference.sessions.batching import SIZES, Batches, largest_batch
+from service.inference.sessions.cancellation import Cancellation, Cancelled
+from service.inference.sessions.device import (
+    DeviceUnavailable,
+    OpenSession,
+    ReportedDevice,
+    has_memory_limit,
+    require_same_device,
+    usable_cpus,
+)
+from service.inference.sessions.errors import OutOfDeviceMemory, RunFailed, first_line
+from service.inference.sessions.planned import PlannedRunner
+from service.inference.sessions.runner import Runner
+from service.inference.tiling.plan import Tiling
+from service.inference.tiling.tiles import Box
+
+log = logging.getLogger(__name__)
+
+RATIOS = (4 / 3, 1)  # of the sides of images that CUDA is prepared for, either way; others wait when they first come
+TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
+TRIAL_S = 60.0  # most seconds that it may take for it
+
+
+class Runners:
+    """A file's session on all cores, and the one on a single core that runs side by side with others."""
+
+    def __init__(self, on_all_cores: Runner | PlannedRunner, open_on_one_core: Callable[[], Runner]) -> None:
+        """The second is opened when it is first needed; on a GPU, and with a single core, there is no other."""
+        self.on_all_cores, self._open = on_all_cores, open_on_one_core
+        self._lock = threading.Lock()
+        is_only = on_all_cores.device == "cuda" or usable_cpus() == 1
+        self._on_one_core = on_all_cores if is_only else None
+
+    def get(self, all_cores: bool) -> Runner | PlannedRunner:
+        """The one for a run that has all cores, or for one of many. Raises OutOfDeviceMemory."""
+        if all_cores:
+            return self.on_all_cores
+        with self._lock:
+            if self._on_one_core is None:
+                self._on_one_core = self._open()
+            return self._on_one_core
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model, safe to run from several threads at once."""
+
+    card: ModelCard
+    runners: Runners
+    interface: Interface
+    tiling: Tiling
+    batches: Batches | None  # on a GPU, if the graph takes more than one image at once
+
+    @classmethod
+    def load(cls, file: ModelFile, content: bytes, open_session: OpenSession) -> "Model":
+        """Open and try out a model file, whose bytes are `content`.
+
+        Raises InvalidModel if it cannot be run, or if the scores of a test image are not as its card says,
+        OutOfDeviceMemory, and DeviceUnavailable as `create_session` does.
+        """
+        open_session = partial(open_session, precision=file.card.precision)
+        try:
+            session = open_session(content)
+        except (DeviceUnavailable, OutOfDeviceMemory):
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
+            raise InvalidModel(f"it cannot be run: {first_line(error)}") from error
+        first = Runner(session, file.interface, file.card)
+        tiling = Tiling(content, file.card, open_session, first.device)
+
+        def open_on_one_core() -> Runner:
+            try:
+                runner = Runner(open_session(content, threads=1), file.interface, file.card)
+            except Exception as error:  # the file is known to run: what is missing is room
+                raise OutOfDeviceMemory(first_line(error)) from error
+            require_same_device(runner.device, first.device)
+            return runner
+
+        runner: Runner | PlannedRunner = first
+        batches = None
+        if first.device == "cuda" and not has_memory_limit(session):  # a limit is each session's: it allows no more of them
+            runner = PlannedRunner(first, open_on_one_core, len(content))
+            if not isinstance(session.get_inputs()[0].shape[0], int):
+                batches = Batches(runner, lambda: tiling.bytes_per_pixel)
+        model = cls(file.card, Runners(runner, open_on_one_core), file.interface, tiling, batches)
+        model._try_out(first)
+        return model
+
+    @property
+    def device(self) -> ReportedDevice:
+        """What it runs on, by its session's own word."""
+        return self.runners.on_all_cores.device
+
+    def scores(self, image: Image.Image, cancellation: Cancellation, all_cores: bool = True, small: bool = False) -> Scores:
+        """The scores of an RGB image at its working size: of one run, or tile by tile where that would take too much memory.
+
+        `all_cores`: else on one, for what runs beside much else. tests/benchmarks/bench_scheduling.py shows why.
+        `small`: in tiles at any rate, and small ones, where the model has a halo.
+        Only for a size that its file `takes`. Raises as `run` does, for tiles as the scores are computed.
+        """
+        card = self.card
+        width, height = self.interface.padded_size(*image.size, card.stride)
+        if card.halo is None or (not small and self.tiling.runs_whole(width, height)):
+            pixels = padded(image, (width, height), card.pad_value)
+            on_cpu: Schedule = "all_cores" if all_cores else "one_core"
+            schedule = "batched" if self.batches else "on_gpu" if self.device == "cuda" else on_cpu
+            scores = self.run(pixels, cancellation, all_cores)
+            return Scores([scores], scores.shape[1], card.output_stride, schedule)
+
+        def crop(box: Box) -> NDArray[np.uint8]:
+            left, top, right, bottom = box
+            part = image.crop((left, top, min(right, image.width), min(bottom, image.height)))
+            return padded(part, (right - left, bottom - top), card.pad_value)
+
+        return self.tiling.network(width, height, small).scores(crop, width, height, cancellation)
+
+    def run(self, image: NDArray[np.uint8], cancellation: Cancellation, all_cores: bool = True) -> NDArray[np.float32]:
+        """(1, H, W, 3) uint8, H and W multiples of the stride -> (C, H / output_stride, W / output_stride) float32.
+
+        Raises as `Cancellation.run_options` does; on one core also OutOfDeviceMemory where its session has no room.
+        """
+        if self.batches is not None:
+            scores = self.batches.run(image, cancellation)
+        else:
+            scores = self.runners.get(all_cores)([image], cancellation)
+        result: NDArray[np.float32] = scores[0]
+        return result
+
+    @property
+    def smallest_image(self) -> NDArray[np.uint8]:
+        """The smallest that it can run, (1, H, W, 3)."""
+        width, height = self.interface.padded_size(1, 1, self.card.stride)
+        return np.full((1, height, width, 3), self.card.pad_value, np.uint8)
+
+    def run_smallest(self, cancellation: Cancellation) -> None:
+        """Run the smallest image, in the first session: its shape is not worth one of its own. Raises as `run` does."""
+        runner = self.runners.on_all_cores
+        first = runner.first if isinstance(runner, PlannedRunner) else runner
+        first([self.smallest_image], cancellation)
+
+    def give_back(self) -> None:
+        """Let the sessions' arenas keep no more than the smallest image needs, and close those that are not needed for it.
+
+        Raises as `run` does.
+        """
+        self.tiling.give_back()
+        self.runners.on_all_cores([self.smallest_image], Cancellation(), gives_back=True)
+
+    def warm_up(self) -> None:
+        """Prepare CUDA for the padded shapes that most images have at the model's resolution, in batches of each size.
+
+        Raises InvalidModel if one does not run, and OutOfDeviceMemory.
+        """
+        runner, long_side = self.runners.on_all_cores, self.card.long_side
+        if not isinstance(runner, PlannedRunner) or long_side is None:
+            return
+        landscape = [(long_side, round(long_side / ratio)) for ratio in RATIOS]
+        sizes = landscape + [(height, width) for width, height in landscape]
+        shapes = dict.fromkeys(self.interface.padded_size(*size, self.card.stride) for size in sizes)  # each once
+        for number in SIZES if self.batches else SIZES[:1]:
+            for width, height in shapes:
+                fits = number <= largest_batch(self.tiling.bytes_per_pixel * height * width)
+                if not fits or not runner.has_room((number, height, width)):
+                    continue
+                try:
+                    with _time_limit() as cancellation:
+                        runner([np.zeros((1, height, width, 3), np.uint8)], cancellation, number)
+                except OutOfDeviceMemory:  # `Batches` runs one by one what does not fit together
+                    if number == 1:
+                        raise
+                except RunFailed as error:
+                    raise InvalidModel(f"{number} images of {width}x{height} do not run: {error}") from error
+
+    def _try_out(self, runner: Runner) -> None:
+        """Run a strip and a square: the session then has the memory that it needs. Raises as `load` does."""
+        side, stride = min(self.card.long_side or 1, TRIAL_SIDE), self.card.stride
+        width, height = self.interface.padded_size(side, side, stride)
+        sizes = [(width, height)] if self.interface.fixed_size else [(width + stride, stride), (width, height)]
+        with _time_limit() as cancellation:
+            for width, height in sizes:
+                try:
+                    scores = runner([np.full((1, height, width, 3), self.card.pad_value, np.uint8)], cancellation)
+                except (Cancelled, OutOfDeviceMemory):
+                    raise
+                except Exception as error:  # as above
+                    raise InvalidModel(f"a test image of {width}x{height} does not run: {first_line(error)}") from error
+                if scores.dtype != np.float32:
+                    raise InvalidModel(f"its scores are {scores.dtype}, and not float32")
+                if not np.isfinite(scores).all():
+                    raise InvalidModel("its scores of a test image are not finite")
+
+
+@contextmanager
+def _time_limit() -> Iterator[Cancellation]:
+    """For a test image: a graph may have a loop without an end. Raises InvalidModel after TRIAL_S, and OutOfDeviceMemory."""
+    cancellation = Cancellation()
+    timer = threading.Timer(TRIAL_S, cancellation.cancel)
+    timer.daemon = True
+    try:
+        timer.start()
+    except RuntimeError as error:  # a process may have no more threads than so many
+        raise OutOfDeviceMemory(str(error)) from error
+    try:
+        yield cancellation
+    except Cancelled as error:
+        raise InvalidModel(f"a test image takes longer than {TRIAL_S:g} s") from error
+    finally:
+        timer.cancel()

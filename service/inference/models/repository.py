@@ -1,0 +1,254 @@
+"""The models in a folder, by name and precision; what changes there is taken over while the service runs."""
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from service.contract import Precision
+from service.inference.files.model_file import InvalidModel, ModelFile, Stamp, UnreadableModel, stamp
+from service.inference.models.preference import by_preference
+from service.inference.models.variant import Variant
+from service.inference.sessions.device import (
+    DeviceUnavailable,
+    OpenSession,
+    ReportedDevice,
+    create_session,
+    may_use_cuda,
+)
+from service.inference.sessions.errors import OutOfDeviceMemory
+from service.settings import Device
+
+LATER = (OutOfDeviceMemory, UnreadableModel, DeviceUnavailable)  # no fault of a file's: it is tried again
+NO_MEMORY = "not enough memory to load it; that is tried again"
+
+log = logging.getLogger(__name__)
+
+
+class UnknownModel(LookupError):
+    """No such model, or no such variant of it."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model in service: its variants, and the one used when a request names none; that one is loaded."""
+
+    variants: Mapping[Precision, Variant]
+    automatic: Precision
+    first_ran_on: ReportedDevice
+
+    @property
+    def device(self) -> ReportedDevice:
+        """Of the automatic variant, by the word of the session that was opened last."""
+        return self.best.runs_on or self.first_ran_on  # who still holds what is no longer served may ask as well
+
+    @property
+    def best(self) -> Variant:
+        """The automatic variant."""
+        return self.variants[self.automatic]
+
+
+class Repository:
+    """The models below a folder. `refresh` from one thread at a time; the rest from any."""
+
+    def __init__(self, folder: Path, device: Device, gpu_memory_bytes: int | None = None) -> None:
+        """Load what is there. Raises DeviceUnavailable if `device` cannot be had."""
+        self._folder, self._device = folder, device
+        self._open_session: OpenSession = partial(create_session, device=device, gpu_memory_bytes=gpu_memory_bytes)
+        self._seen: dict[Path, Stamp] = {}  # at the last look
+        self._known: dict[Path, Variant] = {}  # all valid files
+        self._rejected: dict[Path, tuple[Stamp, str]] = {}
+        self._unlisted: dict[Path, str] = {}  # why a folder or a link could not be followed at the last look
+        self._waiting: dict[Path, str] = {}  # why a file is not served yet
+        self._unused: dict[Path, str] = {}
+        self.models: Mapping[str, ServedModel] = {}  # replaced as a whole, never changed
+        self.refresh(start=True)
+        if device == "cuda" and not self.models:
+            raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but {folder} has no model that could show CUDA in use")
+
+    def variant(self, name: str, precision: Precision | None = None) -> Variant:
+        """The variant asked for, or the automatic one. Raises UnknownModel."""
+        served = self.model(name)
+        wanted = precision or served.automatic
+        if wanted not in served.variants:
+            raise UnknownModel(f"model {name!r} has no variant {precision!r}; it has {', '.join(served.variants)}")
+        return served.variants[wanted]
+
+    @property
+    def failing(self) -> list[str]:
+        """Models that are loaded and cannot be run just now, for want of memory."""
+        return [name for name, served in self.models.items() if served.best.is_failing]
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Files below the folder that are not served, and why."""
+        # Copies: this is asked from other threads than the one that looks at the folder.
+        rejected = {path: reason for path, (_, reason) in self._rejected.copy().items()}
+        found_later = {path: variant.fault for path, variant in self._known.copy().items() if variant.fault is not None}
+        reasons = rejected | found_later | self._waiting.copy() | self._unused
+        return {_printable(path.relative_to(self._folder).as_posix()): _printable(reason) for path, reason in reasons.items()}
+
+    def model(self, name: str) -> ServedModel:
+        """A model. Raises UnknownModel."""
+        models = self.models
+        if name not in models:
+            raise UnknownModel(f"no model {name!r}; available: {', '.join(models) or 'none'}")
+        return models[name]
+
+    def refresh(self, start: bool = False, changes: bool = True) -> None:
+        """Bring the models up to date with the folder.
+
+        `start`: read every file at once, and load the automatic variant of each model; others are loaded when they are first
+        used. Later, a file is read only if it is as it was at the previous call, since it may still be being written, and
+        takes traffic once it has answered a test image. `changes=False`: the folder is not listed, and only what could not
+        be loaded then is tried again. A file that is not valid is listed in `broken`, and what was served of it before stays
+        in service. Raises DeviceUnavailable as `Model.load` does, at the start only.
+        """
+        found, self._unlisted = self._look() if changes else (self._seen, self._unlisted)
+        moved = {variant.stamp: variant for path, variant in self._known.items() if path not in found}
+        told = self.broken
+        self._waiting = self._unlisted.copy()
+        known = {
+            path: variant
+            for path, now in found.items()
+            if (variant := self._variant(path, now, moved.get(now), start)) is not None
+        }
+        by_name: dict[str, list[Variant]] = {}
+        for _, variant in sorted(known.items(), key=lambda entry: self._rank(*entry)):
+            by_name.setdefault(variant.card.name, []).append(variant)
+        models = {name: served for name, variants in by_name.items() if (served := self._serve(variants, start)) is not None}
+        in_service = {variant for served in models.values() for variant in served.variants.values()}
+        others = {path: variant for path, variant in known.items() if variant not in in_service and not variant.fault}
+        self._unused = {
+            path: self._why_not(variant, models[variant.card.name])
+            for path, variant in others.items()
+            if path not in self._waiting
+        }
+        self._rejected = {path: entry for path, entry in self._rejected.items() if path in found}
+        self._seen, self._known = found, known
+        self._tell(models, told)
+        self.models = models
+        for variant in others.values():  # until now they may have been in service
+            variant.unload()
+
+    def _look(self) -> tuple[dict[Path, Stamp], dict[Path, str]]:
+        """What is in the folder now, and what of it cannot be followed, and why: what that folder held is taken to be there."""
+        unreadable: dict[Path, str] = {}
+
+        def note(error: OSError) -> None:
+            unreadable[Path(error.filename)] = f"it cannot be listed: {error.strerror}"
+
+        listed: list[Path] = []
+        real: set[str] = set()
+        for folder, folders, names in os.walk(self._folder, onerror=note, followlinks=True):
+            if os.path.realpath(folder) in real:  # a link may lead to where it is
+                folders.clear()
+                continue
+            real.add(os.path.realpath(folder))
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            listed += [Path(folder) / name for name in (*folders, *names)]  # a folder with a model's name is told as well
+        files = sorted(path for path in listed if path.suffix == ".onnx" and not path.name.startswith("."))
+        found = {path: now for path in files if (now := stamp(path)) is not None}
+        nowhere = {path: "a dangling symbolic link" for path in files if path not in found and path.is_symlink()}
+        kept = {path: before for path, before in self._seen.items() if not unreadable.keys().isdisjoint(path.parents)}
+        return found | kept, unreadable | nowhere
+
+    def _variant(self, path: Path, now: Stamp, moved: Variant | None, start: bool) -> Variant | None:
+        """What to serve of a file: what it is now, if it is whole and runs, else what it was."""
+        known = self._known.get(path)
+        if known is None and moved is not None:  # a file that was renamed is the same file
+            moved.file = replace(moved.file, path=path)
+            return moved
+        before = known if known is not None and known.runs_on is not None and known.fault is None else None
+        is_being_written = self._seen.get(path) != now and not start
+        if is_being_written or (known is not None and known.stamp == now):
+            return known
+        if path in self._rejected and self._rejected[path][0] == now:
+            return before
+        self._rejected.pop(path, None)
+        try:
+            fresh = Variant(ModelFile.read(path), now, self._open_session)
+            if not start:
+                fresh.model(warm=True)
+        except InvalidModel as error:
+            self._rejected[path] = now, str(error)
+            return before
+        except LATER as error:
+            self._waiting[path] = _why_later(error)
+            return before
+        return fresh
+
+    def _rank(self, path: Path, variant: Variant) -> int:
+        """Nothing takes the place of what is in service.
+
+        Of a model the automatic variant comes first, or what is in its file now; then the other variants that are served,
+        likewise; then a new fp32; then what else is new.
+        """
+        served = self.models.get(variant.card.name)
+        own = [one for one in served.variants.values() if one is variant or one.file.path == path] if served else []
+        if served and own:
+            return 0 if served.best in own else 1
+        return 2 if variant.card.precision == "fp32" else 3
+
+    def _serve(self, candidates: Sequence[Variant], start: bool) -> ServedModel | None:
+        """Those of a model that run and belong together, and the best of them; None if none can be loaded."""
+        left = [variant for variant in candidates if variant.fault is None]
+        devices: tuple[ReportedDevice, ...] = ("cuda", "cpu") if may_use_cuda(self._device) else ("cpu",)
+        while left:
+            variants = _together(left)
+            for device in devices:
+                best, *_ = by_preference({precision: variant.card for precision, variant in variants.items()}, device)
+                variant, is_new = variants[best], variants[best].runs_on is None
+                try:
+                    runs_on = variant.runs_on or variant.model(warm=True).device
+                except (InvalidModel, *LATER) as error:
+                    if start and isinstance(error, DeviceUnavailable):
+                        raise
+                    if not isinstance(error, InvalidModel):  # no fault of the file's: it is tried again at the next look
+                        self._waiting[variant.file.path] = _why_later(error)
+                    left.remove(variant)
+                    break
+                if runs_on == device or device == devices[-1]:
+                    return ServedModel(variants, best, runs_on)
+                if is_new:  # it was loaded to see where it runs
+                    variant.rest()
+        return None
+
+    def _why_not(self, variant: Variant, served: ServedModel) -> str:
+        """Why a variant that is valid is not among those served of its model."""
+        other = served.variants.get(variant.card.precision, served.best)
+        name = other.file.path.relative_to(self._folder)
+        if other.card.precision == variant.card.precision:
+            return f"another {variant.card.precision} file of {variant.card.name} is served: {name}"
+        return f"its classes are not those of {name}"
+
+    def _tell(self, models: Mapping[str, ServedModel], told: Mapping[str, str]) -> None:
+        """Log what is served now and was not, and the other way round; `told`: what was broken before."""
+        for file, reason in self.broken.items():
+            if told.get(file) != reason:
+                log.error("left out: %s: %s", file, reason)
+        for name, served in models.items():
+            before = self.models.get(name)
+            now = served.best.file.sha256
+            if before is None or before.best.file.sha256 != now:
+                log.info("serving %s (%s, sha256 %s) on %s", name, served.automatic, now, served.device)
+        for name in self.models.keys() - models.keys():
+            log.info("no longer serving %s", name)
+
+
+def _together(candidates: Sequence[Variant]) -> dict[Precision, Variant]:
+    """Of two of a precision the first; and only those that have the classes of the first of all."""
+    fitting = [variant for variant in candidates if variant.card.classes == candidates[0].card.classes]
+    first = {variant.card.precision: variant for variant in reversed(fitting)}
+    return {precision: first[precision] for precision in sorted(first)}
+
+
+def _why_later(error: Exception) -> str:
+    return NO_MEMORY if isinstance(error, OutOfDeviceMemory) else str(error)
+
+
+def _printable(text: str) -> str:
+    """Names of files need not be Unicode."""
+    return text.encode("utf-8", "replace").decode()

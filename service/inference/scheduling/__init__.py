@@ -1,0 +1,1 @@
+"""What is accepted, when it is worked on, and whether work still succeeds."""

@@ -1,0 +1,113 @@
+"""Images of one shape in one run: on a GPU, several cost little more than one."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.inference.sessions.cancellation import Cancellation, Cancelled
+from service.inference.sessions.errors import OutOfDeviceMemory
+
+# Of batches: both pay (tests/benchmarks/check_gpu.py), and each size has a session of its own for each shape (`planned`).
+SIZES = (1, 4)
+MAX_BATCH_SIZE = SIZES[-1]
+BATCH_BYTES = 1 << 30  # activations of a batch, as they are estimated
+
+Run = Callable[[list[NDArray[np.uint8]], Cancellation, int], NDArray[np.float32]]  # as a `Runner` does
+
+
+class Batches:
+    """Whoever comes while the device is busy waits, and shares the next run with all that wait with images of its shape.
+
+    No one waits for others to come: an image that is alone is run at once. Safe from several threads.
+    """
+
+    def __init__(self, run: Run, bytes_per_pixel: Callable[[], float]) -> None:
+        """`run` takes that many bytes for each pixel of all images."""
+        self._run, self._bytes_per_pixel = run, bytes_per_pixel
+        self._changed = threading.Condition()  # of what follows
+        self._waiting: list[_Place] = []
+        self._is_running = False  # one run at a time
+
+    def run(self, image: NDArray[np.uint8], cancellation: Cancellation) -> NDArray[np.float32]:
+        """(1, H, W, 3) uint8 -> (1, C, h, w) float32. Raises Cancelled before a run, and whatever the shared run raises."""
+        place = _Place(image, cancellation)
+        with self._changed:
+            self._waiting.append(place)
+            while not place.is_done and (self._is_running or self._waiting[0] is not place):  # the oldest makes the next run
+                self._changed.wait()
+            batch = [] if place.is_done else self._next_batch(place)
+            self._is_running = self._is_running or bool(batch)
+        if batch:
+            try:
+                self._run_together(batch)
+            finally:
+                with self._changed:
+                    self._is_running = False
+                    self._changed.notify_all()
+        result, place.result = place.result, None
+        try:
+            if isinstance(result, Exception):
+                raise result
+            assert result is not None
+            return result
+        finally:  # an error keeps the frames that it has passed, and with them it would keep itself, and a session
+            del batch, place, result
+
+    def _next_batch(self, first: "_Place") -> "list[_Place]":
+        most = largest_batch(self._bytes_per_pixel() * first.image[..., 0].size)
+        alike = [one for one in self._waiting if one.image.shape == first.image.shape and one is not first]
+        batch = [first, *alike[: most - 1]]
+        self._waiting = [one for one in self._waiting if one not in batch]
+        return batch
+
+    def _run_together(self, batch: "list[_Place]") -> None:
+        live = [one for one in batch if not one.is_cancelled()]
+        try:
+            if not live:
+                return
+            # Alone, a run can be called off; a shared one is others' too.
+            cancellation = live[0].cancellation if len(live) == 1 else Cancellation()
+            size = next(size for size in SIZES if size >= len(live))
+            scores = self._run([one.image for one in live], cancellation, size)
+        except OutOfDeviceMemory as error:
+            for one in live:
+                one.result = self._alone(one) if len(live) > 1 else error
+        except Exception as error:
+            for one in live:
+                one.result = error
+        else:
+            for number, one in enumerate(live):
+                one.result = scores[number : number + 1]
+        finally:
+            for one in batch:
+                one.is_done = True
+
+    def _alone(self, place: "_Place") -> "NDArray[np.float32] | Exception":
+        try:
+            return self._run([place.image], place.cancellation, 1)
+        except Exception as error:
+            return error
+
+
+def largest_batch(image_bytes: float) -> int:
+    """The largest of the SIZES whose images, of so many bytes of activations each, fit into BATCH_BYTES; at least one."""
+    return max([size for size in SIZES if size * image_bytes <= BATCH_BYTES], default=1)
+
+
+class _Place:
+    """An image in the queue, and then what came of it."""
+
+    def __init__(self, image: NDArray[np.uint8], cancellation: Cancellation) -> None:
+        self.image, self.cancellation = image, cancellation
+        self.result: NDArray[np.float32] | Exception | None = None
+        self.is_done = False
+
+    def is_cancelled(self) -> bool:
+        """Whether nobody wants it any more; that is then its result."""
+        try:
+            self.cancellation.check()
+        except Cancelled as error:
+            self.result = error
+        return self.result is not None

@@ -1,0 +1,58 @@
+"""Calling off work that runs in another thread."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnxruntime as ort
+
+from service.inference.sessions.errors import OutOfDeviceMemory, RunFailed, first_line, is_out_of_memory
+
+
+class Cancelled(Exception):
+    """The work was called off."""
+
+
+class Cancellation:
+    """A flag that one thread raises and the working thread obeys, also inside ONNX Runtime."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: ort.RunOptions | None = None
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """Call the work off: at its next check, and at the next node of a running graph."""
+        with self._lock:
+            self._cancelled = True
+            if self._running is not None:
+                self._running.terminate = True
+
+    def check(self) -> None:
+        """Raises Cancelled if the work was called off."""
+        if self._cancelled:
+            raise Cancelled
+
+    @contextmanager
+    def run_options(self, shrunk_arenas: str = "") -> Iterator[ort.RunOptions]:
+        """Options for one run of a session, after which the arenas that are named give back what they do not need.
+
+        A run that is cut short raises Cancelled, one that the device has no memory for OutOfDeviceMemory, any other that
+        fails RunFailed.
+        """
+        options = ort.RunOptions()
+        if shrunk_arenas:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", shrunk_arenas)
+        with self._lock:
+            self.check()
+            self._running = options
+        try:
+            yield options
+        except Exception as error:  # of no common type
+            self.check()
+            if is_out_of_memory(error):
+                raise OutOfDeviceMemory(first_line(error)) from error
+            raise RunFailed(first_line(error)) from error
+        finally:
+            with self._lock:
+                self._running = None

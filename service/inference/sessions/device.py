@@ -1,0 +1,167 @@
+"""Which execution provider runs a model. What is reported is what the session says, never what was asked for."""
+
+import ctypes
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Literal, Protocol
+
+import onnxruntime as ort
+
+from service.contract import Precision
+from service.inference.sessions.errors import OutOfDeviceMemory, first_line, is_out_of_memory
+from service.settings import Device
+
+log = logging.getLogger(__name__)
+
+ReportedDevice = Literal["cpu", "cuda"]
+CGROUPS = Path("/sys/fs/cgroup")
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+ARENAS: dict[ReportedDevice, str] = {"cpu": "cpu:0", "cuda": "cpu:0;gpu:0"}  # that a session allocates from
+CUDA_OPTIONS = {
+    "cudnn_conv_algo_search": "HEURISTIC",  # the default tries every algorithm for every new shape
+    "arena_extend_strategy": "kSameAsRequested",  # the default doubles, and never gives back
+}
+NO_LIMIT = (1 << 64) - 1  # bytes
+FATAL = 4  # of ONNX Runtime's log
+
+
+class OpenSession(Protocol):
+    """Opens a session for an ONNX file's bytes: `create_session` with the operator's device and memory limit filled in."""
+
+    def __call__(self, model: bytes, *, threads: int | None = None, precision: Precision = "fp32") -> ort.InferenceSession: ...
+
+
+class DeviceUnavailable(RuntimeError):
+    """The device that was asked for is not the one in use."""
+
+
+def usable_cpus() -> int:
+    """Cores this process may use: its affinity mask, and the container's CPU quota (cgroup v2 or v1) where there is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, period = _quota(CGROUPS)
+    return cores if quota <= 0 else max(1, min(cores, quota // period))
+
+
+def _quota(cgroups: Path) -> tuple[int, int]:
+    """Microseconds of processor time in each period; a quota of 0 or less is none."""
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        try:
+            quota, period = " ".join((cgroups / file).read_text() for file in files).split()
+            return (0 if quota == "max" else int(quota)), int(period)
+        except (OSError, ValueError):
+            continue
+    return 0, 1
+
+
+def may_use_cuda(device: Device) -> bool:
+    """Whether a session for that setting tries CUDA: the session then says whether it is in use."""
+    return device != "cpu" and CUDA in ort.get_available_providers()
+
+
+def cuda_options(precision: Precision) -> dict[str, str]:
+    """Options of the CUDA provider for a file of that precision.
+
+    TF32 is off for fp32, so that its scores equal the CPU's. It is on for fp16, whose results it does not change: with it
+    off, ONNX Runtime first looks for convolutions without tensor cores, and logs an error for each that it does not find.
+    """
+    return CUDA_OPTIONS | {"use_tf32": "1" if precision == "fp16" else "0"}
+
+
+def create_session(
+    model: bytes,
+    device: Device,
+    threads: int | None = None,
+    gpu_memory_bytes: int | None = None,
+    precision: Precision = "fp32",
+) -> ort.InferenceSession:
+    """A session for the bytes of an ONNX file, on so many threads of the CPU; by default as many as there are cores.
+
+    `gpu_memory_bytes`: of a GPU, that it allocates at most for its weights and activations; by default what there is.
+    `precision`: of the file; it decides on what a GPU may round.
+    Raises DeviceUnavailable if `device` is "cuda" and the session is not on CUDA, OutOfDeviceMemory, and what ONNX Runtime
+    raises for a file that it cannot run.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or usable_cpus()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads would cost a core: bench_idle
+    options.enable_mem_pattern = False  # it would remember a plan for every size of image ever seen
+    if not may_use_cuda(device):
+        if device == "cuda":
+            has = ", ".join(ort.get_available_providers())
+            raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but this onnxruntime has only {has}: install the gpu extra")
+        _share_cpu_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        return _open(model, options, [CPU])
+    ort.preload_dlls()  # CUDA and cuDNN from their wheels; without it the provider falls back to the CPU silently
+    limit = {} if gpu_memory_bytes is None else {"gpu_mem_limit": str(gpu_memory_bytes)}
+    session = _open(model, options, [(CUDA, cuda_options(precision) | limit), CPU])
+    session.disable_fallback()  # of a run that fails: it would go on on the CPU, and nobody be told
+    if reported_device(session) != "cuda":
+        reason = why_no_cuda()
+        if device == "cuda":
+            raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but ONNX Runtime could not start CUDA: {reason}")
+        log.warning("ONNX Runtime could not start CUDA, this model runs on the CPU: %s", reason)
+    else:
+        # Where cuDNN has no plan of one kind ONNX Runtime logs an error, and takes one of another kind; what fails is raised.
+        ort.set_default_logger_severity(FATAL)
+    return session
+
+
+def _open(
+    model: bytes, options: ort.SessionOptions, providers: Sequence[str | tuple[str, dict[str, str]]]
+) -> ort.InferenceSession:
+    try:
+        # Its own way back to the CPU, for which it prints what has failed, is of use where there is another provider.
+        return ort.InferenceSession(model, options, providers=providers, enable_fallback=len(providers) > 1)
+    except Exception as error:  # of no common type, as in `Cancellation.run_options`
+        if is_out_of_memory(error):
+            raise OutOfDeviceMemory(first_line(error)) from error
+        raise
+
+
+@cache
+def _share_cpu_arena() -> None:
+    """Let all sessions allocate from one arena where the CPU is all there is: each would keep its own peak.
+
+    Few of them run at once.
+    """
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(memory, ort.OrtArenaCfg({}))
+
+
+def why_no_cuda() -> str:
+    """What keeps the CUDA provider from loading, such as the name of a missing library; ONNX Runtime only logs it."""
+    provider = Path(ort.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
+    try:
+        ctypes.CDLL(str(provider))
+    except OSError as error:
+        return str(error)
+    return "its libraries load, so it may be the driver or the device: see its message above"
+
+
+def require_one_runtime(path: Sequence[str] = sys.path) -> None:
+    """Raises DeviceUnavailable if both wheels of ONNX Runtime are installed there: they overwrite each other's files."""
+    wheels = [name for name in ("onnxruntime", "onnxruntime-gpu") if any(distributions(name=name, path=list(path)))]
+    if len(wheels) > 1:
+        raise DeviceUnavailable(f"{' and '.join(wheels)} are both installed: uninstall both, then install one")
+
+
+def has_memory_limit(session: ort.InferenceSession) -> bool:
+    """Whether it may allocate less of a GPU than there is."""
+    return int(session.get_provider_options().get(CUDA, {}).get("gpu_mem_limit", NO_LIMIT)) < NO_LIMIT
+
+
+def require_same_device(later: ReportedDevice, first: ReportedDevice) -> None:
+    """Raises OutOfDeviceMemory if a later session of a model does not run where its first one does, or did."""
+    if later != first:
+        raise OutOfDeviceMemory(f"a further session fell back from {first}")
+
+
+def reported_device(session: ort.InferenceSession) -> ReportedDevice:
+    """The device that a session runs on, by its own word."""
+    return "cuda" if CUDA in session.get_providers() else "cpu"

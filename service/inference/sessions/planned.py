@@ -1,0 +1,100 @@
+"""On CUDA, a session of its own for each shape of images.
+
+ONNX Runtime plans a convolution for the shape of its input, and anew whenever another comes, since it keeps the last plan alone
+(github.com/microsoft/onnxruntime/issues/23006). Planning all convolutions of a network takes 100 to 1,000 times as long as
+running it: `check_plans` of tests/benchmarks/check_gpu.py.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.inference.sessions.cancellation import Cancellation
+from service.inference.sessions.errors import OutOfDeviceMemory
+from service.inference.sessions.runner import ORDINARY_PIXELS, Runner
+
+log = logging.getLogger(__name__)
+
+Shape = tuple[int, int, int]  # images, height, width
+
+# Of a model: each takes 150 to 300 MB of a GPU, and 140 MB of the process's memory (docs/gpu.md), and its weights.
+MAX_SESSIONS = 10
+WEIGHT_BYTES = 1 << 30  # of all of them
+PAUSE_S = 60.0  # after one did not have the memory that it needs
+
+
+class PlannedRunner:
+    """Runs images in the session that has the plans for their shape. Safe from several threads.
+
+    The shapes that came last have one. Images beyond ORDINARY_PIXELS have none, and other shapes get none while memory is
+    short: they are run in the model's first session, which makes its plans anew for each.
+    """
+
+    def __init__(self, first: Runner, open_another: Callable[[], Runner], weight_bytes: int) -> None:
+        """`open_another` raises OutOfDeviceMemory where it cannot; `weight_bytes` are those of one session."""
+        self.device = first.device
+        self.first, self._open = first, open_another
+        self._most = max(1, min(MAX_SESSIONS, WEIGHT_BYTES // weight_bytes))
+        self._lock = threading.Lock()
+        self._runners: dict[Shape, Runner] = {}  # the one that was used last at the end
+        self._opens_from = 0.0  # time.monotonic()
+
+    def __call__(
+        self, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1, gives_back: bool = False
+    ) -> NDArray[np.float32]:
+        """As a `Runner` does; `gives_back`: all sessions but the first."""
+        if gives_back:
+            with self._lock:
+                self._runners.clear()
+        scores = None if gives_back else self._run_planned(images, cancellation, size)
+        return self.first(images, cancellation, size, gives_back) if scores is None else scores
+
+    def has_room(self, shape: Shape) -> bool:
+        """Whether that shape gets a session without another losing its own."""
+        with self._lock:
+            return len(self._runners) < self._most and self._may_have_one(shape)
+
+    def _run_planned(
+        self, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int
+    ) -> NDArray[np.float32] | None:
+        """None where that needs more memory than there is; then no session is held any more that had too little."""
+        _, height, width, _ = images[0].shape
+        shape = size, height, width
+        runner = self._planned(shape)
+        if runner is None:
+            return None
+        try:
+            return runner(images, cancellation, size)
+        except OutOfDeviceMemory as error:
+            with self._lock:
+                self._runners.pop(shape, None)
+                self._pause(shape, str(error))  # not the error: its frames hold the session
+            return None
+
+    def _planned(self, shape: Shape) -> Runner | None:
+        with self._lock:
+            runner = self._runners.pop(shape, None)
+            if runner is None:
+                if not self._may_have_one(shape):
+                    return None
+                if len(self._runners) == self._most:
+                    self._runners.pop(next(iter(self._runners)))
+                try:
+                    runner = self._open()
+                except OutOfDeviceMemory as error:
+                    self._pause(shape, str(error))
+                    return None
+            self._runners[shape] = runner
+            return runner
+
+    def _may_have_one(self, shape: Shape) -> bool:
+        _, height, width = shape
+        return height * width <= ORDINARY_PIXELS and time.monotonic() >= self._opens_from
+
+    def _pause(self, shape: Shape, reason: str) -> None:
+        self._opens_from = time.monotonic() + PAUSE_S
+        log.warning("no session for %d images of %dx%d, nor for other new shapes for %g s: %s", *shape, PAUSE_S, reason)

@@ -1,0 +1,1 @@
+"""Images too large for one run."""

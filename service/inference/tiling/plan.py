@@ -1,0 +1,132 @@
+"""Which images a network sees whole, and the parts and tiles in which it sees the others."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from math import ceil, log2
+
+import numpy as np
+import onnxruntime as ort
+
+from service.contract import INPUT_NAME, OUTPUT_NAME, ModelCard
+from service.inference.files.model_file import unknown_bytes_per_pixel
+from service.inference.sessions.device import ReportedDevice, reported_device, require_same_device
+from service.inference.sessions.errors import OutOfDeviceMemory, first_line
+from service.inference.tiling.layers import Layers, Tensor, UnknownLayer
+from service.inference.tiling.parts import Part, TiledPart, bytes_per_pixel, cut
+from service.inference.tiling.tiles import TiledNetwork
+
+log = logging.getLogger(__name__)
+
+# Activations of one run, as they are estimated; ONNX Runtime takes about twice as much.
+RUN_BYTES: dict[ReportedDevice, int] = {"cpu": 96 << 20, "cuda": 1 << 30}
+SMALLER = 8  # times less, once that was too much
+LEVELS = 8  # steps for each doubling, to which widths and heights are rounded up: one choice of parts serves a step
+SURELY_WHOLE_PIXELS = 1 << 19
+MAX_NETWORKS = 3  # cut in parts, each with a session: those that were used last
+
+
+class Tiling:
+    """Decides which images a model sees whole, and keeps what it needs for the others."""
+
+    def __init__(
+        self, content: bytes, card: ModelCard, open_session: Callable[[bytes], ort.InferenceSession], device: ReportedDevice
+    ) -> None:
+        """`content` is the model's file. Nothing is read of it, and no session opened, before an image needs it."""
+        self._content, self._card, self._open, self._device = content, card, open_session, device
+        self._lock = threading.Lock()
+        self._sessions: dict[Part, ort.InferenceSession] = {}
+        self._networks: dict[tuple[int, int, int], TiledNetwork] = {}  # the one that was used last at the end
+
+    @cached_property
+    def bytes_per_pixel(self) -> float:
+        """Of activations, for each pixel of an image that is run whole; an estimate."""
+        return bytes_per_pixel(self._layers.layers) if self._layers else unknown_bytes_per_pixel(self._card)
+
+    def runs_whole(self, width: int, height: int) -> bool:
+        """Whether a padded image of that size fits one run."""
+        if width * height <= SURELY_WHOLE_PIXELS:
+            return True
+        return width * height * self.bytes_per_pixel <= RUN_BYTES[self._device]
+
+    def network(self, width: int, height: int, small: bool = False) -> TiledNetwork:
+        """The parts that suit a padded image of that size; `small`: in tiles that take less memory than usual.
+
+        Only for a model whose card has a halo. Raises OutOfDeviceMemory where they cannot be opened.
+        """
+        most = RUN_BYTES[self._device] // (SMALLER if small else 1)
+        across, along = sorted((width, height))  # as in `tiles`
+        level = _level(across), _level(along), most
+        longest = _length(level[0]), _length(level[1])
+        with self._lock:
+            network = self._networks.pop(level, None)
+            if network is None:
+                self._keep(MAX_NETWORKS - 1)
+                layers = self._layers
+                try:
+                    parts = [self._whole(longest, most)] if layers is None else cut(layers, self._card.stride, longest, most)
+                    network = self._opened(layers, parts)
+                except OutOfDeviceMemory:
+                    raise
+                except Exception:  # of a graph like no other; or for the moment: the next image tries again
+                    log.exception("%s cannot be run in parts; it is tiled as a whole", self._card.name)
+                    return self._opened_whole(longest, most)
+            self._networks[level] = network
+            return network
+
+    def give_back(self) -> None:
+        """Close all sessions; an image that is under way keeps its own until it is through."""
+        with self._lock:
+            self._keep(0)
+
+    def _keep(self, most: int) -> None:
+        """So many networks, and no session that none of them has."""
+        while len(self._networks) > most:
+            self._networks.pop(next(iter(self._networks)))
+        self._sessions = {tiled.part: session for one in self._networks.values() for tiled, session in one.parts}
+
+    def _opened_whole(self, size: tuple[int, int], run_bytes: int) -> TiledNetwork:
+        try:
+            return self._opened(None, [self._whole(size, run_bytes)])
+        except Exception as error:  # the file is known to run: what is missing is room
+            raise OutOfDeviceMemory(first_line(error)) from error
+
+    def _opened(self, layers: Layers | None, parts: Sequence[TiledPart]) -> TiledNetwork:
+        for tiled in parts:
+            if tiled.part not in self._sessions:
+                session = self._open(self._file(layers, tiled.part))
+                require_same_device(reported_device(session), self._device)  # what is answered names the model's device
+                self._sessions[tiled.part] = session
+        return TiledNetwork([(tiled, self._sessions[tiled.part]) for tiled in parts], self._card.stride)
+
+    @cached_property
+    def _layers(self) -> Layers | None:
+        try:
+            return Layers.of(self._content, OUTPUT_NAME)
+        except (UnknownLayer, LookupError, ValueError):  # a graph like no other is tiled as a whole
+            return None
+
+    def _whole(self, size: tuple[int, int], run_bytes: int) -> TiledPart:
+        """The network as one part, with the halo that its card tells."""
+        card, halo = self._card, self._card.halo
+        assert halo is not None
+        image = Tensor(INPUT_NAME, 1, 3, np.dtype(np.uint8))
+        scores = Tensor(OUTPUT_NAME, card.output_stride, len(card.classes), np.dtype(np.float32))
+        part = Part((), (image,), (scores,), halo, unknown_bytes_per_pixel(card), 1.0)
+        return TiledPart.last(part, card.stride, run_bytes, size[1], size[0])
+
+    def _file(self, layers: Layers | None, part: Part) -> bytes:
+        if layers is None:
+            return self._content
+        inputs, outputs = ({tensor.name: tensor.dtype for tensor in tensors} for tensors in (part.inputs, part.outputs))
+        return layers.file.cut([layer.place for layer in part.layers], inputs, outputs)
+
+
+def _level(length: int) -> int:
+    return ceil(LEVELS * log2(length))
+
+
+def _length(level: int) -> int:
+    """The longest of a level."""
+    return int(2 ** (level / LEVELS))

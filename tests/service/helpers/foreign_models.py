@@ -1,0 +1,58 @@
+"""Models that were not exported here, with the cards beside them."""
+
+import json
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+from service.inference.models.repository import Repository
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def foreign_model(
+    layout: str = "NCHW",
+    dtype: str = "float32",
+    domain: str = "",
+    size: tuple[int | str, int | str] = ("w", "h"),
+    batch: int | str = "n",
+    output_stride: int = 1,
+) -> onnx.ModelProto:
+    """A graph as torchvision's exports are: normalised planes in, scores of the input's size out, and another output.
+
+    `size` is (width, height). With an output stride, which is of planes only, scores are means.
+    """
+    kind = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}[dtype]
+    width, height = size
+    shape = [batch, 3, height, width] if layout == "NCHW" else [batch, height, width, 3]
+    cell = [output_stride, output_stride]
+    given = helper.make_tensor_value_info("pixel_values", kind, shape)
+    scores = helper.make_tensor_value_info("out", TensorProto.FLOAT, None)
+    other = helper.make_tensor_value_info("aux", TensorProto.FLOAT, None)
+    nodes = [
+        helper.make_node("Cast", ["pixel_values"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Identity", ["float"], ["aux"]),
+        helper.make_node("AveragePool", ["float"], ["means"], kernel_shape=cell, strides=cell),
+        helper.make_node("Mul", ["float" if output_stride == 1 else "means", "two"], ["out"], domain=domain),
+    ]
+    two = helper.make_tensor("two", TensorProto.FLOAT, [], [2.0])
+    opsets = [helper.make_opsetid("", 17), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    graph = helper.make_graph(nodes, "foreign", [given], [scores, other], [two])
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def write_foreign(folder: Path, model: onnx.ModelProto, **changes: object) -> None:
+    """The model and its card, some entries of which are changed; `input` is changed entry by entry."""
+    (folder / "foreign.onnx").write_bytes(model.SerializeToString())
+    given = {"name": "pixel_values", "mean": MEAN, "std": STD} | dict(changes.pop("input", {}))  # type: ignore[call-overload]
+    card = {"name": "foreign", "input": given, "output": {"name": "out"}, "classes": ["red", "green", "blue"]}
+    (folder / "foreign.json").write_text(json.dumps(card | changes))
+
+
+def broken(folder: Path) -> str:
+    """Why the one model in a folder is left out."""
+    repository = Repository(folder, "cpu")
+    assert not repository.models
+    [reason] = repository.broken.values()
+    return reason

@@ -1,0 +1,175 @@
+"""What an upload may cost to decode: pixels by the header, and parts, scans and pieces by their number."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+
+from service.imaging.decode import MAX_SIDE, BrokenImage, TooManyPixels, UnsupportedImage, decode, open_image
+from service.imaging.scans import MAX_SCANS
+from tests.service.helpers.decoding import FORMATS, LIMIT, decoded, never
+from tests.service.helpers.hostile import ABSURD, BOMBS, HEADERS
+from tests.service.helpers.pictures import (
+    chunk,
+    encoded,
+    flag,
+    png,
+    png_header,
+    tile_bomb,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")  # Pillow's
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_too_many_pixels_are_found_in_the_header(name: str) -> None:
+    with pytest.raises(TooManyPixels) as caught:
+        open_image(io.BytesIO(HEADERS[name]), 67_108_864)
+    assert caught.value.limit in {67_108_864, MAX_SIDE}
+
+
+def test_a_tile_counts_as_well_as_the_image_cut_from_it() -> None:
+    bomb = tile_bomb(2048)
+    assert decoded(bomb, 2048 * 2048).size == (8, 8)
+    with pytest.raises(TooManyPixels, match="tile"):
+        open_image(io.BytesIO(bomb), 2048 * 2048 - 1)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exactly_as_many_pixels_as_allowed_are_allowed(form: str) -> None:
+    content = encoded(flag(40, 25), form)
+    assert decoded(content, 1000).size == (40, 25)
+    with pytest.raises(TooManyPixels, match="1000 pixels, the limit is 999"):
+        decoded(content, 999)
+
+
+@pytest.mark.parametrize("size", [(MAX_SIDE, 1), (1, MAX_SIDE)])
+def test_a_side_may_be_as_long_as_a_jpeg_can_be(size: tuple[int, int]) -> None:
+    assert decoded(png(size)).size == size
+    with pytest.raises(TooManyPixels, match="one side"):
+        decoded(png((size[0] + (size[0] > 1), size[1] + (size[1] > 1))))
+
+
+@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_compressed_bomb_in_metadata_does_not_go_off(name: str, place: str) -> None:
+    content = png((4, 4), **{place: BOMBS[name]})  # type: ignore[arg-type]
+    try:
+        image = open_image(io.BytesIO(content), LIMIT).image
+        decode(open_image(io.BytesIO(content), LIMIT), never)
+    except BrokenImage:
+        return
+    assert all(len(value) < 2_000_000 for value in image.info.values() if isinstance(value, str | bytes))
+
+
+JPEG, PNG = encoded(flag(), "JPEG"), encoded(flag(), "PNG")
+ENDLESS = {
+    "segments": JPEG[:2] + b"\xff\xe0\x00\x02" * 100_000 + JPEG[2:],
+    "exif in many parts": JPEG[:2] + (b"\xff\xe1\x00\x68Exif\0\0" + bytes(96)) * 10_000 + JPEG[2:],
+    "large segments": JPEG[:2] + (b"\xff\xe5\xff\xff" + bytes(65_533)) * 400 + JPEG[2:],
+    "chunks": PNG[:33] + chunk(b"abCd", b"") * 100_000 + PNG[33:],
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_header_that_does_not_end_is_broken(name: str) -> None:
+    with pytest.raises(BrokenImage, match="header is too long"):
+        open_image(io.BytesIO(ENDLESS[name]), 10**6)
+
+
+def test_a_header_may_hold_what_cameras_and_editors_put_there() -> None:
+    segments = (b"\xff\xe2\xff\xff" + bytes(65_533)) * 60 + b"\xff\xed\x00\x06abcd" * 400
+    assert open_image(io.BytesIO(JPEG[:2] + segments + JPEG[2:]), 10**6).size == flag().size
+
+
+def with_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated until there are so many."""
+    content = encoded(flag(), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    return content[:-2] + content[last:-2] * (count - content.count(b"\xff\xda")) + content[-2:]
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded() -> None:
+    assert decoded(with_scans(MAX_SCANS)).size == flag().size
+    for count in (MAX_SCANS + 1, 10_000):
+        with pytest.raises(UnsupportedImage, match="more than 64 scans"):
+            open_image(io.BytesIO(with_scans(count)), LIMIT)
+
+
+@pytest.mark.parametrize("comments", [0, 3_000])
+def test_scans_cannot_be_hidden(comments: int) -> None:
+    """Behind a comment that looks like the end of the image; or behind very many."""
+    content = with_scans(MAX_SCANS + 1)
+    first = content.index(b"\xff\xda")
+    second = content.index(b"\xff\xc4", first)  # the table that comes before it
+    hiding = b"\xff\xfe\x00\x04\xff\xd9" + b"\xff\xfe\x00\x02" * comments
+    with pytest.raises(UnsupportedImage, match="more than 64 scans"):
+        open_image(io.BytesIO(content[:second] + hiding + content[second:]), LIMIT)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "MPO"])
+def test_what_looks_like_scans_beside_the_image_is_none(form: str) -> None:
+    """As a thumbnail has them, or the film behind a photo."""
+    content = FORMATS[form]
+    thumbnail = b"\xff\xe5\x01\x02" + b"\xff\xda" * 128
+    assert decoded(content[:2] + thumbnail + content[2:] + b"\xff\xda" * 1000).size == flag().size
+
+
+PIXELS = zlib.compress(b"\0" * (49 * 16))
+PIECES = {
+    "empty pieces of pixels": chunk(b"IDAT", PIXELS) + chunk(b"IDAT", b"") * 10_000,
+    "pieces before the pixels": chunk(b"IDAT", b"") * 10_000 + chunk(b"IDAT", PIXELS),
+    "empty chunks behind the pixels": chunk(b"IDAT", PIXELS) + chunk(b"abCd", b"") * 10_000,
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_a_png_in_countless_pieces_is_broken(name: str) -> None:
+    content = png_header(16, 16) + PIECES[name] + chunk(b"IEND", b"")
+    with pytest.raises(BrokenImage, match="too many small pieces"):
+        decoded(content)
+
+
+def test_decoding_can_be_called_off() -> None:
+    """Between two pieces of the file: here profiles behind the pixels, each of which takes a while to unpack."""
+
+    class CalledOff(Exception):
+        pass
+
+    profile = chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1_000_000)))
+    content = png_header(16, 16) + chunk(b"IDAT", PIXELS) + profile * 300 + chunk(b"IEND", b"")
+    calls = 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 20:
+            raise CalledOff
+
+    with pytest.raises(CalledOff):
+        decode(open_image(io.BytesIO(content), LIMIT), check)
+    assert calls < 30
+
+
+@pytest.mark.parametrize("tag", [273, 324], ids=["strips", "tiles"])
+def test_a_tiff_in_countless_parts_is_refused_before_they_are_listed(tag: int) -> None:
+    directory = struct.pack("<HHHII", 1, tag, 3, 1 << 20, 100) + bytes(4)
+    with pytest.raises(UnsupportedImage, match="more than 262144 strips or tiles"):
+        open_image(io.BytesIO(b"II*\0\x08\0\0\0" + directory + bytes(1 << 21)), 10**6)
+    big = struct.pack(">QHHQQ", 1, tag, 3, 1 << 20, 100) + bytes(8)
+    with pytest.raises(UnsupportedImage, match="more than 262144 strips or tiles"):
+        open_image(io.BytesIO(b"MM\0\x2b\0\x08\0\0" + struct.pack(">Q", 16) + big + bytes(1 << 21)), 10**6)
+
+
+@pytest.mark.parametrize("tags", [1 << 33, 1 << 42, (1 << 64) - 1])
+def test_no_room_is_made_for_the_tags_that_a_file_claims_to_have(tags: int, tmp_path: Path) -> None:
+    path = tmp_path / "large.tif"  # of bytes in memory only those that are there are read at any rate
+    path.write_bytes(struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, tags) + bytes(1 << 16))
+    with path.open("rb") as file, pytest.raises(BrokenImage):
+        open_image(file, LIMIT)
+
+
+def test_a_directory_that_is_its_own_successor_holds_nobody_up() -> None:
+    assert decoded(ABSURD["a directory that is its own successor"]).size == (4, 4)

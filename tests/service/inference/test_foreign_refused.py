@@ -1,0 +1,164 @@
+"""Foreign models that are not served: cards that do not fit, graphs that would read or run what they must not, or not end."""
+
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from service.inference.models import model
+from service.inference.sessions import runner
+from tests.service.helpers.foreign_models import broken, foreign_model, write_foreign
+
+
+def test_without_a_card_beside_it_a_file_is_left_out(tmp_path: Path) -> None:
+    write_foreign(tmp_path, foreign_model())
+    (tmp_path / "foreign.json").unlink()
+    assert "nor foreign.json beside it" in broken(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"classes": []}, "classes"),
+        ({"classes": ["red", "green"]}, "scores of an image"),
+        ({"output": {"name": "nothing"}}, "nothing"),
+        ({"input": {"std": (1, 0, 1)}}, "input.std.1"),
+        ({"input": {"layout": "HWC"}}, "input.layout"),
+        ({"normalise": True}, "normalise"),
+        ({"name": "../escape"}, "name"),
+    ],
+)
+def test_a_card_that_does_not_fit_is_told_by_entry(changes: dict[str, object], said: str, tmp_path: Path) -> None:
+    import re
+
+    write_foreign(tmp_path, foreign_model(), **changes)
+    assert re.search(said, broken(tmp_path))
+
+
+def test_an_input_that_the_graph_does_not_have_is_told(tmp_path: Path) -> None:
+    write_foreign(tmp_path, foreign_model(), input={"name": "image"})
+    assert "no input 'image' of four dimensions" in broken(tmp_path)
+
+
+@pytest.mark.parametrize("long_side", [64, None])
+def test_a_graph_that_holds_the_size_of_what_it_was_exported_with_is_refused(long_side: int | None, tmp_path: Path) -> None:
+    given = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["n", 3, "h", "w"])
+    scores = helper.make_tensor_value_info("out", TensorProto.FLOAT, None)
+    side = long_side or 8
+    sizes = helper.make_tensor("sizes", TensorProto.INT64, [4], [1, 3, side, side])
+    nodes = [helper.make_node("Resize", ["pixel_values", "", "", "sizes"], ["out"], mode="linear")]
+    graph = helper.make_graph(nodes, "baked", [given], [scores], [sizes])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    write_foreign(tmp_path, model, stride=8, long_side=long_side)
+    assert "its card says" in broken(tmp_path)
+
+
+def test_a_stride_that_would_make_the_smallest_image_huge_is_refused(tmp_path: Path) -> None:
+    write_foreign(tmp_path, foreign_model(), stride=4096)
+    assert "stride" in broken(tmp_path)
+
+
+def test_a_file_that_reads_other_files_is_not_loaded(tmp_path: Path) -> None:
+    model = foreign_model()
+    tensor = model.graph.initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.ClearField("float_data")
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    write_foreign(tmp_path, model)
+    assert "lies in another file" in broken(tmp_path)
+
+
+def test_tensors_in_other_files_are_found_in_inner_graphs_too(tmp_path: Path) -> None:
+    model = foreign_model()
+    inner = helper.make_graph([], "inner", [], [helper.make_tensor_value_info("x", TensorProto.FLOAT, [])])
+    tensor = helper.make_tensor("x", TensorProto.FLOAT, [], [1.0])
+    tensor.data_location = TensorProto.EXTERNAL
+    inner.initializer.append(tensor)
+    condition = helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)
+    model.graph.node.append(condition)
+    write_foreign(tmp_path, model)
+    assert "lies in another file" in broken(tmp_path)
+
+
+@pytest.mark.parametrize("location", [TensorProto.EXTERNAL, 1 << 32 | TensorProto.EXTERNAL])
+def test_the_place_of_a_tensor_is_read_as_onnx_runtime_reads_it(location: int, tmp_path: Path) -> None:
+    content = foreign_model()
+    content.graph.initializer[0].ClearField("float_data")
+    tensor = content.graph.initializer[0].SerializeToString() + b"\x70" + varint(location)  # field 14
+    del content.graph.initializer[:]
+    graph = content.graph.SerializeToString() + b"\x2a" + varint(len(tensor)) + tensor  # field 5
+    content.ClearField("graph")
+    raw = content.SerializeToString() + b"\x3a" + varint(len(graph)) + graph  # field 7
+    write_foreign(tmp_path, foreign_model())
+    (tmp_path / "foreign.onnx").write_bytes(raw)
+    assert "lies in another file" in broken(tmp_path)
+
+
+def varint(value: int) -> bytes:
+    """As protobuf writes integers."""
+    parts = []
+    while value > 127:
+        parts.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*parts, value])
+
+
+def test_sparse_tensors_are_not_loaded(tmp_path: Path) -> None:
+    model = foreign_model()
+    values = helper.make_tensor("values", TensorProto.FLOAT, [1], [1.0])
+    indices = helper.make_tensor("indices", TensorProto.INT64, [1], [0])
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4]))
+    write_foreign(tmp_path, model)
+    assert "sparse" in broken(tmp_path)
+
+
+def test_operators_of_other_libraries_are_not_loaded(tmp_path: Path) -> None:
+    write_foreign(tmp_path, foreign_model(domain="my.company"))
+    assert "custom operators are not loaded" in broken(tmp_path)
+
+
+def endless_model() -> onnx.ModelProto:
+    """A graph that adds 0 to its input 2^40 times."""
+    step = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["goes_on"]), helper.make_node("Add", ["sum", "zero"], ["next"])],
+        "step",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
+        ],
+    )
+    constants = [
+        helper.make_tensor("steps", TensorProto.INT64, [], [1 << 40]),
+        helper.make_tensor("true", TensorProto.BOOL, [], [True]),
+        helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["steps", "true", "pixel_values"], ["out"], body=step)],
+        "endless",
+        [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+        constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.timeout(60)
+def test_a_graph_whose_test_image_does_not_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "TRIAL_S", 0.5)
+    write_foreign(tmp_path, endless_model())
+    assert broken(tmp_path) == "a test image takes longer than 0.5 s"
+
+
+@pytest.mark.timeout(60)
+def test_a_warm_up_that_does_not_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "reported_device", lambda session: "cuda")  # a session of the CPU that says it is on a GPU
+    monkeypatch.setattr(model.Model, "_try_out", lambda *_: None)
+    monkeypatch.setattr(model, "TRIAL_S", 0.5)
+    write_foreign(tmp_path, endless_model(), long_side=64)
+    assert broken(tmp_path) == "a test image takes longer than 0.5 s"

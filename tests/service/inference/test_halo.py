@@ -1,0 +1,55 @@
+"""How far a network sees: the halo on its card, and the layers that say it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.inference.sessions.cancellation import Cancellation
+from service.inference.tiling import parts
+from service.inference.tiling.layers import Layers, UnknownLayer
+from tests.bands import loaded
+from tests.service.helpers.tiled import FILES, graph_with
+from tests.service_process import MODELS
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if ".int8." not in p.name], ids=lambda path: str(path.stem))
+def test_the_halo_on_the_card_is_that_of_the_graph_and_no_more_than_its_rounding_larger(path: Path) -> None:
+    card = loaded(path).card
+    layers = Layers.of(path.read_bytes(), "scores")
+    before, after = parts._reach(layers.layers, frozenset({layers.layers[0].inputs[0]}), frozenset({layers.scores}))
+    assert card.halo is not None
+    # The card's is of any one score, with its neighbour; the graph's here of a block that begins and ends at the stride.
+    rounding = 2 * card.stride
+    assert 0 <= card.halo.before - before <= rounding and 0 <= card.halo.after - after <= rounding
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_changed_pixel_outside_the_halo_changes_nothing_and_one_inside_does(after: bool) -> None:
+    model = loaded(MODELS / "animals-fcn8s-lite0.onnx")
+    halo = model.card.halo
+    assert halo is not None
+    length, cell = 1536, 768  # the block of the scores that are watched begins here; one stride across is enough
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (1, length, 32, 3), dtype=np.uint8)
+
+    def watched(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        scores = model.run(pixels, Cancellation())
+        return scores[:, cell // 8 : (cell + 32) // 8]
+
+    def changed(rows: slice) -> NDArray[np.uint8]:
+        other = image.copy()
+        other[:, rows] = 255 - other[:, rows]
+        return other
+
+    outside = slice(cell + 32 + halo.after, None) if after else slice(0, cell - halo.before)
+    inside = slice(cell + 32, cell + 32 + halo.after) if after else slice(cell - halo.before, cell)
+    assert np.array_equal(watched(changed(outside)), watched(image))
+    assert not np.allclose(watched(changed(inside)), watched(image), atol=1e-3)
+
+
+def test_a_layer_that_sees_the_whole_image_is_not_known() -> None:
+    assert Layers.of(graph_with("Relu"), "scores").scores.channels == 3
+    with pytest.raises(UnknownLayer, match="GlobalAveragePool scores"):
+        Layers.of(graph_with("GlobalAveragePool"), "scores")
