@@ -65,7 +65,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
         gives_back: bool = False,
     ) -> NDArray[np.float32]:
         _, height, width, _ = images[0].shape
-        if max(height, width) <= 128:
+        if max(height, width) <= 144:
             shapes.append((size, height, width))
         return run(one, images, cancellation, size, gives_back)
 

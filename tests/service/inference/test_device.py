@@ -127,14 +127,14 @@ def test_on_a_gpu_images_are_run_in_batches_whose_shapes_are_warmed(
     write_model(tmp_path, "colors.fp16.onnx", precision="fp16")
     client = make_client(models_dir=tmp_path)
     sides = [(96, 128), (128, 128), (128, 96)]
-    assert ran == [(1, 16, 128), (1, 128, 128), *((number, *side) for number in (1, 4) for side in sides)]
+    assert ran == [(1, 16, 144), (1, 128, 128), *((number, *side) for number in (1, 4) for side in sides)]
     warmed = len(ran)
     assert np.array_equal(mask_of(client, IMAGE), strongest_color(flag()))
     assert ran[warmed:] == [(1, 64, 96)]
     assert samples(client)["segment_runs_total", "batched"] == 1
     warmed = len(ran)
     mask_of(client, IMAGE, precision="fp16")  # loaded while a request waits: tried out, and no more
-    assert ran[warmed:] == [(1, 16, 128), (1, 128, 128), (1, 64, 96)]
+    assert ran[warmed:] == [(1, 16, 144), (1, 128, 128), (1, 64, 96)]
 
 
 @pytest.mark.parametrize(

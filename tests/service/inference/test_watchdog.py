@@ -101,7 +101,7 @@ def test_a_service_whose_runs_fail_or_hang_is_dead_until_one_succeeds(
     runs.fault = fault
     wait_until(lambda: client.get("/livez").status_code == 503)
     for path in ("/livez", "/readyz"):
-        assert_problem(client.get(path), 503, "no longer segmented")
+        assert_problem(client.get(path), 503, "test images fail")
     runs.fault = None
     wait_until(lambda: client.get("/livez").status_code == 200)
 
