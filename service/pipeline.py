@@ -131,7 +131,7 @@ def _segmented(job: Job, ticket: Ticket, image: Image.Image, user: tuple[int, in
             found = None  # the error goes here, and with it what its frames hold
         if found is None:
             model.give_back()
-            found = _labelled(model, ticket, image, user, small=True)
+            found = _labelled(model, ticket, image, user, small_tiles=True)
     except OutOfDeviceMemory:
         job.variant.ran_out_of_memory(model)
         raise
@@ -140,7 +140,7 @@ def _segmented(job: Job, ticket: Ticket, image: Image.Image, user: tuple[int, in
 
 
 def _labelled(
-    model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small: bool = False
+    model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small_tiles: bool = False
 ) -> tuple[Schedule, Segmentation]:
-    scores = model.scores(image, ticket.cancellation, ticket.has_all_cores, small)
+    scores = model.scores(image, ticket.cancellation, all_cores=ticket.has_all_cores, small_tiles=small_tiles)
     return scores.schedule, segment(scores, len(model.card.classes), image.size, user, ticket.cancellation)

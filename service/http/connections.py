@@ -7,6 +7,7 @@ import asyncio
 import logging
 import resource
 import socket
+from functools import partial
 from typing import cast
 
 import httptools
@@ -16,12 +17,11 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.http.problems import Problem
-from service.http.uploads import SLOWEST_BYTES_PER_S
+from service.http.unsent import UnsentWatch
 from service.logs import event
 
 HEAD_S = 10.0  # time limit for a request's whole head, and for the rest of a body whose request is already answered
 HEAD_BYTES = 65_536  # of a head, or of trailers behind a body
-WRITE_CHECK_S = 30.0  # between two looks at how much of an answer a client has taken
 SEND_BUFFER = 1 << 18  # bytes the kernel holds: were it to hold megabytes, a slow client could not be told from a dead one
 MAX_UNSENT_BYTES = 1 << 28  # of answers that wait for all clients: above it, those that have waited longest are cut off
 MAX_PIPELINED_REQUESTS = 100  # requests of one connection that wait for those before them
@@ -42,7 +42,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if (line := transport.get_extra_info("socket")) is not None:
             line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._head_timer: asyncio.TimerHandle | None = None  # closes the connection where no head comes in time
-        self._take_timer: asyncio.TimerHandle | None = None  # looks next at how much of the answers was taken
         self._in_body = False  # or behind it, before its end
         self._client_closes = False  # the client asked to close the connection after its newest request
         self._head_bytes = 0  # of the head that is being read
@@ -50,7 +49,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refusal: Problem | None = None  # of what is being read: the connection ends when all that has come is read
         self._bytes_without_progress = 0  # received since the last part of a body, or end of a head
         self._progress = False
-        self._took_most = False  # since the last look, of what was to be taken
+        self._unsent = UnsentWatch(self.transport, self.loop, partial(self._abort, "not taken"))
         self._running: RequestResponseCycle | None = None  # what is being answered; others may wait behind it
         self._refused: Counter = cast(FastAPI, self.config.app).state.connections_refused
         self.last_active = self.loop.time()  # when it last sent something, or was answered
@@ -68,8 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
-        if self._take_timer is not None:
-            self._take_timer.cancel()
+        self._unsent.stop()
         super().connection_lost(exc)
         if self._running is not None and not self._running.response_complete:  # Uvicorn tells the newest request alone
             _tell_that_it_ends(self._running)
@@ -166,21 +164,22 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.is_silent() and self._in_body and self._client_closes:
             self._await_request()  # for the rest of the body
-        self._watch_taking()
+        self._unsent.start()
         self._bound_unsent()
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch_taking()
+        self._unsent.start()
 
     def resume_writing(self) -> None:
-        self._took_most = True
+        self._unsent.drained()
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(Problem(400, msg))
 
     def _await_request(self) -> None:
+        self._stop_waiting()
         self._head_timer = self.loop.call_later(HEAD_S, self._cut_off)
 
     def _stop_waiting(self) -> None:
@@ -195,26 +194,10 @@ class BoundedProtocol(HttpToolsProtocol):
         else:  # nothing was sent; or the rest of a body, whose request is answered
             self.transport.close()
 
-    def _watch_taking(self) -> None:
-        """From now on, until all is taken."""
-        left = self.transport.get_write_buffer_size()
-        if left and self._take_timer is None:
-            self._took_most = False
-            self._take_timer = self.loop.call_later(WRITE_CHECK_S, self._look_at_taking, left)
-
-    def _look_at_taking(self, before: int) -> None:
-        self._take_timer = None
-        left = self.transport.get_write_buffer_size()
-        took_little = not self._took_most and before - left < SLOWEST_BYTES_PER_S * WRITE_CHECK_S
-        if left and took_little:
-            self._abort("not taken")
-        else:
-            self._watch_taking()
-
     def _bound_unsent(self) -> None:
-        if not self.transport.get_write_buffer_size():
+        if not self._unsent.unsent_bytes:
             return
-        sizes = {one: size for one in self._bounded() if (size := one.transport.get_write_buffer_size())}
+        sizes = {one: size for one in self._bounded() if (size := one._unsent.unsent_bytes)}
         unsent = sum(sizes.values())
         for one in sorted(sizes, key=lambda one: one.last_active):
             if unsent <= MAX_UNSENT_BYTES:
@@ -224,7 +207,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _make_room(self) -> None:
         others = [one for one in self._bounded() if one is not self and not one.transport.is_closing()]
-        idle = [one for one in others if one.is_silent() and not one.transport.get_write_buffer_size()]
+        idle = [one for one in others if one.is_silent() and not one._unsent.unsent_bytes]
         waiting = idle or [one for one in others if one.is_stalled()]
         if waiting:
             min(waiting, key=lambda one: one.last_active)._abort("made room")
@@ -237,7 +220,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _abort(self, reason: str) -> None:
         """Hang up at once: what was to be sent is lost."""
-        event(log, "cut off", reason=reason, untaken_bytes=self.transport.get_write_buffer_size())
+        event(log, "cut off", reason=reason, unsent_bytes=self._unsent.unsent_bytes)
         self._refused.labels(reason).inc()
         self.transport.abort()
 

@@ -62,12 +62,12 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
         images: Sequence[NDArray[np.uint8]],
         cancellation: Cancellation,
         size: int = 1,
-        gives_back: bool = False,
+        release_memory: bool = False,
     ) -> NDArray[np.float32]:
         _, height, width, _ = images[0].shape
         if max(height, width) <= 144:
             shapes.append((size, height, width))
-        return run(one, images, cancellation, size, gives_back)
+        return run(one, images, cancellation, size, release_memory)
 
     monkeypatch.setattr(runner.Runner, "__call__", noting)
     return shapes

@@ -109,16 +109,18 @@ class Model:
         """What it runs on, by its session's own word."""
         return self.runners.on_all_cores.device
 
-    def scores(self, image: Image.Image, cancellation: Cancellation, all_cores: bool = True, small: bool = False) -> Scores:
+    def scores(
+        self, image: Image.Image, cancellation: Cancellation, *, all_cores: bool = True, small_tiles: bool = False
+    ) -> Scores:
         """The scores of an RGB image at its working size: of one run, or tile by tile where that would take too much memory.
 
         `all_cores`: else on one, for what runs beside much else. tests/benchmarks/bench_scheduling.py shows why.
-        `small`: in tiles at any rate, and small ones, where the model has a halo.
+        `small_tiles`: in tiles at any rate, and small ones, where the model has a halo.
         Only for a size that its file `takes`. Raises as `run` does, for tiles as the scores are computed.
         """
         card = self.card
         width, height = self.interface.padded_size(*image.size, card.stride)
-        if card.halo is None or (not small and self.tiling.runs_whole(width, height)):
+        if card.halo is None or (not small_tiles and self.tiling.runs_whole(width, height)):
             pixels = padded(image, (width, height), card.pad_value)
             on_cpu: Schedule = "all_cores" if all_cores else "one_core"
             schedule = "batched" if self.batches else "on_gpu" if self.device == "cuda" else on_cpu
@@ -130,7 +132,7 @@ class Model:
             part = image.crop((left, top, min(right, image.width), min(bottom, image.height)))
             return padded(part, (right - left, bottom - top), card.pad_value)
 
-        return self.tiling.network(width, height, small).scores(crop, width, height, cancellation)
+        return self.tiling.network(width, height, small_tiles).scores(crop, width, height, cancellation)
 
     def run(self, image: NDArray[np.uint8], cancellation: Cancellation, all_cores: bool = True) -> NDArray[np.float32]:
         """(1, H, W, 3) uint8, H and W multiples of the stride -> (C, H / output_stride, W / output_stride) float32.
@@ -162,7 +164,7 @@ class Model:
         Raises as `run` does.
         """
         self.tiling.give_back()
-        self.runners.on_all_cores([self.smallest_image], Cancellation(), gives_back=True)
+        self.runners.on_all_cores([self.smallest_image], Cancellation(), release_memory=True)
 
     def warm_up(self) -> None:
         """Prepare CUDA for the padded shapes that most images have at the model's resolution, in batches of each size.

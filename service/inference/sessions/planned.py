@@ -44,14 +44,14 @@ class PlannedRunner:
         self._opens_from = 0.0  # time.monotonic()
 
     def __call__(
-        self, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1, gives_back: bool = False
+        self, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1, release_memory: bool = False
     ) -> NDArray[np.float32]:
-        """As a `Runner` does; `gives_back`: all sessions but the first."""
-        if gives_back:
+        """As a `Runner` does; `release_memory`: all sessions but the first."""
+        if release_memory:
             with self._lock:
                 self._runners.clear()
-        scores = None if gives_back else self._run_planned(images, cancellation, size)
-        return self.first(images, cancellation, size, gives_back) if scores is None else scores
+        scores = None if release_memory else self._run_planned(images, cancellation, size)
+        return self.first(images, cancellation, size, release_memory) if scores is None else scores
 
     def has_room(self, shape: Shape) -> bool:
         """Whether that shape gets a session without another losing its own."""

@@ -30,18 +30,18 @@ class Runner:
         self._input, self._output, self._one_run = Buffer(), Buffer(), threading.Lock()
 
     def __call__(
-        self, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1, gives_back: bool = False
+        self, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1, release_memory: bool = False
     ) -> NDArray[np.float32]:
         """N times (1, H, W, 3) uint8 -> (N, C, H / output_stride, W / output_stride) float32.
 
         Raises RunFailed where the graph gives another shape.
 
         `size`: of the batch that is run: on CUDA N or more, the surplus being computed and dropped; elsewhere N.
-        `gives_back`: after the run, the session returns memory that it no longer needs to the device.
+        `release_memory`: after the run, the session returns memory that it no longer needs to the device.
         Raises as `Cancellation.run_options` does.
         """
         height, width = images[0].shape[1:3]
-        arenas = ARENAS[self.device] if gives_back or height * width > ORDINARY_PIXELS else ""
+        arenas = ARENAS[self.device] if release_memory or height * width > ORDINARY_PIXELS else ""
         given = [self._interface.prepare(image) for image in images]
         if self.device == "cuda":
             with self._one_run, cancellation.run_options(arenas) as options:

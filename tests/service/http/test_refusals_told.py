@@ -83,7 +83,8 @@ def test_one_connection_too_many_and_one_that_makes_room_are_counted_and_logged(
 
 
 @pytest.mark.parametrize(
-    ("constant", "value", "reason"), [("WRITE_CHECK_S", 1.0, "not taken"), ("MAX_UNSENT_BYTES", 1, "made room")]
+    ("constant", "value", "reason"),
+    [("unsent.WRITE_CHECK_S", 1.0, "not taken"), ("connections.MAX_UNSENT_BYTES", 1, "made room")],
 )
 def test_an_answer_that_is_not_taken_is_counted_and_logged(
     constant: str,
@@ -93,7 +94,7 @@ def test_an_answer_that_is_not_taken_is_counted_and_logged(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connections, constant, value)
+    monkeypatch.setattr(f"service.http.{constant}", value)
     with counted_and_logged(reason, address, caplog, "cut off"), slow_reader(address) as connection:
         connection.sendall(noise_request())
         connection.recv(1, socket.MSG_PEEK)  # its answer is there

@@ -6,7 +6,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from service.http import connections, segment
+from service.http import connections, segment, unsent
 from tests.service.helpers.live import PATIENCE_S, Endless, Line, head
 from tests.service.helpers.slow_clients import GET, GET_MEGABYTE, IMAGE, SHORT_S, metrics, noise, noise_request, slow_reader
 
@@ -65,7 +65,7 @@ def test_a_client_that_leaves_requests_behind_the_one_at_work_is_worked_for_no_l
 
 
 def test_a_client_that_does_not_take_its_answers_is_cut_off(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "WRITE_CHECK_S", SHORT_S)
+    monkeypatch.setattr(unsent, "WRITE_CHECK_S", SHORT_S)
     with slow_reader(address) as connection:
         times = 40
         connection.sendall(times * GET_MEGABYTE)
@@ -99,7 +99,7 @@ def test_of_too_many_answers_the_one_goes_that_has_been_taken_for_longest(
 def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "WRITE_CHECK_S", 1.5)
+    monkeypatch.setattr(unsent, "WRITE_CHECK_S", 1.5)
     with slow_reader(address) as connection:
         times, received, start = 8, 0, time.monotonic()
         connection.sendall((times - 1) * GET_MEGABYTE + GET_MEGABYTE[:-2] + b"Connection: close\r\n\r\n")
@@ -113,7 +113,7 @@ def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(
 def test_a_client_that_has_taken_one_answer_has_its_time_for_the_next(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "WRITE_CHECK_S", 1.5)
+    monkeypatch.setattr(unsent, "WRITE_CHECK_S", 1.5)
     with slow_reader(address) as connection:
         connection.sendall(GET_MEGABYTE)
         received = len(connection.recv(1, socket.MSG_PEEK))

@@ -56,7 +56,7 @@ def test_what_large_images_and_tiles_took_is_given_back(
         (flag(), True, {arenas}),  # tiles
     ):
         asked.clear()
-        list(loaded.scores(image, Cancellation(), small=small).bands)
+        list(loaded.scores(image, Cancellation(), small_tiles=small).bands)
         assert set(asked) == expected
     asked.clear()
     loaded.give_back()
@@ -69,10 +69,10 @@ def test_what_a_failed_attempt_held_is_gone_before_the_next(
     held: list[weakref.ref[NDArray[np.uint8]]] = []
     original = pipeline._labelled
 
-    def labelled(model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small: bool = False) -> object:
-        if small:
+    def labelled(model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small_tiles: bool = False) -> object:
+        if small_tiles:
             assert held[0]() is None
-            return original(model, ticket, image, user, small)
+            return original(model, ticket, image, user, small_tiles)
         strips = np.zeros(1000, np.uint8)
         held.append(weakref.ref(strips))
         raise OutOfDeviceMemory(str(len(strips)))
@@ -95,7 +95,7 @@ def test_no_pixels_are_left_when_work_ends_in_an_error(
 ) -> None:
     seen: list[Image.Image] = []
 
-    def fail(model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small: bool = False) -> object:
+    def fail(model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small_tiles: bool = False) -> object:
         seen.append(image)
         raise RunFailed
 

@@ -38,12 +38,12 @@ class Session:
         self.room, self.card = card.room, weakref.proxy(card)
 
     def __call__(
-        self, images: list[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1, gives_back: bool = False
+        self, images: list[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1, release_memory: bool = False
     ) -> NDArray[np.float32]:
         _, height, width, _ = images[0].shape
         if size * height * width > self.room:
             raise OutOfDeviceMemory("full")
-        self.ran.append(((size, height, width), gives_back))
+        self.ran.append(((size, height, width), release_memory))
         self.card.open_at_the_last_run = len(self.card.open)
         return np.concatenate(images)[:, :1, :1, 0].astype(np.float32)
 
@@ -59,12 +59,12 @@ class Card:
         self.run: Callable[..., NDArray[np.float32]] = runner
         self.has_room = runner.has_room
 
-    def segment(self, *shape: int, value: int = 7, gives_back: bool = False) -> int:
+    def segment(self, *shape: int, value: int = 7, release_memory: bool = False) -> int:
         """Run images of that shape; which session did."""
         size, height, width = shape
         before = [len(session.ran) for session in self.sessions]
         images = [np.full((1, height, width, 3), value, np.uint8)] * size
-        scores = self.run(images, Cancellation(), size, gives_back)
+        scores = self.run(images, Cancellation(), size, release_memory)
         assert scores.tolist() == [[[value]]] * size
         [number] = [
             number for number, one in enumerate(self.sessions) if len(one.ran) > (before + [0] * len(self.sessions))[number]
@@ -145,7 +145,7 @@ def test_a_session_that_finds_too_little_memory_is_let_go_of_before_the_models_o
 def test_when_memory_is_to_be_given_back_all_sessions_but_the_first_are_let_go_of() -> None:
     card = Card()
     card.segment(1, 32, 32)
-    assert card.segment(1, 16, 16, gives_back=True) == 0
+    assert card.segment(1, 16, 16, release_memory=True) == 0
     assert card.sessions[0].ran == [((1, 16, 16), True)]
     assert card.segment(1, 32, 32) == 2
 

@@ -1,0 +1,46 @@
+"""Answers that a client does not read."""
+
+import asyncio
+from collections.abc import Callable
+
+from service.http.uploads import SLOWEST_BYTES_PER_S
+
+WRITE_CHECK_S = 30.0  # between two looks at how much a client has read
+
+
+class UnsentWatch:
+    """Notices when a client reads too slowly what waits to be sent on its connection."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, too_slow: Callable[[], None]) -> None:
+        """`too_slow` is called when it has read less than SLOWEST_BYTES_PER_S since the last look."""
+        self._transport, self._loop, self._too_slow = transport, loop, too_slow
+        self._timer: asyncio.TimerHandle | None = None
+        self._was_drained = False  # since the last look
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that wait to be sent."""
+        return self._transport.get_write_buffer_size()
+
+    def start(self) -> None:
+        """Watch until everything is sent; call it whenever there may be something."""
+        if self.unsent_bytes and self._timer is None:
+            self._was_drained = False
+            self._timer = self._loop.call_later(WRITE_CHECK_S, self._look, self.unsent_bytes)
+
+    def drained(self) -> None:
+        """The client has read almost everything: what waits now was written since."""
+        self._was_drained = True
+
+    def stop(self) -> None:
+        """The connection is closed."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self, before: int) -> None:
+        self._timer = None
+        read_little = not self._was_drained and before - self.unsent_bytes < SLOWEST_BYTES_PER_S * WRITE_CHECK_S
+        if self.unsent_bytes and read_little:
+            self._too_slow()
+        else:
+            self.start()
