@@ -50,10 +50,12 @@ def measure() -> Rows:
             while batch := list(islice(files, CLIENTS)):
                 list(pool.map(ask, *zip(*batch, strict=True)))
         peak = peak_rss(server.process.pid)
-    blocks = " ".join(f"{np.median(levels[first : first + BLOCK]):.0f}" for first in range(0, REQUESTS, BLOCK))
-    yield Row(f"peak of {REQUESTS:,} requests, {CLIENTS} clients", peak, "MB", note=f"medians of each {BLOCK}: {blocks}")
+    blocks = [levels[first : first + BLOCK] for first in range(0, REQUESTS, BLOCK)]
+    medians, lowest = (" ".join(f"{level(block):.0f}" for block in blocks) for level in (np.median, min))
+    yield Row(f"peak of {REQUESTS:,} requests, {CLIENTS} clients", peak, "MB", note=f"medians of each {BLOCK}: {medians}")
     slope, error = (1000 * figure for figure in growth(levels[REQUESTS // 2 :], BLOCK // 4))
-    what, note = "growth in the second half, up or down, against two standard errors", f"{slope:+.2f} ± {error:.2f}"
+    what = "growth in the second half, up or down, against two standard errors"
+    note = f"{slope:+.2f} ± {error:.2f}; lowest levels, between large images: {lowest}"
     yield Row(what, abs(slope), "MB per 1,000 requests", at_most=2 * error, note=note)
 
 
