@@ -1,6 +1,6 @@
-# Two commands: `make serve` and `make test`. Each sets up what it needs in .venv, once.
+# The two main commands are `make serve` and `make test`. Each installs what it needs in .venv, once.
 PYTHON ?= python3
-# Or gpu, in a fresh .venv: the two wheels of ONNX Runtime share one module folder.
+# cpu, or gpu in a fresh .venv: the CPU and GPU wheels of ONNX Runtime share one module folder.
 RUNTIME ?= cpu
 export ORT_DISABLE_TELEMETRY = 1
 

@@ -10,14 +10,14 @@ from contextlib import suppress
 
 
 def main() -> int:
-    """Start the service; returns the exit status."""
+    """Run the service until it is stopped; returns the exit status."""
     if sys.argv[1:]:
         return _explain(sys.argv[1:])
-    is_first = os.getpid() == 1  # as in a container: the kernel delivers only the signals that it has a handler for
+    is_first = os.getpid() == 1  # as in a container: the kernel delivers to process 1 only signals that have a handler
     if is_first:
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    gc.disable()  # imported objects live as long as the process: frozen below, the garbage collector never scans them
-    # Read when onnxruntime and numpy are imported, so before the imports below; nothing here needs numpy's own threads.
+    gc.disable()  # imported objects live as long as the process: once frozen below, they are never scanned by the collector
+    # onnxruntime and numpy read these variables when they are imported below. The service does not need numpy's threads.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import onnxruntime as ort
@@ -38,8 +38,8 @@ def main() -> int:
         settings = Settings()
         tempfile.gettempdir()  # raises FileNotFoundError where uploads have no folder
         configure(settings.log_format)
-        # ONNX Runtime's own log is the only place that says why CUDA does not start, so it is kept while CUDA may be tried.
-        # Otherwise whatever it writes there is raised as well, and logged in our own format.
+        # Only ONNX Runtime's own log says why CUDA does not start, so that log stays on where CUDA may be tried. Elsewhere it
+        # is off: every error in it is raised as well, and then logged in the service's own format.
         if not may_use_cuda(settings.device):
             ort.set_default_logger_severity(FATAL)
         if unknown := sorted(name for name in os.environ if name.startswith("SEGMENT_") and name not in variables()):
@@ -51,17 +51,17 @@ def main() -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     server = DrainingServer(app, settings.host, settings.port)
-    if is_first:  # before Uvicorn installs its own handler, and after it has restored this one and raises the signal again
+    if is_first:  # in effect until Uvicorn installs its handler, and again when Uvicorn restores this one and re-raises
         signal.signal(signal.SIGTERM, server.handle_exit)
-    with suppress(KeyboardInterrupt):  # which Uvicorn raises again after it has stopped
+    with suppress(KeyboardInterrupt):  # Uvicorn raises it again after it has stopped
         server.run()
     if not app.state.close():
-        os._exit(1)  # a worker hangs in native code: an ordinary exit would take the interpreter from under it
+        os._exit(1)  # a worker hangs in native code: an ordinary exit would destroy the interpreter that it still uses
     return 0
 
 
 def _explain(arguments: list[str]) -> int:
-    """What can be set, and where: the command line takes nothing."""
+    """Print the usage and all settings, which are environment variables; returns the exit status, 0 if help was asked for."""
     from service.settings import variables
 
     asked = arguments in (["-h"], ["--help"])

@@ -32,24 +32,25 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 10.0  # between two trials to load what there was no memory for, where the folder is not watched
-HELD_IMAGES = 2  # times max_pixels: the most pixels of all images at work together
+RETRY_S = 10.0  # between attempts to load models that lacked memory, where the models folder is not watched
+HELD_IMAGES = 2  # times max_pixels: limit on the pixels of all images in work at the same time
 STATIC = Path(__file__).parent / "static"
 CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """A ready application: the models are loaded when it returns.
+    """Create the application and load its models.
 
-    Raises DeviceUnavailable if `settings.device` is "cuda" and CUDA is not really in use, or both wheels are installed.
+    Raises DeviceUnavailable if `settings.device` is "cuda" and CUDA is not really in use, or if both the CPU and the GPU
+    wheel of ONNX Runtime are installed.
     """
     require_one_runtime()
     repository = Repository(settings.models_dir, settings.device, settings.gpu_memory_bytes)
     if settings.default_model not in repository.models:
         log.warning("the default model %r is not in %s", settings.default_model, settings.models_dir.resolve())
     devices = {served.device for served in repository.models.values()}
-    on_gpu = "cuda" in devices or (not devices and may_use_cuda(settings.device))  # of models that come later
-    # A batch is at work on a GPU while as many images as there are cores are decoded and encoded.
+    on_gpu = "cuda" in devices or (not devices and may_use_cuda(settings.device))  # for models that are added later
+    # On a GPU, the images of one batch each occupy a worker, while one worker for each core decodes and encodes others.
     workers = usable_cpus() + (MAX_BATCH_SIZE if on_gpu else 0)
     engine = Engine(workers, settings.queue_megapixels, HELD_IMAGES * settings.max_pixels)
     budget = UploadBudget(settings.max_upload_bytes)
@@ -67,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
             PeriodicThread("models", settings.reload_s or RETRY_S, looks),
             PeriodicThread("watchdog", CHECK_INTERVAL_S, watchdog.check),
         )
-        # Python's own number, but of the cores that this process may use; they only read headers.
+        # Python's default of cores + 4, but of the cores that this process may use. These threads read images' headers.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(usable_cpus() + 4, "header"))
         for thread in threads:
             thread.start()
@@ -76,19 +77,19 @@ def create_app(settings: Settings) -> FastAPI:
             thread.stop()
         await asyncio.to_thread(engine.close)
 
-    app = FastAPIOffline(  # Swagger UI from the package's own files: the page asks no other host
+    app = FastAPIOffline(  # serves Swagger UI from its own files: the page loads nothing from other hosts
         title="Segmentation service",
         description="Fully convolutional networks as a web service: post an image, get a mask and the area of each class.",
         version="0.1.0",
         redoc_url=None,
-        redirect_slashes=False,  # a wrong path is 404: a redirection would have an upload sent twice
+        redirect_slashes=False,  # a wrong path is 404: a redirect would make the client send its upload twice
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # whatever OTEL_* may say
         lifespan=lifespan,
     )
-    app.state.draining = False  # DrainingServer raises it
-    app.state.give_up = give_up  # DrainingServer calls it when it waits no longer
-    app.state.connections_refused = counters.connections_refused  # BoundedProtocol counts them
-    app.state.close = engine.close  # `service.__main__` calls it once more, in case it was not given the time
+    app.state.draining = False  # DrainingServer sets it when shutdown begins
+    app.state.give_up = give_up  # DrainingServer calls it when shutdown has waited long enough
+    app.state.connections_refused = counters.connections_refused  # BoundedProtocol increments it
+    app.state.close = engine.close  # `service.__main__` calls it again, in case the lifespan above was not run to its end
     keyed = [Depends(require_key(settings.api_keys))] if settings.api_keys else []
     app.include_router(segment_router(settings, repository, engine, budget, counters), dependencies=keyed)
     app.include_router(catalogue_router(repository, settings.default_model), dependencies=keyed)
@@ -103,5 +104,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(AnswerHead)
     if settings.cors_origins:
         app.add_middleware(AllowOrigins, origins=settings.cors_origins)
-    app.add_middleware(AccountForRequests, counters=counters)  # around all others
+    app.add_middleware(AccountForRequests, counters=counters)  # added last, so outermost
     return app

@@ -1,6 +1,6 @@
-"""What a model file says of itself: the card, JSON under the ONNX metadata key `segmentation`.
+"""The model card: what a model file states about itself, as JSON under the ONNX metadata key `segmentation`.
 
-Written by `training.export`, read by the service; nothing beside the .onnx file is needed to serve it.
+`training.export` writes the card, and the service reads it; to serve such a model, no other file is needed.
 """
 
 from typing import Annotated, Literal, Self
@@ -19,7 +19,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def voc_color(voc_id: int) -> str:
-    """#rrggbb of a VOC id (VOC development kit, VOClabelcolormap): the id's bits, dealt out to red, green and blue."""
+    """Colour #rrggbb of a VOC class id (VOC development kit, VOClabelcolormap): its bits, spread over the three channels."""
     channels = [0, 0, 0]
     for bit in range(8):
         channels[bit % 3] |= (voc_id >> bit & 1) << 7 - bit // 3
@@ -27,7 +27,7 @@ def voc_color(voc_id: int) -> str:
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)  # keys of a later version are ignored
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)  # unknown keys, such as those of a later version, are ignored
 
 
 class ClassInfo(_Frozen):
@@ -45,14 +45,14 @@ class ClassInfo(_Frozen):
 
 
 class Halo(_Frozen):
-    """Input pixels beyond an output cell's own block that can change it, in multiples of the stride."""
+    """How many pixels before and after an output cell's own input block can change its score: multiples of the stride."""
 
     before: int = Field(ge=0)
     after: int = Field(ge=0)
 
 
 class SplitMetrics(_Frozen):
-    """Figures of one labelled split, each in 0..1; `service.metrics` defines them."""
+    """Accuracy on one labelled split; every figure is in 0..1, as `service.metrics` defines it."""
 
     split: str
     images: int = Field(ge=1)
@@ -65,7 +65,7 @@ class SplitMetrics(_Frozen):
 
 
 class EmptyScene(_Frozen):
-    """What the model finds where it should find nothing."""
+    """How many pixels the model assigns to classes that the images do not contain."""
 
     images: str = Field(description="which images, and how many")
     classes: list[str] = Field(description="classes that none of the images holds")
@@ -85,7 +85,7 @@ class Latency(_Frozen):
 
 
 class Comparison(_Frozen):
-    """What a variant costs and gains against the fp32 file: same images, same machine, same run."""
+    """Accuracy and latency of a variant relative to the fp32 file: same images, same machine, same run."""
 
     fp32_mean_iou: Fraction = Field(description="of the first of the metrics' splits")
     lost_points: float = Field(description="hundredths of mean IoU below fp32; negative: it is above")
@@ -94,7 +94,7 @@ class Comparison(_Frozen):
 
 
 class ModelCard(_Frozen):
-    """Everything a client or the service needs to know of a model."""
+    """Everything a client or the service needs to know about a model."""
 
     name: str = Field(pattern=MODEL_NAME_PATTERN)
     architecture: str

@@ -1,7 +1,7 @@
-"""Where pixels go, defined once for trainer, exporter and service (numpy and Pillow only).
+"""Image geometry, defined once for trainer, exporter and service (numpy and Pillow only).
 
-An image is turned upright, resized to its working size, padded to the network's stride; the scores
-that come back are enlarged bilinearly to the upright image's own size, and only then compared.
+An image is turned upright, resized to its working size and padded to multiples of the network's stride. The network's scores
+are enlarged bilinearly to the upright image's own size; only then are they compared to choose each pixel's class.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, TiffImagePlugin
 
-STRIP_BYTES = 1 << 21  # enlarged scores held at once: numpy is called seldom, and the strip stays in cache
+STRIP_BYTES = 1 << 21  # enlarged scores held at once: enough for few numpy calls, and still within the CPU's cache
 STRIP_PIXELS = 1 << 20  # pixels converted at once
-TURNED_PIXELS = 1 << 25  # images up to so many are turned whole; larger ones by channel: less memory, twice the time
+TURNED_PIXELS = 1 << 25  # larger images are turned one channel at a time: less memory, twice the time
 UNSUPPORTED_MODES = {  # Pillow mode -> why
     "F": "floating-point pixels have no defined range; convert them to 8 or 16 bits",
     "I": "32-bit integer pixels have no defined range; convert them to 8 or 16 bits",
 }
 
-_TRANSPOSE = {  # EXIF orientation -> what turns the stored image upright
+_TRANSPOSE = {  # EXIF orientation -> the operation that turns the stored image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -29,50 +29,50 @@ _TRANSPOSE = {  # EXIF orientation -> what turns the stored image upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SWAPS_AXES = 5  # and all later orientations
+_SWAPS_AXES = 5  # this orientation and the higher ones exchange width and height
 _PHOTOMETRIC = 262  # TIFF tag
-_RAW_EXIF = "Raw profile type exif"  # text of a PNG, as ImageMagick once wrote it
+_RAW_EXIF = "Raw profile type exif"  # key of the PNG text in which ImageMagick once stored EXIF
 
 
 class UnsupportedPixels(ValueError):
-    """Pixels that have no one meaning as 8-bit RGB."""
+    """Pixels that have no defined meaning as 8-bit RGB."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """An image in mode RGB as it is stored, which need not be as a person sees it."""
+    """An image in mode RGB as it is stored: its pixels may still have to be turned upright."""
 
     stored: Image.Image
-    orientation: int  # 1..8, of EXIF
-    turn: int  # orientation still to be undone; 1 where Pillow has turned the pixels already (TIFF)
+    orientation: int  # of EXIF, 1..8
+    turn: int  # orientation that is still to be undone, 1..8; always 1 for TIFF, which Pillow has turned already
 
     @classmethod
     def of(cls, image: Image.Image) -> "Photo":
         """Decode an image.
 
-        Grey, palette and CMYK become RGB, alpha is composited on white, 16-bit grey values v become v / 257
-        (in colour Pillow gives no more than v >> 8). Only the first frame or page is used. Raises UnsupportedPixels
-        for floating-point or 32-bit integer pixels, and what Pillow raises for broken pixels; broken EXIF is no EXIF.
+        Grey, palette and CMYK images become RGB, and alpha is composited on white. A 16-bit grey value v becomes v / 257,
+        rounded; from 16-bit colour Pillow makes v >> 8. Only the first frame or page is used. EXIF that cannot be read is
+        ignored. Raises UnsupportedPixels for floating-point or 32-bit integer pixels, and what Pillow raises for broken pixels.
         """
         turned_by_pillow = image.format == "TIFF"
-        image.info.pop("xmp", None)  # Pillow would turn a TIFF by it
+        image.info.pop("xmp", None)  # Pillow would turn a TIFF by the orientation in it
         if not turned_by_pillow:
-            image.load()  # a PNG may keep its EXIF behind the pixels
+            image.load()  # a PNG may have its EXIF after the pixels
         orientation = _orientation(image)
-        image.load()  # ... and a TIFF drops its tag here
+        image.load()  # not before the line above: this drops a TIFF's orientation tag
         return cls(_rgb(image), orientation, 1 if turned_by_pillow else orientation)
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height) as a person sees it."""
+        """(width, height) of the upright image."""
         return self.stored.size[::-1] if self.turn >= _SWAPS_AXES else self.stored.size
 
     def upright(self) -> Image.Image:
-        """As a person sees it; the stored image itself where that is the same."""
+        """The image turned upright; the stored image itself if it need not be turned."""
         return self.stored if self.turn == 1 else self.stored.transpose(_TRANSPOSE[self.turn])
 
     def resized(self, size: tuple[int, int]) -> Image.Image:
-        """The upright image at (width, height), as `resized` makes it; a large one is turned a channel at a time."""
+        """The upright image at `size` (width, height), as by the function `resized`; large ones are turned by channel."""
         if self.turn == 1 or size == self.size or self.size[0] * self.size[1] <= TURNED_PIXELS:
             return resized(self.upright(), size)
         turn = _TRANSPOSE[self.turn]
@@ -80,13 +80,13 @@ class Photo:
 
 
 def upright_rgb(image: Image.Image) -> tuple[Image.Image, int]:
-    """The image as a person sees it, mode RGB, and the EXIF orientation (1..8) it was stored in. Raises as `Photo.of` does."""
+    """The upright image in mode RGB, and the EXIF orientation (1..8) that it was stored in. Raises as `Photo.of` does."""
     photo = Photo.of(image)
     return photo.upright(), photo.orientation
 
 
 def _orientation(image: Image.Image) -> int:
-    """Of EXIF alone: Pillow's `getexif` takes XMP's where there is none, which no browser does."""
+    """Orientation (1..8) from EXIF alone. Pillow's `getexif` falls back on XMP, which no browser does."""
     exif = Image.Exif()
     try:
         if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -96,7 +96,7 @@ def _orientation(image: Image.Image) -> int:
         elif _RAW_EXIF in image.info:
             exif.load(bytes.fromhex("".join(image.info[_RAW_EXIF].split("\n")[3:])))
         orientation = exif.get(ExifTags.Base.Orientation, 1)
-    except Exception:  # Pillow raises many types on damaged metadata; the pixels are none the worse for it
+    except Exception:  # Pillow raises many types on damaged metadata; the pixels may be intact
         return 1
     return int(orientation) if orientation in _TRANSPOSE else 1
 
@@ -112,7 +112,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _by_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Convert a few rows at a time: of what lies between, no more than a strip is held."""
+    """Convert a few rows at a time, so that intermediate images are never larger than one strip."""
     result = Image.new("RGB", image.size)
     rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
@@ -130,7 +130,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _white_is_zero(image: Image.Image) -> bool:
-    """Whether a TIFF stores its negative; of 8 bits and fewer Pillow makes the positive itself."""
+    """Whether a TIFF stores a negative (0 is white). Pillow inverts those of up to 8 bits itself, but not those of 16."""
     return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
 
 
@@ -146,13 +146,13 @@ def _on_white(image: Image.Image) -> Image.Image:
 def working_size(width: int, height: int, long_side: int | None) -> tuple[int, int]:
     """(width, height) at which the network sees an image: long side at most `long_side`, never enlarged.
 
-    Null `long_side` means the image's own size. Neither side becomes less than 1 pixel.
+    If `long_side` is None, it is the image's own size. Neither side becomes less than 1 pixel.
     """
     return (width, height) if long_side is None else fitted(width, height, long_side, long_side)
 
 
 def fitted(width: int, height: int, most_width: int, most_height: int) -> tuple[int, int]:
-    """(width, height) shrunk until it fits, its aspect kept; never enlarged. Neither side becomes less than 1 pixel."""
+    """(width, height) shrunk to fit the given maxima, aspect kept; never enlarged. Neither side becomes less than 1 pixel."""
     if width <= most_width and height <= most_height:
         return width, height
     if width * most_height >= height * most_width:
@@ -166,7 +166,7 @@ def padded_size(width: int, height: int, stride: int) -> tuple[int, int]:
 
 
 def resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The image at (width, height), antialiased; itself where it has that size."""
+    """The image resized to `size` (width, height), antialiased; the same object if it has that size."""
     return image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
 
 
@@ -185,9 +185,9 @@ def padded(image: Image.Image, size: tuple[int, int], pad_value: int) -> NDArray
 
 
 def places(user: int, working: int, output_stride: int, cells: int) -> NDArray[np.float64]:
-    """Where each user pixel of one axis lies among the scores, (user,), each 0..cells - 1.
+    """Positions of the `user` pixels of one axis on the grid of scores: (user,) float64, each in 0..cells - 1.
 
-    u = (x + 0.5) * working / (user * output_stride) - 0.5, clamped to the score grid (align_corners=False).
+    Pixel x lies at u = (x + 0.5) * working / (user * output_stride) - 0.5, clamped to the grid (align_corners=False).
     """
     u = (np.arange(user) + 0.5) * working / (user * output_stride) - 0.5
     return np.clip(u, 0, cells - 1)
@@ -198,10 +198,10 @@ def enlarge(
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Enlarge (C, h, w) scores of the padded image to the user's size (width, height), strip by strip.
 
-    For the trainer and the exporter; the service computes the same block by block (`service.results.blocks`), and
-    tests/service/results/test_winners.py holds the two together.
-    `working` is the image's (width, height) as the network saw it. Yields (first row, strip): strips of (rows, C, W) float32,
-    in order from the top. The strip is reused: keep a copy, not the array; it may be overwritten.
+    The trainer and the exporter use this. The service computes the same block by block (`service.results.blocks`);
+    tests/service/results/test_winners.py checks that both agree.
+    `working` is the image's (width, height) at the network's input, before padding. Yields (first row, strip) from the top
+    down; a strip is (rows, C, W) float32. All strips share one buffer: copy a strip to keep it. The caller may overwrite it.
     """
     channels, cells_y, cells_x = scores.shape
     width, height = user
@@ -219,7 +219,7 @@ def enlarge(
     for top in range(0, height, rows_per_strip):
         bottom = min(top + rows_per_strip, height)
         edges = [top, *(top + 1 + np.flatnonzero(np.diff(before_y[top:bottom]))), bottom]
-        for start, end in pairwise(edges):  # rows that lie between the same two rows of scores
+        for start, end in pairwise(edges):  # pixel rows that lie between the same two rows of scores
             above = by_row[before_y[start]]
             below = by_row[min(before_y[start] + 1, cells_y - 1)]
             part = strip[start - top : end - top]
@@ -239,7 +239,7 @@ def label_strip(strip: NDArray[np.float32]) -> NDArray[np.uint8]:
         challenger = strip[:, class_id]
         won = (challenger > best).view(np.uint8)
         won *= np.uint8(class_id)
-        np.maximum(labels, won, out=labels)  # ids only rise, so the larger one is the later winner
+        np.maximum(labels, won, out=labels)  # class ids ascend, so the larger id is the newer winner
         np.maximum(best, challenger, out=best)
     return labels
 

@@ -1,4 +1,4 @@
-"""The service's log: one line for each request and event, with the request's id, and nothing of an image."""
+"""The service's log: one line for each request and event, with the request's id, and no content of any image."""
 
 import json
 import logging
@@ -7,17 +7,17 @@ from contextvars import ContextVar
 
 from service.settings import LogFormat
 
-request_id: ContextVar[str] = ContextVar("request_id", default="-")  # of the request that is being worked on
-_FIELDS = "fields"  # attribute of a record: what the line says beside its message
+request_id: ContextVar[str] = ContextVar("request_id", default="-")  # of the request being processed
+_FIELDS = "fields"  # attribute of a log record: the named values that are logged with its message
 
 
 def configure(log_format: LogFormat) -> None:
-    """Write the log to standard error, for people or for machines; Python's warnings too."""
+    """Write the log and Python's warnings to standard error, as text for people or as JSON for machines."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Json() if log_format == "json" else _Text())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it warns of bytes of a form
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # its warnings quote bytes of the uploaded form
 
 
 def event(logger: logging.Logger, message: str, **fields: str | int | float) -> None:

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-VOID = 255  # the label of pixels that count for nothing
+VOID = 255  # label of pixels that are not counted
 
 DEFINITION = (
     "One confusion matrix over the whole split, at each image's original size, void pixels left out; "
@@ -30,7 +30,7 @@ class ConfusionMatrix:
 
     @classmethod
     def from_counts(cls, counts: ArrayLike) -> Self:
-        """A matrix counted before: (C, C) integers from 0, rows are the ground truth; raises ValueError if they are not."""
+        """A matrix from given counts: (C, C) integers from 0, rows are the ground truth. Raises ValueError for any other."""
         table = np.asarray(counts)
         square = table.ndim == 2 and table.shape[0] == table.shape[1]
         if not square or table.dtype.kind not in "iu" or (table < 0).any():
@@ -42,7 +42,7 @@ class ConfusionMatrix:
     def update(self, truth: NDArray[np.uint8], estimate: NDArray[np.uint8]) -> None:
         """Add one image: two (H, W) uint8 label maps. Pixels whose truth is VOID are left out, whatever their estimate.
 
-        Raises ValueError if the shapes differ, or if elsewhere a label of either map is not a class.
+        Raises ValueError if the shapes differ, or if at any other pixel a label of either map is not a class id.
         """
         if truth.shape != estimate.shape:
             raise ValueError(f"label maps differ in shape: {truth.shape} and {estimate.shape}")
@@ -55,7 +55,7 @@ class ConfusionMatrix:
 
     @property
     def jaccard(self) -> NDArray[np.float64]:
-        """(C,) Jaccard index (IoU) of each class in 0..1; NaN where neither truth nor estimate has it."""
+        """(C,) Jaccard index (IoU) of each class in 0..1; NaN for a class in neither truth nor estimate."""
         hit = np.diag(self.counts).astype(np.float64)
         union = self.counts.sum(0) + self.counts.sum(1) - hit
         return _ratio(hit, union)
@@ -72,12 +72,12 @@ class ConfusionMatrix:
 
     @property
     def pixel_accuracy(self) -> float:
-        """Share of the pixels labelled right."""
+        """Share of the pixels that are labelled correctly."""
         return float(_ratio(np.trace(self.counts), self.counts.sum()))
 
     @property
     def mean_class_accuracy(self) -> float:
-        """Mean over the true classes of the share of their pixels labelled right."""
+        """Mean, over the classes present in the truth, of the share of their pixels that are labelled correctly."""
         return _mean(_ratio(np.diag(self.counts), self.counts.sum(1)))
 
 

@@ -23,12 +23,12 @@ from service.results.renderings import RENDERINGS, Format, ModelInfo, Outcome, R
 log = logging.getLogger(__name__)
 
 Resolution = Literal["model", "native"] | int
-COUNTED_MEGAPIXELS = 480 * 352 / 1e6  # of the image that a card's `gmac` is for
-GMAC_PER_S = 10.0  # of one core, as a first guess
+COUNTED_MEGAPIXELS = 480 * 352 / 1e6  # of the image for which a card states `gmac`
+GMAC_PER_S = 10.0  # first estimate of the speed of one core
 
 
 class SizeNotTaken(ValueError):
-    """The image, turned upright, is of another size than the one that the model takes."""
+    """The upright image's working size is one that the model cannot run."""
 
 
 @dataclass(frozen=True)
@@ -37,41 +37,42 @@ class Job:
 
     upload: Upload
     variant: Variant
-    resolution: Resolution  # "model": what the model is made for; "native": the image's own size; or a long side in pixels
+    resolution: Resolution  # "model": the model's default; "native": the image's own size; or a long side in pixels
     format: Format
     opacity: float
 
     def working_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) at which the network sees an image of that size."""
+        """(width, height) at which the network sees an image of `size` (width, height)."""
         if self.resolution == "model":
             return self.variant.file.interface.working_size(*size, self.variant.card.long_side)
         return working_size(*size, None if self.resolution == "native" else self.resolution)
 
     @property
     def megapixels(self) -> float:
-        """Working size with padding, 10^6 pixels: what the request costs, by its header alone."""
+        """The request's cost: its padded working size in 10^6 pixels, computed from the image's header alone."""
         working = self.working_size(self.upload.size)
         return prod(self.variant.file.interface.padded_size(*working, self.variant.card.stride)) / 1e6
 
     @property
     def kind(self) -> str:
-        """Of work whose speed is measured together: one network's."""
+        """Key under which the speed of work is measured: the model's name and precision."""
         return f"{self.variant.card.name} {self.variant.card.precision}"
 
     @property
     def expected_speed(self) -> float:
-        """Megapixels a second of one core, until it is measured."""
+        """Estimated megapixels per second of one core, used until the speed is measured."""
         gmac_per_megapixel = self.variant.card.gmac / COUNTED_MEGAPIXELS
         return min(EXPECTED_SPEED, GMAC_PER_S / gmac_per_megapixel) if gmac_per_megapixel else EXPECTED_SPEED
 
 
 def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
-    """Decode, run, label and render.
+    """Decode the image, run the model, label the pixels and render the answer.
 
-    Raises BrokenImage, UnsupportedImage or SizeNotTaken for what the header did not show, InvalidModel or UnreadableModel for
-    a variant that turns out not to run, RunFailed, OutOfDeviceMemory, DeviceUnavailable, and Cancelled when called off.
+    Raises BrokenImage, UnsupportedImage or SizeNotTaken for faults that the image's header did not show; InvalidModel or
+    UnreadableModel if the variant cannot be loaded; RunFailed, OutOfDeviceMemory or DeviceUnavailable if it cannot be run; and
+    Cancelled if the work is called off.
     """
-    with ExitStack() as pixels:  # a traceback keeps its frames' locals: a failed request is to hold no pixels
+    with ExitStack() as pixels:  # closed on failure too: a traceback keeps its frames' locals, and so the images
         return _processed(job, ticket, pixels)
 
 
@@ -116,9 +117,10 @@ def _processed(job: Job, ticket: Ticket, pixels: ExitStack) -> tuple[Outcome, Re
 
 
 def _segmented(job: Job, ticket: Ticket, image: Image.Image, user: tuple[int, int]) -> tuple[Model, Schedule, Segmentation]:
-    """The model, how it has run the image at its working size, and the labels at the user's (width, height).
+    """Run `image`, given at its working size; returns the model, its schedule, and the labels at size `user` (width, height).
 
-    Where memory runs out, once more, in small tiles if it can be tiled. Raises as `Variant.model` and `Model.scores` do.
+    If memory runs out, the image is run once more, in small tiles if the model can be tiled. Raises as `Variant.model` and
+    `Model.scores` do.
     """
     model: Model | None = None
     try:
@@ -126,9 +128,9 @@ def _segmented(job: Job, ticket: Ticket, image: Image.Image, user: tuple[int, in
         try:
             found = _labelled(model, ticket, image, user)
         except OutOfDeviceMemory as error:
-            reason = str(error)  # a record of the log keeps what it is given
+            reason = str(error)  # a log record would keep the error itself
             log.warning("out of memory on %s at %dx%d, once more with less: %s", model.device, *image.size, reason)
-            found = None  # the error goes here, and with it what its frames hold
+            found = None  # after this block the error is freed, and with it what its frames hold
         if found is None:
             model.give_back()
             found = _labelled(model, ticket, image, user, small_tiles=True)

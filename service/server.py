@@ -1,4 +1,4 @@
-"""Uvicorn, but for its end: every request that has reached this machine is answered before the service stops."""
+"""Uvicorn with another shutdown: every request that has reached this machine is answered before the service stops."""
 
 import asyncio
 import os
@@ -11,28 +11,30 @@ from fastapi import FastAPI
 
 from service.http.connections import BoundedProtocol
 
-FILES = 65_536  # more than all connections and uploads take
-IDLE_S = 65  # a connection may stay idle after an answer: longer than clients keep theirs, lest one closes as a request is sent
-DRAIN_S = 60  # longest wait for answers that are under way
-GIVE_UP_S = 45.0  # until what is not answered by then is answered 503; a body that has paused ends ten seconds later
-SETTLE_S = 2.0  # longest wait for the requests of open connections: on a busy machine they come later than one would think
+FILES = 65_536  # more open files than all connections and uploads need
+# How long a connection may stay idle after an answer: longer than clients keep theirs open. Otherwise the server might close
+# a connection just as its client sends a request.
+IDLE_S = 65
+DRAIN_S = 60  # longest wait at shutdown for answers that are under way
+GIVE_UP_S = 45.0  # after this, unanswered requests get 503; a request whose body has paused ends within ten more seconds
+SETTLE_S = 2.0  # longest wait for requests on open connections: on a busy machine, the server receives them late
 SETTLE_STEP_S = 0.05
 
 
 def raise_file_limit() -> None:
-    """Let this process open as many files as it may: each connection is one, and each upload that is spooled another."""
+    """Raise this process's limit of open files, up to FILES: each connection takes one, and each spooled upload another."""
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
-    with suppress(ValueError, OSError):  # macOS has limits that it does not tell
+    with suppress(ValueError, OSError):  # macOS refuses values above a limit that it does not report
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, wanted), most))
 
 
 class DrainingServer(uvicorn.Server):
     """Stops without losing a request.
 
-    Uvicorn closes its listening socket, whereupon the kernel resets every connection that waits in its queue, and then
-    closes each open connection whose request it has not read yet. Here the queue is emptied first, and open
-    connections may still send a request; every answer meanwhile tells its client that the connection ends.
+    Uvicorn closes its listening socket, which makes the kernel reset every connection in the accept queue, and then closes
+    each open connection whose request it has not read yet. This server first accepts all connections in the queue, and open
+    connections may still send a request. Every answer during shutdown tells its client that the connection will close.
     """
 
     def __init__(self, app: FastAPI, host: str, port: int) -> None:
@@ -44,7 +46,7 @@ class DrainingServer(uvicorn.Server):
                 http=BoundedProtocol,
                 ws="none",
                 log_config=None,
-                access_log=False,  # `service.http.counters` writes its own
+                access_log=False,  # `service.http.counters` logs requests
                 timeout_keep_alive=IDLE_S,
                 timeout_graceful_shutdown=DRAIN_S,
             )
@@ -52,13 +54,13 @@ class DrainingServer(uvicorn.Server):
         self._app = app
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take in what has been sent, then stop as Uvicorn does, which waits for the answers."""
+        """Accept all connections and requests that have been sent, then stop as Uvicorn does, which waits for the answers."""
         self._app.state.draining = True
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         for connection in self.server_state.connections:
             if isinstance(connection, BoundedProtocol) and connection.cycle is not None:
-                connection.cycle.keep_alive = False  # its request was given the headers of before
-        # A duplicate keeps the queue alive while the event loop lets go of the listening socket.
+                connection.cycle.keep_alive = False  # its default headers are those without `connection: close`
+        # A duplicate of the listening socket keeps the accept queue alive when the event loop closes the socket.
         listeners = [socket.socket(fileno=os.dup(held.fileno())) for server in self.servers for held in server.sockets]
         for server in self.servers:
             server.close()
@@ -73,9 +75,9 @@ class DrainingServer(uvicorn.Server):
         await super().shutdown(sockets)
 
     async def _settle(self) -> None:
-        """Let the event loop read until no open connection is without a request, at most SETTLE_S."""
+        """Let the event loop read until every open connection has sent a request, for at most SETTLE_S seconds."""
         end = asyncio.get_running_loop().time() + SETTLE_S
-        await asyncio.sleep(SETTLE_STEP_S)  # what has arrived is read
+        await asyncio.sleep(SETTLE_STEP_S)  # at least once, to read what has already arrived
         while self._has_silent_connection() and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(SETTLE_STEP_S)
 
@@ -83,16 +85,16 @@ class DrainingServer(uvicorn.Server):
         return any(isinstance(one, BoundedProtocol) and one.is_silent() for one in self.server_state.connections)
 
     def _protocol(self) -> asyncio.Protocol:
-        """As Uvicorn makes it for a connection that the event loop accepts."""
+        """A protocol like the one that Uvicorn makes for each connection that the event loop accepts."""
         return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
 
 
 def _accept_all(listener: socket.socket) -> list[socket.socket]:
-    """Every connection that waits in the queue."""
+    """Accept every connection that waits in the listener's queue."""
     listener.setblocking(False)
     accepted: list[socket.socket] = []
     while True:
         try:
             accepted.append(listener.accept()[0])
-        except OSError:  # BlockingIOError: the queue is empty; or no more can be taken
+        except OSError:  # BlockingIOError if the queue is empty; another if no more files can be opened
             return accepted

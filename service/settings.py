@@ -7,14 +7,14 @@ from pydantic import Field, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-PILLOW_MAX_PIXELS = 178_956_970  # Pillow refuses more by itself: twice its Image.MAX_IMAGE_PIXELS
+PILLOW_MAX_PIXELS = 178_956_970  # Pillow itself refuses larger images: twice its Image.MAX_IMAGE_PIXELS
 Device = Literal["auto", "cpu", "cuda"]
 LogFormat = Literal["text", "json"]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
 class Settings(BaseSettings):
-    """What an operator can choose."""
+    """The settings that an operator can choose."""
 
     model_config = SettingsConfigDict(env_prefix="SEGMENT_", frozen=True)
 
@@ -40,18 +40,18 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         parts = tuple(part.strip() for part in value.split(",") if part.strip())
-        if value and not parts:  # keys were meant, and the service would be open
+        if value and not parts:  # keys were intended, but without any the service would be open
             raise ValueError("nothing but commas and spaces")
         return parts
 
     @field_validator("models_dir", mode="before")
     @classmethod
     def _named(cls, value: object) -> object:
-        if value == "":  # it would be the working directory, with all that lies below
+        if value == "":  # as a path it is the working directory, and all folders below would be searched
             raise ValueError("no folder is named")
         return value
 
 
 def variables() -> dict[str, FieldInfo]:
-    """The environment variables that are settings."""
+    """The setting of each environment variable, by the variable's name."""
     return {f"SEGMENT_{name.upper()}": field for name, field in Settings.model_fields.items()}

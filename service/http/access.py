@@ -16,7 +16,7 @@ _HEADER = APIKeyHeader(name="X-API-Key", auto_error=False)
 def require_key(keys: tuple[str, ...]) -> Callable[..., Awaitable[None]]:
     """A dependency that lets a request pass with one of `keys`, as `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 
-    Raises Problem 401.
+    For any other request it raises Problem 401.
     """
 
     async def check(
@@ -24,7 +24,7 @@ def require_key(keys: tuple[str, ...]) -> Callable[..., Awaitable[None]]:
         header: Annotated[str | None, Depends(_HEADER)],
     ) -> None:
         given = bearer.credentials if bearer else header or ""
-        # Every key is compared, each in constant time, so that the time taken tells nothing.
+        # Every key is compared, each in constant time, so that the time taken reveals nothing.
         matches = [hmac.compare_digest(given.encode("latin-1"), key.encode()) for key in keys]
         if not any(matches):
             raise Problem(401, "a valid API key is needed", headers={"WWW-Authenticate": "Bearer"})

@@ -1,4 +1,4 @@
-"""GET /models: what can be asked for."""
+"""GET /models: the models that a request may name."""
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -25,7 +25,7 @@ class BrokenFile(BaseModel):
 
 
 class Catalogue(BaseModel):
-    """Every model, and the one used when none is named."""
+    """All models, the files that are not served, and the model used when a request names none."""
 
     models: list[CatalogueEntry]
     broken: list[BrokenFile]
@@ -33,7 +33,7 @@ class Catalogue(BaseModel):
 
 
 def catalogue_router(repository: Repository, default_model: str) -> APIRouter:
-    """The routes, bound to the models."""
+    """The routes that report on the models of `repository`."""
     router = APIRouter(prefix="/models")
 
     def entry(served: ServedModel) -> CatalogueEntry:

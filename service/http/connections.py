@@ -1,6 +1,6 @@
-"""What a connection may cost: time and room for what it sends beside bodies, time to take answers, and how many there may be.
+"""Limits on connections: their number, time and bytes for request heads, pipelined requests, and time to take answers.
 
-Uvicorn bounds none of these. Bodies are bounded where they are read: `service.http.uploads`.
+Uvicorn limits none of these. Bodies are limited where they are read, in `service.http.uploads`.
 """
 
 import asyncio
@@ -20,56 +20,56 @@ from service.http.problems import Problem
 from service.http.unsent import UnsentWatch
 from service.logs import event
 
-HEAD_S = 10.0  # time limit for a request's whole head, and for the rest of a body whose request is already answered
-HEAD_BYTES = 65_536  # of a head, or of trailers behind a body
-SEND_BUFFER = 1 << 18  # bytes the kernel holds: were it to hold megabytes, a slow client could not be told from a dead one
-MAX_UNSENT_BYTES = 1 << 28  # of answers that wait for all clients: above it, those that have waited longest are cut off
-MAX_PIPELINED_REQUESTS = 100  # requests of one connection that wait for those before them
-STALLED_S = 1.0  # without a byte of its body, until a request may be dropped for another connection's sake
-OTHER_FILES = 40  # that the process has open beside connections and uploads
-# Or fewer, where the process may not open so many files. Above it, the connection idle longest is closed, else the one whose
-# body has paused longest, else the new one.
+HEAD_S = 10.0  # time limit for a whole request head, and for the rest of a body whose request is already answered
+HEAD_BYTES = 65_536  # limit for a request's head, and for the trailers after a body
+SEND_BUFFER = 1 << 18  # bytes that the kernel buffers: with megabytes, a slow client could not be told from a dead one
+MAX_UNSENT_BYTES = 1 << 28  # answers not yet taken, of all connections: above it, those inactive longest are cut off
+MAX_PIPELINED_REQUESTS = 100  # requests of one connection that wait for earlier ones to be answered
+STALLED_S = 1.0  # without a byte of its body, after which a request may be dropped to make room for a new connection
+OTHER_FILES = 40  # files that the process has open besides connections and uploads
+# Fewer if the process may not open enough files. Above it, the connection that has been idle longest is closed; if none is
+# idle, the one whose request body has paused longest; if none has paused, the new one.
 MAX_CONNECTIONS = 1000
 
 log = logging.getLogger(__name__)
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 on one connection, with an end to every wait; its own errors are problems too."""
+    """HTTP/1.1 on one connection, with a limit on every wait. Its own errors, too, are answered as problems."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # Uvicorn narrows it to Transport
         if (line := transport.get_extra_info("socket")) is not None:
             line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self._head_timer: asyncio.TimerHandle | None = None  # closes the connection where no head comes in time
-        self._in_body = False  # or behind it, before its end
+        self._head_timer: asyncio.TimerHandle | None = None  # closes the connection if no whole head arrives in time
+        self._in_body = False  # whether a request's head has ended and the request has not
         self._client_closes = False  # the client asked to close the connection after its newest request
-        self._head_bytes = 0  # of the head that is being read
-        self._plain_head: bytes | None = None  # of a request that asks for another protocol, as if it did not
-        self._refusal: Problem | None = None  # of what is being read: the connection ends when all that has come is read
-        self._bytes_without_progress = 0  # received since the last part of a body, or end of a head
+        self._head_bytes = 0  # received of the head that is being read
+        self._plain_head: bytes | None = None  # head of a request to upgrade the protocol, without its Upgrade field
+        self._refusal: Problem | None = None  # why the request being read is refused; received data is parsed before closing
+        self._bytes_without_progress = 0  # received since the last bytes of a body, or the last complete head
         self._progress = False
         self._unsent = UnsentWatch(self.transport, self.loop, partial(self._abort, "not taken"))
-        self._running: RequestResponseCycle | None = None  # what is being answered; others may wait behind it
+        self._running: RequestResponseCycle | None = None  # the request being answered; pipelined ones may wait for it
         self._refused: Counter = cast(FastAPI, self.config.app).state.connections_refused
-        self.last_active = self.loop.time()  # when it last sent something, or was answered
+        self.last_active = self.loop.time()  # when the client last sent bytes, or an answer to it was completed
         self._await_request()
         if len(self.connections) > max_connections():
             self._make_room()
 
     def is_silent(self) -> bool:
-        """Whether it has sent no request that is not answered yet."""
+        """Whether no request of this connection is still to be answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def is_stalled(self) -> bool:
-        """Whether it has sent a request whose body has paused."""
+        """Whether the body of the request being received has paused for longer than STALLED_S."""
         return not self.is_silent() and self._in_body and self.loop.time() > self.last_active + STALLED_S
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         self._unsent.stop()
         super().connection_lost(exc)
-        if self._running is not None and not self._running.response_complete:  # Uvicorn tells the newest request alone
+        if self._running is not None and not self._running.response_complete:  # Uvicorn notifies only the newest request
             _tell_that_it_ends(self._running)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
@@ -95,7 +95,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self._await_request()
 
     def _parse(self, data: memoryview) -> None:
-        """Read on; behind a head that asks for another protocol too, as if it did not (RFC 9110, 7.8). Uvicorn loses that."""
+        """Parse received data. A request to upgrade the protocol is parsed as if it did not ask for that (RFC 9110, 7.8).
+
+        Uvicorn would lose the data that follows such a request's head.
+        """
         while True:
             try:
                 return self.parser.feed_data(data)
@@ -118,7 +121,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value)
-        if self._head_bytes <= HEAD_BYTES:  # more are not kept
+        if self._head_bytes <= HEAD_BYTES:  # fields beyond the limit are not kept
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -138,7 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._stop_waiting()
         super().on_headers_complete()
-        # Until its body is read the connection stays open: closed earlier, it is reset, and the client may lose the answer.
+        # The connection stays open until the body is read: closing it earlier resets it, and the client may lose the answer.
         self._client_closes, self.cycle.keep_alive = not self.cycle.keep_alive, True
 
     def on_body(self, body: bytes) -> None:
@@ -163,7 +166,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.last_active = self.loop.time()
         super().on_response_complete()
         if self.is_silent() and self._in_body and self._client_closes:
-            self._await_request()  # for the rest of the body
+            self._await_request()  # limits the time for the rest of the body
         self._unsent.start()
         self._bound_unsent()
 
@@ -191,7 +194,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_timer = None
         if self._bytes_without_progress:
             self._refuse(Problem(408, f"no whole request head within {HEAD_S:g} s", HEAD_S))
-        else:  # nothing was sent; or the rest of a body, whose request is answered
+        else:  # nothing was sent, or only the rest of a body whose request is already answered
             self.transport.close()
 
     def _bound_unsent(self) -> None:
@@ -219,18 +222,18 @@ class BoundedProtocol(HttpToolsProtocol):
         return [one for one in self.connections if isinstance(one, BoundedProtocol)]
 
     def _abort(self, reason: str) -> None:
-        """Hang up at once: what was to be sent is lost."""
+        """Close the connection at once; unsent data is lost."""
         event(log, "cut off", reason=reason, unsent_bytes=self._unsent.unsent_bytes)
         self._refused.labels(reason).inc()
         self.transport.abort()
 
     def _refuse(self, problem: Problem) -> None:
-        """Hang up; with an answer, where none is under way."""
+        """Close the connection, after answering with `problem` if no other answer is under way."""
         self._stop_waiting()
         event(log, "refused", status=problem.details.status)
         self._refused.labels(str(problem.details.status)).inc()
         is_to_answer = self.is_silent()
-        # Where an earlier request of the connection is not answered yet, this one cannot be.
+        # This request cannot be answered as long as an earlier one of the same connection is not.
         reading = self._running if self._in_body and self._running is self.cycle else None
         if reading is not None and not reading.response_started:
             _tell_that_it_ends(reading)
@@ -244,13 +247,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def max_connections() -> int:
-    """How many there may be: each is a file, and its upload may be another."""
+    """The most connections that may be open: each takes one file, and its upload may take another."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else max(1, min(MAX_CONNECTIONS, (files - OTHER_FILES) // 2))
 
 
 def _tell_that_it_ends(cycle: RequestResponseCycle) -> None:
-    """What reads or answers the request sees its client gone: it sends nothing more."""
+    """Let the application see that the client of this request is gone, so that it sends nothing more."""
     cycle.disconnected = True
     cycle.message_event.set()
 

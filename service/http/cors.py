@@ -1,4 +1,4 @@
-"""Pages of other origins."""
+"""Access for web pages of other origins (CORS)."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from service.results.renderings import CLASSES_HEADER
 
 
 class AllowOrigins(CORSMiddleware):
-    """Starlette's middleware for what this service takes and answers; what it refuses is a problem, as all errors are."""
+    """Starlette's middleware, set up for this service's methods and headers; a refused preflight is answered as a problem."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Counters for Prometheus. They belong to one application: two in one process do not share them."""
+"""Counters for Prometheus. Each application has its own: two applications in one process do not share them."""
 
 import logging
 import random
@@ -15,20 +15,20 @@ from service.logs import event, request_id
 from service.results.renderings import Outcome
 
 REQUEST_ID_HEADER = b"x-request-id"
-QUIET = {"/livez", "/readyz", "/metrics"}  # asked every few seconds by machines: counted, but not logged
+QUIET = {"/livez", "/readyz", "/metrics"}  # requested every few seconds by monitors: counted, but not logged
 _DECENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 log = logging.getLogger(__name__)
 
 
 class Counters:
-    """What this application counts."""
+    """The metrics of one application."""
 
     def __init__(self, engine: Engine, repository: Repository) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter("segment_http_requests_total", "Answers", ["route", "status"], registry=self.registry)
         self.latency = Histogram("segment_http_request_seconds", "Request to answer", ["route"], registry=self.registry)
-        self.connections_refused = Counter(  # by the status, or why the connection was cut off
+        self.connections_refused = Counter(  # labelled with the status, or with why the connection was cut off
             "segment_connections_refused_total", "Connections refused or cut off", ["reason"], registry=self.registry
         )
         self.steps = Histogram(
@@ -43,7 +43,7 @@ class Counters:
         queued.set_function(lambda: engine.admitted_megapixels)
 
     def observe(self, outcome: Outcome) -> None:
-        """Count one segmentation, how it was run, and its steps."""
+        """Count one segmentation by its schedule, and record the time of each step."""
         self.runs.labels(outcome.schedule).inc()
         steps = {"decode": outcome.decode_ms, "queue": outcome.queue_ms, "infer": outcome.infer_ms}
         for step, milliseconds in steps.items():
@@ -53,8 +53,9 @@ class Counters:
 class AccountForRequests:
     """Middleware: gives each request an id, counts its answer, and logs it.
 
-    Counted is the route's template, so that paths made up by clients add no series. The id is the client's own where it
-    sends a decent one in X-Request-ID, which the answer repeats.
+    The counters are labelled with the route's template, so that paths made up by clients add no time series. The id is the
+    client's own if it sends one in X-Request-ID of at most 64 letters, digits, dots, underscores and hyphens; otherwise it is
+    new. The answer repeats the id in the same header.
     """
 
     def __init__(self, app: ASGIApp, counters: Counters) -> None:
@@ -64,9 +65,9 @@ class AccountForRequests:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 500  # what the server makes of an application that fails to answer
+        start, status = time.perf_counter(), 500  # the status that the server sends if the application fails to answer
         identity = _request_id(scope["headers"])
-        request_id.set(identity)  # each request is a task, with a context of its own
+        request_id.set(identity)  # each request runs in a task of its own, with its own context
 
         async def watch(message: Message) -> None:
             nonlocal status
@@ -88,4 +89,4 @@ class AccountForRequests:
 
 def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     given = next((value for name, value in headers if name == REQUEST_ID_HEADER), b"").decode("latin-1")
-    return given if _DECENT_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"  # no secret: not worth a system call
+    return given if _DECENT_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"  # not secret: worth no system call

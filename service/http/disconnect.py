@@ -1,4 +1,4 @@
-"""A client that goes away while its request is worked on."""
+"""Stops the work on a request whose client disconnects."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -10,13 +10,13 @@ T = TypeVar("T")
 
 
 class ClientGone(Exception):
-    """Nobody waits for the answer any more."""
+    """The client has disconnected, so nobody waits for the answer."""
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, which is cancelled when the client hangs up. Only once the request's body is read.
+    """The result of `work`, which is cancelled if the client disconnects. Call this only after the request's body is read.
 
-    Raises ClientGone, and whatever the work raises.
+    Raises ClientGone if the client disconnects, and whatever `work` raises.
     """
     working = asyncio.ensure_future(work)
     leaving = asyncio.ensure_future(_gone(request))
@@ -33,4 +33,4 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
-        pass  # the end of a body that a form's parser has not asked for
+        pass  # the rest of a body, which the form parser did not ask for

@@ -1,12 +1,12 @@
-"""HEAD, which monitors and load balancers ask."""
+"""HEAD requests, as monitors and load balancers send them."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class AnswerHead:
-    """Middleware: HEAD has the status and headers of GET (RFC 9110, 9.3.2), for which FastAPI makes no routes.
+    """Middleware: answers HEAD with the status and headers of GET (RFC 9110, 9.3.2), as FastAPI makes no routes for HEAD.
 
-    The server leaves out the body, as it knows what was asked.
+    The server knows that the request was HEAD, and leaves out the body.
     """
 
     def __init__(self, app: ASGIApp) -> None:

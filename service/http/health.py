@@ -1,4 +1,4 @@
-"""What orchestrators and monitors ask."""
+"""Routes for orchestrators and monitors: /livez, /readyz and /metrics."""
 
 from typing import Literal
 
@@ -13,13 +13,13 @@ from service.inference.scheduling.watchdog import Watchdog
 
 
 class Status(BaseModel):
-    """The check passed; where it did not, the answer is a problem."""
+    """The answer of a check that passed; a check that fails is answered with a problem."""
 
     status: Literal["ok"] = "ok"
 
 
 def health_router(repository: Repository, counters: Counters, watchdog: Watchdog) -> APIRouter:
-    """The routes, bound to what they report on."""
+    """The routes that report on the models, counters and watchdog given."""
     router = APIRouter()
 
     def require_alive() -> None:

@@ -1,4 +1,4 @@
-"""Which form of an answer a client prefers (RFC 9110, section 12.5.1)."""
+"""Which format of an answer a client prefers (RFC 9110, section 12.5.1)."""
 
 from service.results.renderings import Format
 
@@ -6,7 +6,7 @@ _OFFERS: tuple[tuple[str, Format], ...] = (("application/json", "json"), ("image
 
 
 def preferred_format(accept: str) -> Format:
-    """The format that an Accept header asks for most; JSON where it asks for nothing we have, or for either."""
+    """The format that an Accept header gives the highest weight; JSON if it accepts neither format, or both alike."""
     best: tuple[float, Format] = (0.0, "json")
     for media_type, form in _OFFERS:
         quality = _quality(media_type, accept)
@@ -16,7 +16,7 @@ def preferred_format(accept: str) -> Format:
 
 
 def _quality(media_type: str, accept: str) -> float:
-    """Weight 0..1 of a media type; of several ranges that match, the most specific one speaks."""
+    """Weight 0..1 of a media type; of several ranges that match, the most specific one counts."""
     general = (media_type, media_type.split("/", 1)[0] + "/*", "*/*")
     matches: list[tuple[int, float]] = []
     for entry in accept.split(","):

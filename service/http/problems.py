@@ -15,13 +15,13 @@ from service.inference.sessions.errors import is_out_of_memory
 from service.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
-CLIENT_GONE = 499  # nginx's, for the log and the counters: nobody is there to read it
+CLIENT_GONE = 499  # nginx's status, for the log and the counters only: the client is gone
 
 log = logging.getLogger(__name__)
 
 
 class ProblemDetails(BaseModel):
-    """RFC 9457."""
+    """The body of a problem, as defined in RFC 9457."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -33,7 +33,7 @@ class ProblemDetails(BaseModel):
 
 
 class Problem(Exception):
-    """An answer other than success."""
+    """An error, and the answer that reports it."""
 
     def __init__(
         self, status: int, detail: str, limit: int | float | None = None, headers: Mapping[str, str] | None = None
@@ -43,13 +43,13 @@ class Problem(Exception):
         self.headers = headers
 
     def response(self) -> JSONResponse:
-        """The answer itself."""
+        """The answer to send."""
         content = self.details.model_dump(exclude_none=True)
         return JSONResponse(content, self.details.status, self.headers, MEDIA_TYPE)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, object]]:
-    """What OpenAPI says of the problems that a route can answer with."""
+    """The OpenAPI description of the problems that a route can answer with."""
     schema = {"$ref": "#/components/schemas/ProblemDetails"}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses
@@ -57,7 +57,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, object]]:
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of the application and of the framework as a problem. Call it when all routes are there."""
+    """Answer every error of the application and of the framework as a problem. Call this after all routes are added."""
 
     async def problem(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, Problem)
@@ -86,7 +86,7 @@ def install(app: FastAPI) -> None:
 
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         log.error("unexpected error", exc_info=error)
-        headers = {"X-Request-ID": request_id.get()}  # this answer passes no middleware
+        headers = {"X-Request-ID": request_id.get()}  # this answer does not pass through the middleware
         return Problem(500, "an unexpected error; it has been logged", headers=headers).response()
 
     app.add_exception_handler(Problem, problem)

@@ -1,4 +1,4 @@
-"""What a request for a segmentation may ask for, beside its image."""
+"""The query parameters of a request for a segmentation."""
 
 from typing import Annotated, cast
 
@@ -12,7 +12,7 @@ from service.results.renderings import Format
 
 
 class SegmentQuery(BaseModel):
-    """The query of POST /segment; other names in it are ignored."""
+    """The query of POST /segment; unknown parameters are ignored."""
 
     model: str | None = Field(None, description="a name of GET /models; default: the service's")
     precision: Precision | None = Field(None, description="a variant of the model; default: automatic")
@@ -25,15 +25,15 @@ class SegmentQuery(BaseModel):
     opacity: float = Field(0.5, ge=0, le=1, description="of the colours, for `overlay`")
 
     def job_resolution(self) -> Resolution:
-        """The resolution as a job takes it: pixels as a number."""
+        """The resolution as a `Job` takes it: a number of pixels becomes an int."""
         return cast(Resolution, int(self.resolution) if self.resolution.isdecimal() else self.resolution)
 
 
 def segment_query(request: Request) -> SegmentQuery:
-    """What a request asks for; of a name that is given twice, the last value.
+    """Validate the query of a request. If a parameter is given twice, its last value counts.
 
-    FastAPI does the same for a model that is annotated with `Query()`, but works out the types of its fields anew for each
-    request: a fifth of the event loop's time. Raises RequestValidationError, as FastAPI does.
+    FastAPI does the same for a model annotated with `Query()`, but analyses the types of its fields anew for each request,
+    which takes a fifth of the event loop's time. Raises RequestValidationError, as FastAPI does.
     """
     try:
         return SegmentQuery.model_validate(dict(request.query_params))
@@ -43,7 +43,7 @@ def segment_query(request: Request) -> SegmentQuery:
 
 
 def query_parameters() -> list[dict[str, object]]:
-    """What OpenAPI says of them."""
+    """The OpenAPI description of the query parameters."""
     schemas = SegmentQuery.model_json_schema()["properties"]
     return [
         {"name": name, "in": "query", "required": False, "schema": schema, "description": schema["description"]}

@@ -55,7 +55,7 @@ _SUCCESS: dict[int | str, dict[str, object]] = {
 def segment_router(
     settings: Settings, repository: Repository, engine: Engine, budget: UploadBudget, counters: Counters
 ) -> APIRouter:
-    """The route, bound to what it needs."""
+    """The route for POST /segment, with the objects that it uses."""
     router = APIRouter()
 
     @router.post(
@@ -85,7 +85,7 @@ def segment_router(
                     opacity=query.opacity,
                 )
                 working = job.working_size(upload.size)
-                if not (chosen.file.takes(working) or chosen.file.takes(working[::-1])):  # EXIF may turn it
+                if not (chosen.file.takes(working) or chosen.file.takes(working[::-1])):  # EXIF may exchange the sides
                     raise _too_large(chosen.file, job.megapixels)
                 deadline = settings.deadline_s + settings.deadline_s_per_megapixel * job.megapixels
                 running = engine.run(

@@ -1,21 +1,21 @@
-"""Answers that a client does not read."""
+"""Detects clients that do not read their answers."""
 
 import asyncio
 from collections.abc import Callable
 
 from service.http.uploads import SLOWEST_BYTES_PER_S
 
-WRITE_CHECK_S = 30.0  # between two looks at how much a client has read
+WRITE_CHECK_S = 30.0  # between two checks of how much a client has read
 
 
 class UnsentWatch:
-    """Notices when a client reads too slowly what waits to be sent on its connection."""
+    """Detects when a client reads the data that waits to be sent on its connection too slowly."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, too_slow: Callable[[], None]) -> None:
-        """`too_slow` is called when it has read less than SLOWEST_BYTES_PER_S since the last look."""
+        """`too_slow` is called when the client has read less than SLOWEST_BYTES_PER_S on average since the last check."""
         self._transport, self._loop, self._too_slow = transport, loop, too_slow
         self._timer: asyncio.TimerHandle | None = None
-        self._was_drained = False  # since the last look
+        self._was_drained = False  # since the last check
 
     @property
     def unsent_bytes(self) -> int:
@@ -23,17 +23,17 @@ class UnsentWatch:
         return self._transport.get_write_buffer_size()
 
     def start(self) -> None:
-        """Watch until everything is sent; call it whenever there may be something."""
+        """Watch until everything is sent. Call this whenever data may be waiting."""
         if self.unsent_bytes and self._timer is None:
             self._was_drained = False
             self._timer = self._loop.call_later(WRITE_CHECK_S, self._look, self.unsent_bytes)
 
     def drained(self) -> None:
-        """The client has read almost everything: what waits now was written since."""
+        """Note that the client has read almost everything: data that waits at the next check was written later."""
         self._was_drained = True
 
     def stop(self) -> None:
-        """The connection is closed."""
+        """Stop watching. Call this when the connection is closed."""
         if self._timer is not None:
             self._timer.cancel()
 

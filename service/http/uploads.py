@@ -1,4 +1,4 @@
-"""Taking in a request's body: bounded in bytes and in time, spooled to the disk beyond one megabyte."""
+"""Receiving a request's body: limited in bytes and in time, and spooled to disk beyond one megabyte."""
 
 import asyncio
 import errno
@@ -19,15 +19,15 @@ from service.http.disconnect import ClientGone
 from service.http.problems import Problem
 from service.http.query import SegmentQuery
 
-SPOOL_BYTES = 1 << 20  # kept in memory; what is larger goes to the temporary folder (Starlette's own figure for forms)
-UPLOADS = 16  # times the largest accepted body: the most bytes that all requests hold together
-PAUSE_S = 10.0  # longest wait for the next piece of a body
-RATE_CHECK_S = 30.0  # between two looks at how much of a body has come
-SLOWEST_BYTES_PER_S = 16_384  # at which it must come, on average between two looks; answers must be taken at it
+SPOOL_BYTES = 1 << 20  # larger bodies are moved from memory to the temporary folder (Starlette's own limit for forms)
+UPLOADS = 16  # times the largest accepted body: limit on the bytes that all requests hold together
+PAUSE_S = 10.0  # longest wait for the next part of a body
+RATE_CHECK_S = 30.0  # between two checks of how much of a body has arrived
+SLOWEST_BYTES_PER_S = 16_384  # least average rate between two checks, for bodies sent and for answers taken
 END_BYTES = 8
-_FORM_END = re.compile(rb"[^\r\n-]--\s*$")  # of the last boundary
+_FORM_END = re.compile(rb"[^\r\n-]--\s*$")  # the end of the last boundary
 FIELD = "file"
-# Others fill the temporary folder, or the table of files; or the folder is gone, or cannot be written to.
+# The temporary folder or the table of open files is full, or the folder is missing or cannot be written to.
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.EACCES, errno.EROFS, errno.EIO}
 
 
@@ -35,31 +35,32 @@ log = logging.getLogger(__name__)
 
 
 class UploadBudget:
-    """Bytes of request bodies that the process holds, all requests together, until they are answered."""
+    """Counts the bytes of request bodies that the process holds: those of all requests that are not answered yet."""
 
     def __init__(self, max_upload_bytes: int) -> None:
-        self.max_bytes = max_upload_bytes  # of one
+        self.max_bytes = max_upload_bytes  # of one body
         self.held = 0
-        self.is_closed = False  # the service is stopping: no more is read
+        self.is_closed = False  # the service is stopping: no more data is accepted
 
     @property
     def is_full(self) -> bool:
-        """Whether it is more than UPLOADS of the largest."""
+        """Whether more is held than UPLOADS times the largest accepted body."""
         return self.held > UPLOADS * self.max_bytes
 
 
 class BoundedBody:
-    """Stands in for a request's `receive`, and refuses what is too long (413), too slow (408) or too much (503).
+    """Replaces a request's `receive`, and raises Problem for a body that is too large (413) or too slow (408).
 
-    Raising from `receive` stops any parser above it at once.
+    It raises Problem 503 if all bodies together are too large, or if the service is stopping. An exception from `receive`
+    immediately stops the parser that reads the body.
     """
 
     def __init__(self, receive: Receive, budget: UploadBudget) -> None:
         self._receive = receive
         self._budget = budget
         self._received = 0
-        self.end = b""  # its last bytes
-        self._looked, self._had = asyncio.get_running_loop().time(), 0  # at the last look
+        self.end = b""  # the body's last bytes
+        self._looked, self._had = asyncio.get_running_loop().time(), 0  # time and bytes received at the last check
 
     async def __call__(self) -> Message:
         try:
@@ -93,17 +94,17 @@ class BoundedBody:
         self._looked, self._had = now, self._received
 
     def let_go(self) -> None:
-        """Its bytes are no longer held."""
+        """Release the body's bytes from the budget."""
         self._budget.held -= self._received
 
 
 def stopping() -> Problem:
-    """503 for what is not answered before the service must end."""
+    """503 for a request that cannot be answered before the service stops."""
     return Problem(503, "the service is stopping")
 
 
 def no_room() -> Problem:
-    """503 while others hold what there is."""
+    """503 while there is no space for the upload, in memory or in the temporary folder."""
     return Problem(503, "no room for the upload just now", headers={"Retry-After": "10"})
 
 
@@ -116,8 +117,9 @@ def too_large(max_bytes: int) -> Problem:
 async def uploaded_image(request: Request, budget: UploadBudget) -> AsyncIterator[BinaryIO]:
     """The image of a request, as a file that is closed afterwards: multipart field `file`, or the raw body.
 
-    Raises Problem: 400 for an empty or malformed body, 408, 413, 415 for another content type, 422 without the field,
-    503 while the temporary folder is full, or too much is held. Raises ClientGone.
+    Raises Problem: 400 for a malformed form, 408 for a slow body, 413 for a large one, 415 for another content type, 422 for a
+    form without the field or with a query parameter, 503 if the temporary folder cannot store the body, if too much is held,
+    or if the service is stopping. Raises ClientGone if the client disconnects.
     """
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and int(declared) > budget.max_bytes:
@@ -134,7 +136,7 @@ async def uploaded_image(request: Request, budget: UploadBudget) -> AsyncIterato
                 await form.close()
         elif kind.startswith("image/") or kind == "application/octet-stream":
             with SpooledTemporaryFile(max_size=SPOOL_BYTES) as file:
-                upload = UploadFile(cast(BinaryIO, file), size=0)  # writes off the event loop once it is on the disk
+                upload = UploadFile(cast(BinaryIO, file), size=0)  # once the file is on disk, it writes outside the event loop
                 async for chunk in bounded.stream():
                     await upload.write(chunk)
                 yield cast(BinaryIO, file)
@@ -157,17 +159,17 @@ async def _form(request: Request) -> FormData:
         return await request.form(max_files=1, max_fields=16)
     except HTTPException as error:  # Starlette's multipart parser
         raise Problem(400, f"malformed form: {error.detail}") from error
-    except UnicodeError as error:  # of the charset that a client names, which need not be one of texts
+    except UnicodeError as error:  # some codecs that a client may name as charset raise it, such as `undefined`
         raise Problem(400, f"malformed form: {error}") from error
 
 
 def _file(form: FormData, body: BoundedBody) -> BinaryIO:
-    """The image in a form. Raises Problem 400 and 422."""
+    """The image in a form. Raises Problem 400 for an incomplete form, and 422 as `uploaded_image` does."""
     if misplaced := [name for name in SegmentQuery.model_fields if name in form]:
         raise Problem(422, f"{misplaced[0]!r} belongs in the query, as in /segment?{misplaced[0]}=...")
     part = form.get(FIELD)
     if isinstance(part, UploadFile):
         return part.file
-    if not _FORM_END.search(body.end):  # the parser does not ask for one
+    if not _FORM_END.search(body.end):  # the parser accepts a form without its last boundary
         raise Problem(400, "the form is cut short")
     raise Problem(422, f"the form has no file in its field {FIELD!r}")

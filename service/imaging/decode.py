@@ -1,4 +1,4 @@
-"""From the bytes of an upload to an upright RGB image: limits first, pixels after."""
+"""From the bytes of an upload to an RGB image: limits are checked before any pixel is decoded."""
 
 import re
 from collections.abc import Callable
@@ -11,21 +11,22 @@ from service.geometry import UNSUPPORTED_MODES, Photo, UnsupportedPixels
 from service.imaging.scans import MAX_SCANS, has_too_many_scans
 from service.settings import PILLOW_MAX_PIXELS
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")  # Pillow registers 43 parsers; each is a door
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")  # uploads reach only these of Pillow's 43 parsers, each of which could be attacked
 MAX_BANDS = 4
-MAX_SIDE = 65_500  # libjpeg's limit: a longer image could have no overlay, and one row of its scores fills the memory
+MAX_SIDE = 65_500  # libjpeg's limit: a longer image cannot have an overlay, and one row of its scores would fill the memory
 _SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|II[*+]\0|MM\0[*+]", re.DOTALL)
 _SIGNATURE_BYTES = 12
 _TIFF_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
-_BIG_TIFF = 43  # third byte of the file
+_BIG_TIFF = 43  # third byte of the file, or the fourth if big-endian
 _STRIPS, _SAMPLES_PER_PIXEL, _TILE_WIDTH, _TILE_LENGTH, _TILES = 273, 277, 322, 323, 324  # TIFF tags
-_BITS_PER_SAMPLE, _PLANAR, _SAMPLE_FORMAT = 258, 284, 339  # ... and others
-_IN_PLANES, _SIGNED = 2, 2  # values of the last two
-# Pillow keeps what it reads before the pixels, and a list of where they lie: more than this no honest file needs.
+_BITS_PER_SAMPLE, _PLANAR, _SAMPLE_FORMAT = 258, 284, 339  # more TIFF tags
+_IN_PLANES, _SIGNED = 2, 2  # values of _PLANAR and _SAMPLE_FORMAT
+# Pillow keeps the header in memory, and a list of where the pixels lie. No ordinary file needs more than these limits.
 HEADER_READS, HEADER_BYTES = 2_000, 16 << 20
 MAX_TIFF_PARTS = 1 << 18
-MAX_TIFF_TAGS = 65_535  # in one directory: a BigTIFF may claim 2^64, and a file on the disk makes room for what it is asked for
-MIN_BYTES_PER_READ = 64  # bytes, on average, behind the header: of empty pieces a file of megabytes would have millions
+# Of one directory. A BigTIFF may claim 2^64 tags, and reading a file on disk allocates memory for all bytes asked for.
+MAX_TIFF_TAGS = 65_535
+MIN_BYTES_PER_READ = 64  # on average, after the header: a file of a few megabytes could have millions of empty pieces
 
 
 class BrokenImage(ValueError):
@@ -37,7 +38,7 @@ class UnsupportedImage(ValueError):
 
 
 class TooManyPixels(ValueError):
-    """An image larger than a limit, by its header."""
+    """An image that is larger than a limit, as its header shows."""
 
     def __init__(self, detail: str, limit: int) -> None:
         super().__init__(f"{detail}, the limit is {limit}")
@@ -45,22 +46,22 @@ class TooManyPixels(ValueError):
 
 
 class _Reader:
-    """A file without its descriptor.
+    """A file object that hides its file descriptor.
 
-    Given one, libtiff reads by its number, and goes on after the request is over and the number is another file's.
+    Given the descriptor, libtiff would read by its number, even after the request is over and the number is another file's.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.seek, self.tell = file, file.seek, file.tell
-        self._reads, self._bytes = float(HEADER_READS), HEADER_BYTES  # that are left
+        self._reads, self._bytes = float(HEADER_READS), HEADER_BYTES  # how many are still allowed
         self.in_header = True
         self.check: Callable[[], None] = lambda: None  # raises when the work is called off
 
     def read(self, size: int = -1) -> bytes:
-        """As a file's. Raises BrokenImage for a header that never ends, and for pixels in very many small pieces."""
+        """As a file's. Raises BrokenImage for a header too long or pixels in too many small pieces, and as `check` does."""
         self.check()
         content = self._file.read(size)
-        if size < 0:  # WebP is handed to its library as a whole
+        if size < 0:  # Pillow reads a WebP as a whole
             return content
         self._reads -= 1
         if self.in_header:
@@ -74,7 +75,7 @@ class _Reader:
 
 @dataclass(frozen=True)
 class Upload:
-    """An image whose header has been read and found within limits, and whose pixels have not."""
+    """An image whose header has been read and is within limits, and whose pixels are not decoded yet."""
 
     image: Image.Image
     reader: _Reader
@@ -102,7 +103,7 @@ def open_image(file: BinaryIO, max_pixels: int) -> Upload:
             raise UnsupportedImage(f"the JPEG has more than {MAX_SCANS} scans")
     except (BrokenImage, TooManyPixels, UnsupportedImage, MemoryError):
         raise
-    except Image.DecompressionBombError:  # Pillow's own limit, which it checks before we can see the size
+    except Image.DecompressionBombError:  # Pillow's own limit, which Pillow checks before the size is known here
         raise TooManyPixels(f"the image has more than {PILLOW_MAX_PIXELS} pixels", max_pixels) from None
     except UnidentifiedImageError:
         raise _unidentified(file, start) from None
@@ -121,7 +122,7 @@ def _check(image: Image.Image, max_pixels: int) -> None:
         raise TooManyPixels(f"the image is {width}x{height}; for one side", MAX_SIDE)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         tile = image.tag_v2.get(_TILE_WIDTH, 0) * image.tag_v2.get(_TILE_LENGTH, 0)
-        if tile > max_pixels:  # libtiff holds a whole tile, however little of it the image shows
+        if tile > max_pixels:  # libtiff holds a whole tile in memory, even if little of it lies within the image
             raise TooManyPixels(f"a tile of the TIFF has {tile} pixels", max_pixels)
         if image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) > MAX_BANDS:
             raise UnsupportedImage(f"the TIFF has more than {MAX_BANDS} bands")
@@ -131,7 +132,7 @@ def _check(image: Image.Image, max_pixels: int) -> None:
 
 
 def _check_samples(image: TiffImagePlugin.TiffImageFile) -> None:
-    """Refuse what Pillow takes and reads wrongly."""
+    """Refuse sample formats that Pillow accepts but decodes wrongly. Raises UnsupportedImage."""
     tags = image.tag_v2
     if _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
         raise UnsupportedImage("signed integer pixels have no defined range; convert them to unsigned")
@@ -141,10 +142,10 @@ def _check_samples(image: TiffImagePlugin.TiffImageFile) -> None:
 
 
 def decode(upload: Upload, check: Callable[[], None]) -> Photo:
-    """The image in RGB; the upload's own pixels are let go of.
+    """Decode the image to RGB. If that makes a converted copy, the upload's own image is closed.
 
-    `check` is called again and again, and raises when the work is called off. Raises BrokenImage or UnsupportedImage, and
-    what `check` does.
+    `check` is called before each read of the file, and raises when the work is called off. Raises BrokenImage or
+    UnsupportedImage, and what `check` raises.
     """
     upload.reader.check = check
     try:
@@ -153,7 +154,7 @@ def decode(upload: Upload, check: Callable[[], None]) -> Photo:
         raise UnsupportedImage(str(error)) from error
     except (BrokenImage, MemoryError):
         raise
-    except Exception as error:  # as above: whatever a damaged file makes Pillow raise, it is the file's fault
+    except Exception as error:  # of any type, as in `open_image`: a damaged file is the cause
         check()
         raise BrokenImage(f"the image cannot be decoded: {error}") from error
     if photo.stored is not upload.image:
@@ -162,9 +163,9 @@ def decode(upload: Upload, check: Callable[[], None]) -> Photo:
 
 
 def _tiff_parts(file: BinaryIO, start: bytes) -> int:
-    """How many strips and tiles a TIFF's first directory names; 0 where it has none, or is cut short."""
+    """Number of strips and tiles that a TIFF's first directory lists; entries beyond the end of the file are not counted."""
     order, big = _TIFF_ORDERS[start[:2]], start[2] == _BIG_TIFF or start[3] == _BIG_TIFF
-    word, count, entry = (8, 8, 20) if big else (4, 2, 12)  # bytes of an offset, of the number of entries, of one entry
+    word, count, entry = (8, 8, 20) if big else (4, 2, 12)  # sizes in bytes: an offset, the number of entries, one entry
     file.seek(8 if big else 4)
     file.seek(int.from_bytes(file.read(word), order))
     entries = file.read(min(int.from_bytes(file.read(count), order), MAX_TIFF_TAGS) * entry)
@@ -177,7 +178,7 @@ def _tiff_parts(file: BinaryIO, start: bytes) -> int:
 
 
 def _unidentified(file: BinaryIO, start: bytes) -> BrokenImage | UnsupportedImage:
-    """Tell a damaged file from a TIFF that is whole but has no pixels we can show, and both from any other format."""
+    """The error for a file that Pillow does not identify: of another format, damaged, or a TIFF with unsupported pixels."""
     if not _SIGNATURE.match(start):
         return UnsupportedImage("not a JPEG, PNG, WebP or TIFF image")
     if start.startswith(b"MM\0+"):
@@ -190,7 +191,7 @@ def _unidentified(file: BinaryIO, start: bytes) -> BrokenImage | UnsupportedImag
         file.seek(place)
         tags = int.from_bytes(file.read(8 if big else 2), _TIFF_ORDERS[start[:2]])
         file.seek(place)
-        directory.load(file)  # leaves out what it cannot read
+        directory.load(file)  # skips tags that it cannot read
         cut_short = len(directory) < max(1, tags)
         many_bands = directory.get(_SAMPLES_PER_PIXEL, 1) > MAX_BANDS
     except Exception:

@@ -10,15 +10,15 @@ from PIL import Image, PngImagePlugin
 from service.contract import ClassInfo
 from service.geometry import STRIP_PIXELS
 
-LEGEND_KEY = "segmentation"  # of the PNG's iTXt chunk
-# Label maps are long runs of few values: level 1 is within a few per cent of level 6 and several times faster.
+LEGEND_KEY = "segmentation"  # keyword of the PNG's iTXt chunk
+# Label maps are long runs of few values: level 1 is several times faster than level 6, and its size within a few per cent.
 PNG_LEVEL = 1
 JPEG_QUALITY = 90
 
 
 def mask_png(labels: NDArray[np.uint8], classes: tuple[ClassInfo, ...], legend: str) -> bytes:
     """(H, W) uint8 class ids -> an indexed PNG: pixel value = class id, palette = the classes' colours."""
-    image = Image.frombuffer("P", labels.shape[::-1], labels, "raw", "P", 0, 1)  # no copy: a photo has 50 megapixels
+    image = Image.frombuffer("P", labels.shape[::-1], labels, "raw", "P", 0, 1)  # no copy: a photo may have 50 megapixels
     image.putpalette([channel for entry in classes for channel in entry.rgb])
     text = PngImagePlugin.PngInfo()
     text.add_itxt(LEGEND_KEY, legend)
@@ -36,8 +36,8 @@ def overlay_jpeg(
 ) -> bytes:
     """Blend the classes' colours over an RGB image of the labels' size; opacity 0 is the image, 1 the colours.
 
-    The image itself becomes the overlay, a few rows at a time: it may be large. `check` is called before each of them, and
-    raises when the work is called off.
+    The image is overwritten with the overlay, a strip of rows at a time, since it may be large. `check` is called before each
+    strip, and raises when the work is called off.
     """
     palette = np.array([entry.rgb for entry in classes], np.uint8)
     rows = max(1, STRIP_PIXELS // image.width)
@@ -47,5 +47,5 @@ def overlay_jpeg(
         colors = Image.fromarray(palette[labels[top : top + rows]])
         image.paste(Image.blend(image.crop(box), colors, opacity), box)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=JPEG_QUALITY, comment=b"")  # by default the upload's own
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY, comment=b"")  # by default Pillow copies the upload's own
     return buffer.getvalue()

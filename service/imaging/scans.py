@@ -1,17 +1,17 @@
-"""How often the pixels of a JPEG are passed over: a small file may ask for it thousands of times."""
+"""Counts the scans of a JPEG. Each scan is one pass over the pixels, and a small file may contain thousands."""
 
 import re
 from typing import BinaryIO
 
 MAX_SCANS = 64  # encoders make about ten
-MAX_SEGMENTS = 2_000  # before, between and behind them
-_START, _END = 0xDA, 0xD9  # of a scan, of the image
-_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")  # but for those within a scan
+MAX_SEGMENTS = 2_000  # marker segments before, between and after the scans
+_START, _END = 0xDA, 0xD9  # codes of the markers that start a scan, and that end the image
+_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")  # any marker, except those within a scan's data
 _PIECE = 1 << 20
 
 
 def has_too_many_scans(file: BinaryIO) -> bool:
-    """Whether a JPEG has more than MAX_SCANS; `file` is left where it stands."""
+    """Whether a JPEG has more than MAX_SCANS scans, or too many segments to tell. The position of `file` is restored."""
     place = file.tell()
     file.seek(0)
     too_many = _scan_upper_bound(file) > MAX_SCANS
@@ -23,7 +23,7 @@ def has_too_many_scans(file: BinaryIO) -> bool:
 
 
 def _scan_upper_bound(file: BinaryIO) -> int:
-    """Scans, and what looks like one in a thumbnail, or in the film that some telephones append."""
+    """Number of scans, plus whatever looks like one in a thumbnail, or in the video that some telephones append."""
     count, before = 0, b""
     while piece := file.read(_PIECE):
         count += (before + piece).count(b"\xff\xda")
@@ -32,7 +32,7 @@ def _scan_upper_bound(file: BinaryIO) -> int:
 
 
 def _scans(content: bytes) -> int:
-    """Scans before the end of the image, as libjpeg reads them; too many where it has too many segments."""
+    """Number of scans before the end of the image, as libjpeg reads them; MAX_SCANS + 1 if there are too many segments."""
     count, place = 0, 2
     for _ in range(MAX_SEGMENTS):
         marker = _MARKER.search(content, place)
