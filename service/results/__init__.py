@@ -1,1 +1,1 @@
-"""From scores to what the client asked for."""
+"""From scores to the answer that the client asked for."""

@@ -11,7 +11,7 @@ from service.inference.sessions.errors import RunFailed
 from service.results.blocks import blocks
 from service.results.winners import Winners, winners
 
-COUNTED_PIXELS = 1 << 18  # at once
+COUNTED_PIXELS = 1 << 18  # pixels that are counted at once
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Segmentation:
         return tuple(count / self.labels.size for count in self.pixels)
 
 
-@np.errstate(invalid="ignore", over="ignore")  # scores that are not finite are told below
+@np.errstate(invalid="ignore", over="ignore")  # scores that are not finite are reported below
 def segment(
     scores: Scores, classes: int, working: tuple[int, int], user: tuple[int, int], cancellation: Cancellation
 ) -> Segmentation:
     """Scores of `classes` classes for an image at its working size -> its segmentation at the user's (width, height).
 
-    Raises Cancelled if the work was called off, RunFailed if a score is not finite, and what the scores do as they are
+    Raises Cancelled if the work was cancelled, RunFailed if a score is not finite, and whatever the scores raise as they are
     computed.
     """
     labels = np.empty((user[1], user[0]), np.uint8)
@@ -64,7 +64,7 @@ def segment(
             count()
     if found:
         count()
-    if not np.isfinite(probability_sums).all():  # a score that is not leaves pixels near it without a probability
+    if not np.isfinite(probability_sums).all():  # a non-finite score leaves pixels near it without a finite one
         raise RunFailed("the model gives scores that are not finite")
     confidence = tuple(float(c / n) if n else None for c, n in zip(probability_sums, pixels, strict=True))
     return Segmentation(labels, tuple(int(n) for n in pixels), confidence)

@@ -1,4 +1,4 @@
-"""Blocks of the user's pixels, each with the scores that it is enlarged from: too many at once would not stay in the cache."""
+"""Splitting the user's pixels into blocks that fit the processor's cache, each with the scores that it is enlarged from."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 from service.geometry import places
 
-BLOCK_BYTES = 1 << 21  # enlarged scores of a block: those of a class stay in the cache,
-BLOCK_PIXELS = 1 << 14  # ... but at least so many pixels, since each block costs some time of its own
-BLOCK_COLUMNS, BLOCK_SCORES = 512, 128  # at most
-PIECE_ROWS = 64  # enlarged by one product of matrices: the fewer there are, the fewer scores it has to go through
+BLOCK_BYTES = 1 << 21  # enlarged scores of a block, so that those of a class stay in the cache,
+BLOCK_PIXELS = 1 << 14  # ... but at least this many pixels, since each block has a fixed cost
+BLOCK_COLUMNS, BLOCK_SCORES = 512, 128  # most pixels across a block; most scores along each of its sides
+PIECE_ROWS = 64  # rows of pixels enlarged by one matrix product: the fewer rows, the fewer scores the product reads
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of the user's pixels, and what it is enlarged from: n pieces, each h rows of pixels, one above the other.
+    """A block of the user's pixels with the scores for it, in n pieces one above the other, each of h rows of pixels.
 
     Piece i is `rows[i]` @ `scores[:, i]` @ `columns`. The last piece may reach below the block.
     """
@@ -25,12 +25,12 @@ class Block:
     top: int
     height: int
     scores: NDArray[np.float32]  # (C, n, k, l)
-    rows: NDArray[np.float32]  # (n, h, k): what each score counts for each row of pixels; two of them, or one
-    columns: NDArray[np.float32]  # (l, width): as much for the columns
+    rows: NDArray[np.float32]  # (n, h, k): weight of each row of scores for each row of pixels; at most two are not 0
+    columns: NDArray[np.float32]  # (l, width): weight of each column of scores for each column of pixels
 
     @property
     def place(self) -> tuple[slice, slice]:
-        """Its rows and columns among the user's pixels."""
+        """The block's rows and columns among the user's pixels."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.columns.shape[1])
 
 
@@ -39,13 +39,13 @@ def blocks(
 ) -> Iterator[Block]:
     """Split the user's pixels into blocks, from the top and then from the left, each with the scores and weights that it needs.
 
-    `bands` are the scores from the top, (C, some rows, w) each, `cells_y` rows in all; each is taken when it is needed.
-    `working` and `user` are (width, height). No more is held than one band, and the scores of a row of blocks.
+    `bands` are the scores from the top, (C, some rows, w) each, `cells_y` rows in all; each band is taken when it is needed.
+    `working` and `user` are (width, height). Only one band and the scores of a row of blocks are held at a time.
     """
     source = iter(bands)
     band = next(source)
     channels, reached, cells_x = band.shape
-    held = [(0, band)]  # scores, with their first row among all
+    held = [(0, band)]  # (index of the first row, scores)
     del band
     width, height = user
     x, y = places(width, working[0], output_stride, cells_x), places(height, working[1], output_stride, cells_y)
@@ -59,7 +59,7 @@ def blocks(
     for top in range(0, height, most_rows):
         cells, rows = _weights(y[top : top + most_rows], cells_y, PIECE_ROWS)
         first, end = int(cells[0, 0]), int(cells[-1, -1]) + 1
-        while reached < end:  # of what was there, only the rows that are needed still are while the next band is computed
+        while reached < end:  # while the next band is computed, only the rows that are still needed are kept
             held = [(max(at, first), part[:, max(0, first - at) :].copy()) for at, part in held]
             band = next(source)
             held.append((reached, band))
@@ -72,8 +72,9 @@ def blocks(
 
 
 def _weights(places: NDArray[np.float64], cells: int, most: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Pixels along one axis, in n pieces of at most so many: (n, k) indices of the scores that each piece lies between, and
-    (n, h, k) what each of those counts for each of its h pixels. The last piece is filled up with its last pixel.
+    """Split the pixels along one axis into n pieces of at most `most` pixels. The last piece is padded with its last pixel.
+
+    Returns (n, k) indices of the scores that each piece lies between, and (n, h, k) their weights for each of its h pixels.
     """
     count = -(-len(places) // most)
     length = -(-len(places) // count)

@@ -1,4 +1,4 @@
-"""One result, several forms. A rendering is one function from an outcome to bytes; the table below is all there is."""
+"""The forms of an answer: each rendering is one function from an outcome to bytes, and all are listed in RENDERINGS."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ Format = Literal["json", "mask", "overlay"]
 
 
 class ModelInfo(BaseModel):
-    """Which model answered, and on what."""
+    """Which model answered, and on which device."""
 
     name: str
     sha256: str = Field(description="of the file, hexadecimal")
@@ -68,7 +68,7 @@ class SegmentAnswer(BaseModel):
 
 @dataclass(frozen=True)
 class Outcome:
-    """All that is known of one segmented image."""
+    """Everything known about one segmented image."""
 
     card: ModelCard
     model: ModelInfo
@@ -80,7 +80,7 @@ class Outcome:
     queue_ms: float
     infer_ms: float
     schedule: Schedule
-    check: Callable[[], None]  # raises when the work is called off
+    check: Callable[[], None]  # raises if the work was cancelled
 
     @property
     def areas(self) -> list[ClassArea]:
@@ -124,7 +124,7 @@ def render_json(outcome: Outcome) -> Rendered:
 
 
 def render_mask(outcome: Outcome) -> Rendered:
-    """The indexed PNG, and the areas of the classes present in a header."""
+    """The mask as an indexed PNG; a header gives the pixels of each class present, unless it would exceed its limit."""
     present = {str(number): pixels for number, pixels in enumerate(outcome.segmentation.pixels) if pixels}
     header = json.dumps(present, separators=(",", ":"))
     return Rendered(_mask(outcome), "image/png", {CLASSES_HEADER: header} if len(header) <= CLASSES_HEADER_LIMIT else {})

@@ -1,6 +1,7 @@
-"""Which class wins each pixel, and how probable it is, by ONNX Runtime: a block in one call, in which other threads can work.
+"""The winning class of each pixel and its probability, computed by ONNX Runtime with one call per block.
 
-numpy would take a hundred short calls for it, and threads that make those wait for each other more than they work.
+Other threads can work during that call. numpy would need a hundred short calls, and threads that make such calls wait
+for each other more than they work.
 """
 
 from collections.abc import Sequence
@@ -16,28 +17,28 @@ from service.inference.sessions.cancellation import Cancellation
 from service.inference.sessions.device import create_session
 from service.results.blocks import Block
 
-# If no score of a block is further behind the winner at its place, exp() of every interpolated difference is above 0 in float32
-# (exp(-100) is 4e-44), and the class of the largest power is the winner. Otherwise powers may be 0, and scores are compared.
+# If no score of a block is further behind the best score of its cell than this, exp() of every interpolated difference is above
+# 0 in float32 (exp(-100) is 4e-44), and the class with the largest exp() wins. Otherwise exp() may be 0: scores are compared.
 UNDERFLOW_MARGIN = 100.0
 
 
 @dataclass(frozen=True)
 class Winners:
-    """Of a block of the user's pixels."""
+    """The winning classes of a block of the user's pixels."""
 
     labels: NDArray[np.uint8]  # (h, w) class ids; ties go to the lowest
-    probability: NDArray[np.float32]  # (h, w) of the winner, by softmax: 1 / sum of exp(score - the winner's)
-    candidates: NDArray[np.uint8]  # class ids: the labels are among them
+    probability: NDArray[np.float32]  # (h, w) softmax of the winner: 1 / sum of exp(score - the winner's score)
+    candidates: NDArray[np.uint8]  # ids of the classes that were compared, which include all labels
 
 
 def winners(block: Block, cancellation: Cancellation) -> Winners:
     """Compare the enlarged scores of a block's classes. Raises as `Cancellation.run_options` does."""
-    behind = block.scores - block.scores.max(0)  # a pixel's probabilities stay as they are, whatever its scores have in common
+    behind = block.scores - block.scores.max(0)  # a common offset does not change a pixel's probabilities
     classes = len(behind)
     of_class = behind.reshape(classes, -1)
     most, least = of_class.max(1), of_class.min(1)
-    # What is enlarged lies between the scores that it is made from: a class that is below another's least nowhere wins.
-    loses = most < least.max()  # of scores that are not numbers, none
+    # Enlarged scores lie between the scores they are made from: a class that is always below another's lowest score never wins.
+    loses = most < least.max()  # none, if a score is NaN
     order = np.argsort(loses, kind="stable").astype(np.uint8)
     compared = _compared(classes - int(np.count_nonzero(loses)), classes)
     inputs = {
@@ -48,25 +49,25 @@ def winners(block: Block, cancellation: Cancellation) -> Winners:
     }
     with cancellation.run_options() as options:
         labels, probability = _session(classes, compared, bool(least.min() >= -UNDERFLOW_MARGIN)).run(None, inputs, options)
-    labels = np.broadcast_to(labels, probability.shape)  # of one candidate there is one label
+    labels = np.broadcast_to(labels, probability.shape)  # with one candidate, there is only one label
     labels, probability = (found.reshape(-1, found.shape[-1])[: block.height] for found in (labels, probability))
     return Winners(labels, probability, order[:compared])
 
 
 def _compared(candidates: int, classes: int) -> int:
-    """How many classes are compared where so many may win: a power of two, since each number needs a session of its own."""
+    """How many classes to compare if `candidates` may win: a power of two, since each number needs its own session."""
     return min(1 << (candidates - 1).bit_length(), classes)
 
 
 @cache
 def _session(classes: int, compared: int, cannot_underflow: bool) -> ort.InferenceSession:
-    """The graph for one block.
+    """A session whose graph finds the winners of one block.
 
     Two MatMuls enlarge the scores bilinearly; a chain of Greater, Max and Where finds the winner of each pixel; Exp, Sum and
-    Div its softmax probability. Each class has a tensor of its own, rather than all one of (C, h, w), so that it is still in
-    the processor's cache when the next node uses it.
-    `compared`: only so many classes, the first, may win; the others count in the softmax alone. `cannot_underflow`: no score
-    is more than UNDERFLOW_MARGIN behind, so that powers can be compared instead of scores.
+    Div compute the winner's softmax probability. Each class has its own tensor, instead of one (C, h, w) tensor for all, so
+    that a class is still in the processor's cache when the next node uses it.
+    `compared`: only the first `compared` classes may win; the rest only count in the softmax. `cannot_underflow`: no score is
+    more than UNDERFLOW_MARGIN behind the best, so exp(score) can be compared instead of the score.
     """
 
     def of_each(name: str, number: int = classes) -> list[str]:

@@ -1,1 +1,1 @@
-"""Model files: what is in them, and how they take images and give scores."""
+"""Model files: their content, and the inputs and outputs of their graphs."""

@@ -1,4 +1,4 @@
-"""Model files that were not exported here: a card beside them, `<name>.json`, says what their graph takes and gives."""
+"""Model files of other exporters: a card beside the file, `<name>.json`, describes the graph's input and output."""
 
 from typing import Annotated, Literal
 
@@ -19,7 +19,7 @@ class _Strict(BaseModel):
 
 
 class Input(_Strict):
-    """What the graph takes: (value / 255 - mean) / std of each channel; of uint8, the values themselves."""
+    """The graph's input: (value / 255 - mean) / std for each channel; with dtype uint8, the values 0..255 unchanged."""
 
     name: str
     layout: Layout = "NCHW"
@@ -30,14 +30,14 @@ class Input(_Strict):
 
 
 class Output(_Strict):
-    """Which of the graph's outputs are the class scores."""
+    """The graph's output that holds the class scores."""
 
     name: str
     layout: Layout = "NCHW"
 
 
 class ForeignCard(_Strict):
-    """The file beside the model."""
+    """The content of the card file beside the model file."""
 
     name: str = Field(pattern=MODEL_NAME_PATTERN)
     input: Input
@@ -55,9 +55,10 @@ class ForeignCard(_Strict):
     licence: str = "unknown"
 
     def card(self, file: OnnxFile, fixed_size: tuple[int, int] | None) -> ModelCard:
-        """The same as the card of a model of this project; it is not tiled.
+        """Convert to the `ModelCard` that this project's own models have; without a halo, so the model is never tiled.
 
-        `fixed_size`: (width, height) of a graph that takes no other. Raises ValueError if it is no multiple of the strides.
+        `fixed_size`: (width, height) in pixels, if the graph takes only that size. Raises ValueError if a side of it is not a
+        multiple of the stride (of `output_stride` if the card gives no stride), or if `ModelCard` rejects a value.
         """
         stride, long_side = self.stride or 32, self.long_side
         if fixed_size is not None:
@@ -90,10 +91,10 @@ class ForeignCard(_Strict):
 
 
 class ForeignInterface(Interface):
-    """What a foreign card describes: the input's layout, dtype, channel order and normalisation, and the output's layout."""
+    """The interface of a foreign card: the input's layout, dtype, channel order and normalisation, and the output's layout."""
 
     def __init__(self, card: ForeignCard, graph: OnnxFile) -> None:
-        """Raises ValueError if the graph has no such input, or takes a size or a batch that images cannot be made to have."""
+        """Raises ValueError if the graph has no such 4-D input, or fixes a batch above 1 or only one of height and width."""
         dimensions = graph.input_sizes.get(card.input.name, ())
         if len(dimensions) != 4:
             raise ValueError(f"the graph has no input {card.input.name!r} of four dimensions")

@@ -1,4 +1,4 @@
-"""A model file as it lies in its folder: read and checked, not loaded."""
+"""A model file in the models folder: read and checked, but not loaded into a session."""
 
 import hashlib
 import os
@@ -16,16 +16,16 @@ from service.inference.files.foreign import ForeignCard, ForeignInterface
 from service.inference.files.interface import Interface
 from service.inference.files.onnx_file import OnnxFile, UnsafeFile
 
-MAX_FILE_BYTES = 1 << 30  # twice the largest network's of this kind: the file and what is parsed of it are in memory at once
-WHOLE_BYTES = 1 << 30  # that the run of a model that cannot be tiled may take: 1920x1080 with 21 scores for each pixel
-UNKNOWN_BYTES_PER_PIXEL = 250  # of a network's activations, where its layers are not known: more than most networks take
-SCORE_COPIES = 3  # of its scores, while they are enlarged
+MAX_FILE_BYTES = 1 << 30  # twice the largest network of this kind; the file and its parsed form are in memory at once
+WHOLE_BYTES = 1 << 30  # limit for a run of a model that cannot be tiled: enough for 1920x1080 with 21 scores per pixel
+UNKNOWN_BYTES_PER_PIXEL = 250  # activations of a network whose layers are not known: more than most networks take
+SCORE_COPIES = 3  # copies of the scores in memory while they are enlarged
 
-Stamp = tuple[tuple[int, int, int], ...]  # of the file and of a card beside it: inode, bytes, time of the last change
+Stamp = tuple[tuple[int, int, int], ...]  # of the file and of a card beside it: inode, bytes, time of the last change in ns
 
 
 class InvalidModel(ValueError):
-    """A file that is not a model of this service's contract."""
+    """A file that does not meet this service's contract for models."""
 
 
 class UnreadableModel(RuntimeError):
@@ -33,13 +33,13 @@ class UnreadableModel(RuntimeError):
 
 
 class _Opened:
-    """A file, which is still what it was when it is deleted, or another takes its place; it is closed with this object."""
+    """An open file, readable even after its path is deleted or replaced; closed when this object is garbage-collected."""
 
     def __init__(self, path: Path) -> None:
-        """Raises InvalidModel for what is no file of a model's size, and UnreadableModel."""
+        """Raises InvalidModel if `path` is no regular file or is too large, and UnreadableModel if it cannot be opened."""
         try:
             found = path.stat()
-            if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+            if not stat.S_ISREG(found.st_mode):  # opening a pipe would block
                 raise InvalidModel("it is no regular file")
             if found.st_size > MAX_FILE_BYTES:
                 raise InvalidModel(f"it has {found.st_size} bytes, the limit is {MAX_FILE_BYTES}")
@@ -49,7 +49,7 @@ class _Opened:
         weakref.finalize(self, os.close, self._descriptor)
 
     def content(self) -> bytes:
-        """All of it. Raises UnreadableModel."""
+        """The whole content. Raises UnreadableModel if reading fails or memory is short."""
         try:
             with os.fdopen(self._descriptor, "rb", closefd=False) as file:
                 file.seek(0)
@@ -66,7 +66,7 @@ def _unreadable(error: OSError) -> UnreadableModel:
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a file says of itself."""
+    """A checked model file, with the card and the interface read from it."""
 
     path: Path
     sha256: str
@@ -76,7 +76,11 @@ class ModelFile:
 
     @classmethod
     def read(cls, path: Path) -> "ModelFile":
-        """Raises InvalidModel if the file needs more than itself, or has no valid card, and UnreadableModel."""
+        """Read and check a file.
+
+        Raises UnreadableModel, and InvalidModel if the file is too large, is not a self-contained ONNX file, has no valid card,
+        or takes only images that are too large to run whole.
+        """
         opened = _Opened(path)
         content = opened.content()
         try:
@@ -92,21 +96,21 @@ class ModelFile:
 
     @property
     def most_pixels(self) -> int | None:
-        """Of an image at its working size, with padding, that the model can run; null: any number, in tiles."""
+        """The most pixels, at the working size with padding, of an image that the model can run; None: any number, in tiles."""
         if self.interface.fixed_size is not None:
             return prod(self.interface.fixed_size)
         return None if self.card.halo is not None else _most_whole_pixels(self.card)
 
     def takes(self, size: tuple[int, int]) -> bool:
         """Whether the model can run an image of that working size (width, height), whole or in tiles."""
-        if self.interface.working_size(*size, None) != size:  # larger than the one that the graph takes
+        if self.interface.working_size(*size, None) != size:  # larger than the graph's fixed size
             return False
         return self.most_pixels is None or prod(self.interface.padded_size(*size, self.card.stride)) <= self.most_pixels
 
     def content(self) -> bytes:
-        """The file's bytes, also when another file has taken its place by now.
+        """The file's bytes, even if another file has replaced it at its path.
 
-        Raises InvalidModel if it was written to since it was read, and UnreadableModel.
+        Raises InvalidModel if the file was written to after `read`, and UnreadableModel.
         """
         content = self._opened.content()
         if hashlib.sha256(content).hexdigest() != self.sha256:
@@ -115,7 +119,7 @@ class ModelFile:
 
 
 def stamp(path: Path) -> Stamp | None:
-    """What changes when the model does; None where there is no file."""
+    """A value that changes when the model file or its card changes; None if there is no model file."""
     found = [_stat(path), _stat(_beside(path))]
     return tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in found if s is not None) if found[0] else None
 
@@ -136,7 +140,7 @@ def _most_whole_pixels(card: ModelCard) -> int:
 
 
 def unknown_bytes_per_pixel(card: ModelCard) -> float:
-    """Of a run, for each pixel of an image, where the network's layers are not known; an estimate."""
+    """Estimated bytes of memory that a run takes per image pixel, if the network's layers are not known."""
     return UNKNOWN_BYTES_PER_PIXEL + SCORE_COPIES * 4 * len(card.classes) / card.output_stride**2
 
 

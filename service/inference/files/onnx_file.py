@@ -1,7 +1,7 @@
-"""An ONNX file, as far as the service reads it itself: its nodes, how to cut a piece out of it, and how to make a small one.
+"""ONNX files without the `onnx` package: reading their nodes and metadata, cutting out a part, and building a small model.
 
-Read with protobuf, which ONNX Runtime brings along, through the few fields named here, under the numbers that onnx.proto
-gives them; protobuf carries all others along unread. The `onnx` package would add 60 MB to the image.
+The files are parsed with protobuf, which ONNX Runtime depends on. Only the few fields declared here are read, under their
+numbers in onnx.proto; protobuf carries all others along unread. The `onnx` package would add 60 MB to the container image.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ Message = Any  # protobuf's generated classes have no static types here
 
 _KINDS = {"long": 3, "int": 5, "string": 9, "bytes": 12}  # FieldDescriptorProto.Type
 _MESSAGE = 11
-_IR_VERSION, _OPSET = 8, 11  # in which sums still have their axes as an attribute
+_IR_VERSION, _OPSET = 8, 11  # in this opset, Split without attributes makes equal parts
 _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> number, type, repeated
     "Model": {
         "ir_version": (1, "long", False),
@@ -71,7 +71,7 @@ _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> 
     "Shape": {"dim": (1, "Dimension", True)},
     "Dimension": {"dim_value": (1, "long", False)},
 }
-DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})  # of operators that ONNX Runtime has itself
+DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})  # of the operators built into ONNX Runtime
 ELEMENT_TYPES: Mapping[int, np.dtype[Any]] = {  # TensorProto.DataType
     1: np.dtype(np.float32),
     2: np.dtype(np.uint8),
@@ -82,7 +82,7 @@ ELEMENT_TYPES: Mapping[int, np.dtype[Any]] = {  # TensorProto.DataType
 
 @cache
 def _messages() -> Mapping[str, Any]:
-    """The class of each message."""
+    """The protobuf class of each message in `_FIELDS`, by name."""
     file = descriptor_pb2.FileDescriptorProto(name="part_of_onnx.proto", package="part_of_onnx")
     for name, entries in _FIELDS.items():
         message = file.message_type.add(name=name)
@@ -97,14 +97,14 @@ def _messages() -> Mapping[str, Any]:
 
 
 class UnsafeFile(ValueError):
-    """A file that needs more than itself."""
+    """A file that needs other files or custom operators, or has sparse tensors."""
 
 
 class OnnxFile:
     """The nodes, constants and metadata of a model file."""
 
     def __init__(self, content: bytes) -> None:
-        """Raises google.protobuf.message.DecodeError if it is no protobuf."""
+        """Raises google.protobuf.message.DecodeError if `content` is no protobuf message."""
         self._model = _messages()["Model"].FromString(content)
         self.metadata: Mapping[str, str] = {entry.key: entry.value for entry in self._model.metadata_props}
         self.nodes: Sequence[Message] = self._model.graph.node
@@ -112,11 +112,11 @@ class OnnxFile:
 
     @property
     def parameters(self) -> int:
-        """Numbers in all its constants."""
+        """The number of values in all constants."""
         return sum(prod(tensor.dims) for tensor in self.constants.values())
 
     def require_self_contained(self) -> None:
-        """Raises UnsafeFile if the file has tensors in other files, wherever those lie, or operators of other libraries."""
+        """Raises UnsafeFile if any graph or function has tensors in other files, sparse tensors, or custom operators."""
         functions = self._model.functions
         domains = DOMAINS | {function.domain for function in functions}
         graphs: list[Message] = [self._model.graph]
@@ -145,18 +145,18 @@ class OnnxFile:
 
     @property
     def input_sizes(self) -> Mapping[str, tuple[int, ...]]:
-        """The dimensions of each input by name; 0 where any size will do, which some exporters write as -1."""
+        """The dimensions of each input by name; 0 for a free dimension, which some exporters write as -1."""
         sized = ((value.name, value.type.tensor_type.shape.dim) for value in self._model.graph.input)
         return {name: tuple(max(0, entry.dim_value) for entry in dimensions) for name, dimensions in sized}
 
     def cut(self, nodes: Collection[int], inputs: Mapping[str, np.dtype[Any]], outputs: Mapping[str, np.dtype[Any]]) -> bytes:
-        """A model of some of the nodes, by their places, and of all that they need but the `inputs`.
+        """A model of some nodes, given by their indices, with all nodes and constants that they need, up to the `inputs`.
 
-        `inputs` and `outputs` are tensors of four dimensions, of any size, by name.
+        `inputs` and `outputs`: name -> dtype of tensors with four dimensions of free size.
         """
         makers = {name: place for place, node in enumerate(self.nodes) for name in node.output if name not in inputs}
         needed, open_places = set(nodes), list(nodes)
-        while open_places:  # nodes that make constants of others, such as int8 weights to float
+        while open_places:  # add nodes that compute constants for others, such as int8 weights converted to float
             fresh = {makers[name] for name in self.nodes[open_places.pop()].input if name in makers} - needed
             needed |= fresh
             open_places += fresh
@@ -180,7 +180,7 @@ def node(operator: str, inputs: Sequence[str], outputs: Sequence[str]) -> Messag
 
 
 def small_model(nodes: Sequence[Message], inputs: Mapping[str, np.dtype[Any]], outputs: Mapping[str, np.dtype[Any]]) -> bytes:
-    """A model of those nodes, between tensors of four dimensions."""
+    """A model of `nodes`; `inputs` and `outputs`: name -> dtype of tensors with four dimensions of free size."""
     model = _messages()["Model"](ir_version=_IR_VERSION)
     model.opset_import.add(version=_OPSET)
     model.graph.name = "small"
@@ -197,12 +197,12 @@ def _refuse_sparse(tensors: Sequence[Message]) -> None:
 
 
 def attributes(node: Message) -> dict[str, Any]:
-    """Integers, lists of integers and words among a node's attributes; an integer where it has no list."""
+    """A node's attributes by name: a list of integers, a string, or an integer (0 for attributes of other kinds)."""
     return {entry.name: list(entry.ints) or (entry.s.decode() if entry.s else entry.i) for entry in node.attribute}
 
 
 def floats(tensor: Message) -> NDArray[np.float32]:
-    """The values of a float32 constant, in one row; none where they are not kept as raw bytes."""
+    """The values of a float32 constant as a 1-D array; empty for another dtype, or if they are not stored as raw bytes."""
     return np.frombuffer(tensor.raw_data, "<f4") if tensor.data_type == 1 else np.empty(0, np.float32)
 
 

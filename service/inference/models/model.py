@@ -34,23 +34,23 @@ from service.inference.tiling.tiles import Box
 
 log = logging.getLogger(__name__)
 
-RATIOS = (4 / 3, 1)  # of the sides of images that CUDA is prepared for, either way; others wait when they first come
-TRIAL_SIDE = 1024  # pixels at most, of the image that a model is tried out with
-TRIAL_S = 60.0  # most seconds that it may take for it
+RATIOS = (4 / 3, 1)  # aspect ratios that CUDA is prepared for, in both orientations; others are slow at their first run
+TRIAL_SIDE = 1024  # longest side of a test image, in pixels
+TRIAL_S = 60.0  # most seconds for a test run
 
 
 class Runners:
-    """A file's session on all cores, and the one on a single core that runs side by side with others."""
+    """A model's session on all cores, and its session on a single core, for runs beside other work."""
 
     def __init__(self, on_all_cores: Runner | PlannedRunner, open_on_one_core: Callable[[], Runner]) -> None:
-        """The second is opened when it is first needed; on a GPU, and with a single core, there is no other."""
+        """The one-core session is opened when first needed. On a GPU, or with a single core, `on_all_cores` takes its place."""
         self.on_all_cores, self._open = on_all_cores, open_on_one_core
         self._lock = threading.Lock()
         is_only = on_all_cores.device == "cuda" or usable_cpus() == 1
         self._on_one_core = on_all_cores if is_only else None
 
     def get(self, all_cores: bool) -> Runner | PlannedRunner:
-        """The one for a run that has all cores, or for one of many. Raises OutOfDeviceMemory."""
+        """The session on all cores, or else on one core. Raises OutOfDeviceMemory if the one-core session cannot be opened."""
         if all_cores:
             return self.on_all_cores
         with self._lock:
@@ -67,13 +67,13 @@ class Model:
     runners: Runners
     interface: Interface
     tiling: Tiling
-    batches: Batches | None  # on a GPU, if the graph takes more than one image at once
+    batches: Batches | None  # on a GPU without a memory limit, if the graph's batch size is free
 
     @classmethod
     def load(cls, file: ModelFile, content: bytes, open_session: OpenSession) -> "Model":
-        """Open and try out a model file, whose bytes are `content`.
+        """Open and try out a model file; `content` is its bytes.
 
-        Raises InvalidModel if it cannot be run, or if the scores of a test image are not as its card says,
+        Raises InvalidModel if the model cannot be run, or if the scores of a test image are not as its card says,
         OutOfDeviceMemory, and DeviceUnavailable as `create_session` does.
         """
         open_session = partial(open_session, precision=file.card.precision)
@@ -89,14 +89,14 @@ class Model:
         def open_on_one_core() -> Runner:
             try:
                 runner = Runner(open_session(content, threads=1), file.interface, file.card)
-            except Exception as error:  # the file is known to run: what is missing is room
+            except Exception as error:  # the file is known to run, so memory is short
                 raise OutOfDeviceMemory(first_line(error)) from error
             require_same_device(runner.device, first.device)
             return runner
 
         runner: Runner | PlannedRunner = first
         batches = None
-        if first.device == "cuda" and not has_memory_limit(session):  # a limit is each session's: it allows no more of them
+        if first.device == "cuda" and not has_memory_limit(session):  # the limit is per session: more would exceed it
             runner = PlannedRunner(first, open_on_one_core, len(content))
             if not isinstance(session.get_inputs()[0].shape[0], int):
                 batches = Batches(runner, lambda: tiling.bytes_per_pixel)
@@ -106,17 +106,17 @@ class Model:
 
     @property
     def device(self) -> ReportedDevice:
-        """What it runs on, by its session's own word."""
+        """The device that the model runs on, as reported by its session."""
         return self.runners.on_all_cores.device
 
     def scores(
         self, image: Image.Image, cancellation: Cancellation, *, all_cores: bool = True, small_tiles: bool = False
     ) -> Scores:
-        """The scores of an RGB image at its working size: of one run, or tile by tile where that would take too much memory.
+        """The scores of an RGB image at its working size: in one run, or in tiles if one run would take too much memory.
 
-        `all_cores`: else on one, for what runs beside much else. tests/benchmarks/bench_scheduling.py shows why.
-        `small_tiles`: in tiles at any rate, and small ones, where the model has a halo.
-        Only for a size that its file `takes`. Raises as `run` does, for tiles as the scores are computed.
+        `all_cores`: False: on one core, for runs beside much other work. tests/benchmarks/bench_scheduling.py shows why.
+        `small_tiles`: always in tiles, and in small ones; has no effect if the model has no halo.
+        The size must be one that `ModelFile.takes`. Raises as `run` does; with tiles, also later, as the scores are computed.
         """
         card = self.card
         width, height = self.interface.padded_size(*image.size, card.stride)
@@ -137,7 +137,7 @@ class Model:
     def run(self, image: NDArray[np.uint8], cancellation: Cancellation, all_cores: bool = True) -> NDArray[np.float32]:
         """(1, H, W, 3) uint8, H and W multiples of the stride -> (C, H / output_stride, W / output_stride) float32.
 
-        Raises as `Cancellation.run_options` does; on one core also OutOfDeviceMemory where its session has no room.
+        Raises as `Cancellation.run_options` does, and OutOfDeviceMemory if the one-core session cannot be opened.
         """
         if self.batches is not None:
             scores = self.batches.run(image, cancellation)
@@ -148,18 +148,18 @@ class Model:
 
     @property
     def smallest_image(self) -> NDArray[np.uint8]:
-        """The smallest that it can run, (1, H, W, 3)."""
+        """The smallest image that the model can run, (1, H, W, 3) uint8, all `pad_value`."""
         width, height = self.interface.padded_size(1, 1, self.card.stride)
         return np.full((1, height, width, 3), self.card.pad_value, np.uint8)
 
     def run_smallest(self, cancellation: Cancellation) -> None:
-        """Run the smallest image, in the first session: its shape is not worth one of its own. Raises as `run` does."""
+        """Run the smallest image in the first session: its shape is not worth a session of its own. Raises as `run` does."""
         runner = self.runners.on_all_cores
         first = runner.first if isinstance(runner, PlannedRunner) else runner
         first([self.smallest_image], cancellation)
 
     def give_back(self) -> None:
-        """Let the sessions' arenas keep no more than the smallest image needs, and close those that are not needed for it.
+        """Close the sessions for tiles and planned shapes; shrink the first session's arena to what the smallest image needs.
 
         Raises as `run` does.
         """
@@ -169,14 +169,14 @@ class Model:
     def warm_up(self) -> None:
         """Prepare CUDA for the padded shapes that most images have at the model's resolution, in batches of each size.
 
-        Raises InvalidModel if one does not run, and OutOfDeviceMemory.
+        Raises InvalidModel if a shape does not run, and OutOfDeviceMemory if a single image does not fit.
         """
         runner, long_side = self.runners.on_all_cores, self.card.long_side
         if not isinstance(runner, PlannedRunner) or long_side is None:
             return
         landscape = [(long_side, round(long_side / ratio)) for ratio in RATIOS]
         sizes = landscape + [(height, width) for width, height in landscape]
-        shapes = dict.fromkeys(self.interface.padded_size(*size, self.card.stride) for size in sizes)  # each once
+        shapes = dict.fromkeys(self.interface.padded_size(*size, self.card.stride) for size in sizes)  # each shape once
         for number in SIZES if self.batches else SIZES[:1]:
             for width, height in shapes:
                 fits = number <= largest_batch(self.tiling.bytes_per_pixel * height * width)
@@ -185,14 +185,14 @@ class Model:
                 try:
                     with _time_limit() as cancellation:
                         runner([np.zeros((1, height, width, 3), np.uint8)], cancellation, number)
-                except OutOfDeviceMemory:  # `Batches` runs one by one what does not fit together
+                except OutOfDeviceMemory:  # `Batches` runs images one by one if they do not fit together
                     if number == 1:
                         raise
                 except RunFailed as error:
                     raise InvalidModel(f"{number} images of {width}x{height} do not run: {error}") from error
 
     def _try_out(self, runner: Runner) -> None:
-        """Run a strip and a square: the session then has the memory that it needs. Raises as `load` does."""
+        """Run a strip and a square as test images, so that the session allocates the memory it needs. Raises as `load` does."""
         side, stride = min(self.card.long_side or 1, TRIAL_SIDE), self.card.stride
         width, height = self.interface.padded_size(side, side, stride)
         sizes = [(width, height)] if self.interface.fixed_size else [(width + stride, stride), (width, height)]
@@ -202,7 +202,7 @@ class Model:
                     scores = runner([np.full((1, height, width, 3), self.card.pad_value, np.uint8)], cancellation)
                 except (Cancelled, OutOfDeviceMemory):
                     raise
-                except Exception as error:  # as above
+                except Exception as error:  # as in `load`
                     raise InvalidModel(f"a test image of {width}x{height} does not run: {first_line(error)}") from error
                 if scores.dtype != np.float32:
                     raise InvalidModel(f"its scores are {scores.dtype}, and not float32")
@@ -212,13 +212,16 @@ class Model:
 
 @contextmanager
 def _time_limit() -> Iterator[Cancellation]:
-    """For a test image: a graph may have a loop without an end. Raises InvalidModel after TRIAL_S, and OutOfDeviceMemory."""
+    """Limits the time of a test run, since a graph may loop forever.
+
+    Raises InvalidModel after TRIAL_S, and OutOfDeviceMemory if no thread can be started.
+    """
     cancellation = Cancellation()
     timer = threading.Timer(TRIAL_S, cancellation.cancel)
     timer.daemon = True
     try:
         timer.start()
-    except RuntimeError as error:  # a process may have no more threads than so many
+    except RuntimeError as error:  # the process has reached its limit of threads
         raise OutOfDeviceMemory(str(error)) from error
     try:
         yield cancellation

@@ -1,4 +1,4 @@
-"""Which of a model's files answers when none is asked for: a rule, so that two machines of a kind choose alike."""
+"""Choosing a model's precision for requests that name none, by a fixed rule: two machines of a kind choose alike."""
 
 import platform
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from pathlib import Path
 from service.contract import ModelCard, Precision
 from service.inference.sessions.device import ReportedDevice
 
-MIN_SPEEDUP = 1.2  # times as fast as fp32, by its card: for less, no accuracy is given away
-# Without these instructions int8 is slower than fp32 (0.9 times, with AVX2 alone, by tests/benchmarks/bench_variants.py).
+MIN_SPEEDUP = 1.2  # int8 must be this many times as fast as fp32, by its card, to be worth its loss of accuracy
+# Without these instructions int8 is slower than fp32 (0.9 times the speed with AVX2 alone: tests/benchmarks/bench_variants.py).
 # Names as in /proc/cpuinfo.
 _INT8_DOT_PRODUCTS = {"avx_vnni", "avx512_vnni", "amx_int8", "asimddp"}
 
@@ -20,15 +20,15 @@ def has_int8_dot_product() -> bool:
     try:
         words = Path("/proc/cpuinfo").read_text().split()
     except OSError:
-        return platform.machine() == "arm64"  # Apple's, which all have them
+        return platform.machine() == "arm64"  # Apple's processors, which all have these instructions
     return not _INT8_DOT_PRODUCTS.isdisjoint(words)
 
 
 def by_preference(cards: Mapping[Precision, ModelCard], device: ReportedDevice) -> list[Precision]:
-    """The precisions there are, the best for the device first.
+    """The available precisions, the best for the device first.
 
-    fp16 on a GPU, int8 on a processor with int8 dot products; but only where the card says what it costs against
-    fp32, which is the next choice.
+    The best is fp16 on a GPU, and int8 on a processor with int8 dot products if it is at least MIN_SPEEDUP times as fast as
+    fp32. Both are chosen only if their card compares them with fp32, which is the next choice.
     """
     order: list[Precision] = ["fp32", "int8", "fp16"]
     quick: Precision = "fp16" if device == "cuda" else "int8"

@@ -1,4 +1,4 @@
-"""The models in a folder, by name and precision; what changes there is taken over while the service runs."""
+"""The models in a folder, by name and precision, kept up to date with the folder while the service runs."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ from service.inference.sessions.device import (
 from service.inference.sessions.errors import OutOfDeviceMemory
 from service.settings import Device
 
-LATER = (OutOfDeviceMemory, UnreadableModel, DeviceUnavailable)  # no fault of a file's: it is tried again
+LATER = (OutOfDeviceMemory, UnreadableModel, DeviceUnavailable)  # not the file's fault: loading is tried again
 NO_MEMORY = "not enough memory to load it; that is tried again"
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class UnknownModel(LookupError):
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model in service: its variants, and the one used when a request names none; that one is loaded."""
+    """A model in service: its variants, and the automatic one, which is loaded and answers requests that name no precision."""
 
     variants: Mapping[Precision, Variant]
     automatic: Precision
@@ -41,8 +41,9 @@ class ServedModel:
 
     @property
     def device(self) -> ReportedDevice:
-        """Of the automatic variant, by the word of the session that was opened last."""
-        return self.best.runs_on or self.first_ran_on  # who still holds what is no longer served may ask as well
+        """The device of the automatic variant, as reported by the session that was opened last."""
+        # A variant that is no longer served is unloaded and has no `runs_on`, but a request may still hold this object.
+        return self.best.runs_on or self.first_ran_on
 
     @property
     def best(self) -> Variant:
@@ -51,25 +52,25 @@ class ServedModel:
 
 
 class Repository:
-    """The models below a folder. `refresh` from one thread at a time; the rest from any."""
+    """The models below a folder. Call `refresh` from one thread at a time; everything else is safe from any thread."""
 
     def __init__(self, folder: Path, device: Device, gpu_memory_bytes: int | None = None) -> None:
-        """Load what is there. Raises DeviceUnavailable if `device` cannot be had."""
+        """Load the models in the folder. Raises DeviceUnavailable if `device` is not available."""
         self._folder, self._device = folder, device
         self._open_session: OpenSession = partial(create_session, device=device, gpu_memory_bytes=gpu_memory_bytes)
-        self._seen: dict[Path, Stamp] = {}  # at the last look
+        self._seen: dict[Path, Stamp] = {}  # model files found by the last scan
         self._known: dict[Path, Variant] = {}  # all valid files
         self._rejected: dict[Path, tuple[Stamp, str]] = {}
-        self._unlisted: dict[Path, str] = {}  # why a folder or a link could not be followed at the last look
+        self._unlisted: dict[Path, str] = {}  # why a folder or a link could not be followed by the last scan
         self._waiting: dict[Path, str] = {}  # why a file is not served yet
         self._unused: dict[Path, str] = {}
-        self.models: Mapping[str, ServedModel] = {}  # replaced as a whole, never changed
+        self.models: Mapping[str, ServedModel] = {}  # replaced as a whole, never modified
         self.refresh(start=True)
         if device == "cuda" and not self.models:
             raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but {folder} has no model that could show CUDA in use")
 
     def variant(self, name: str, precision: Precision | None = None) -> Variant:
-        """The variant asked for, or the automatic one. Raises UnknownModel."""
+        """The variant of that precision, or the automatic one. Raises UnknownModel."""
         served = self.model(name)
         wanted = precision or served.automatic
         if wanted not in served.variants:
@@ -78,20 +79,20 @@ class Repository:
 
     @property
     def failing(self) -> list[str]:
-        """Models that are loaded and cannot be run just now, for want of memory."""
+        """Names of the models whose automatic variant cannot be run at the moment, for lack of memory."""
         return [name for name, served in self.models.items() if served.best.is_failing]
 
     @property
     def broken(self) -> dict[str, str]:
-        """Files below the folder that are not served, and why."""
-        # Copies: this is asked from other threads than the one that looks at the folder.
+        """Files below the folder that are not served: relative path -> reason."""
+        # Copies, because this property is read from other threads than the one that runs `refresh`.
         rejected = {path: reason for path, (_, reason) in self._rejected.copy().items()}
         found_later = {path: variant.fault for path, variant in self._known.copy().items() if variant.fault is not None}
         reasons = rejected | found_later | self._waiting.copy() | self._unused
         return {_printable(path.relative_to(self._folder).as_posix()): _printable(reason) for path, reason in reasons.items()}
 
     def model(self, name: str) -> ServedModel:
-        """A model. Raises UnknownModel."""
+        """The model of that name. Raises UnknownModel."""
         models = self.models
         if name not in models:
             raise UnknownModel(f"no model {name!r}; available: {', '.join(models) or 'none'}")
@@ -100,11 +101,11 @@ class Repository:
     def refresh(self, start: bool = False, changes: bool = True) -> None:
         """Bring the models up to date with the folder.
 
-        `start`: read every file at once, and load the automatic variant of each model; others are loaded when they are first
-        used. Later, a file is read only if it is as it was at the previous call, since it may still be being written, and
-        takes traffic once it has answered a test image. `changes=False`: the folder is not listed, and only what could not
-        be loaded then is tried again. A file that is not valid is listed in `broken`, and what was served of it before stays
-        in service. Raises DeviceUnavailable as `Model.load` does, at the start only.
+        `start`: read every file at once, and load the automatic variant of each model; other variants are loaded when they are
+        first used. In later calls, a new or changed file is read only if it has not changed since the previous call, because
+        it may still be being written; it is served once it has answered a test image. `changes=False`: do not scan the folder,
+        only try again to load files that could not be loaded before. An invalid file is listed in `broken`; what was served
+        from it before stays in service. Raises DeviceUnavailable as `Model.load` does, but only with `start`.
         """
         found, self._unlisted = self._look() if changes else (self._seen, self._unlisted)
         moved = {variant.stamp: variant for path, variant in self._known.items() if path not in found}
@@ -134,7 +135,10 @@ class Repository:
             variant.unload()
 
     def _look(self) -> tuple[dict[Path, Stamp], dict[Path, str]]:
-        """What is in the folder now, and what of it cannot be followed, and why: what that folder held is taken to be there."""
+        """The model files in the folder now; and the folders and links that cannot be followed, with the reason for each.
+
+        The files of a folder that cannot be listed are taken to be as they were at the last scan.
+        """
         unreadable: dict[Path, str] = {}
 
         def note(error: OSError) -> None:
@@ -143,12 +147,12 @@ class Repository:
         listed: list[Path] = []
         real: set[str] = set()
         for folder, folders, names in os.walk(self._folder, onerror=note, followlinks=True):
-            if os.path.realpath(folder) in real:  # a link may lead to where it is
+            if os.path.realpath(folder) in real:  # seen before: links can form loops
                 folders.clear()
                 continue
             real.add(os.path.realpath(folder))
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            listed += [Path(folder) / name for name in (*folders, *names)]  # a folder with a model's name is told as well
+            listed += [Path(folder) / name for name in (*folders, *names)]  # a folder named like a model is reported too
         files = sorted(path for path in listed if path.suffix == ".onnx" and not path.name.startswith("."))
         found = {path: now for path in files if (now := stamp(path)) is not None}
         nowhere = {path: "a dangling symbolic link" for path in files if path not in found and path.is_symlink()}
@@ -156,7 +160,7 @@ class Repository:
         return found | kept, unreadable | nowhere
 
     def _variant(self, path: Path, now: Stamp, moved: Variant | None, start: bool) -> Variant | None:
-        """What to serve of a file: what it is now, if it is whole and runs, else what it was."""
+        """The variant to serve from a file: its present content if that is complete and runs, else its previous content."""
         known = self._known.get(path)
         if known is None and moved is not None:  # a file that was renamed is the same file
             moved.file = replace(moved.file, path=path)
@@ -181,10 +185,10 @@ class Repository:
         return fresh
 
     def _rank(self, path: Path, variant: Variant) -> int:
-        """Nothing takes the place of what is in service.
+        """Sort key among the variants of a model: no new variant displaces one that is in service.
 
-        Of a model the automatic variant comes first, or what is in its file now; then the other variants that are served,
-        likewise; then a new fp32; then what else is new.
+        0: the automatic variant, or the variant that is in its file now; 1: another served variant, or the one that is in its
+        file now; 2: a new fp32 variant; 3: any other new variant.
         """
         served = self.models.get(variant.card.name)
         own = [one for one in served.variants.values() if one is variant or one.file.path == path] if served else []
@@ -193,7 +197,7 @@ class Repository:
         return 2 if variant.card.precision == "fp32" else 3
 
     def _serve(self, candidates: Sequence[Variant], start: bool) -> ServedModel | None:
-        """Those of a model that run and belong together, and the best of them; None if none can be loaded."""
+        """A model's variants that have the same classes, with the best one loaded; None if none can be loaded."""
         left = [variant for variant in candidates if variant.fault is None]
         devices: tuple[ReportedDevice, ...] = ("cuda", "cpu") if may_use_cuda(self._device) else ("cpu",)
         while left:
@@ -206,18 +210,18 @@ class Repository:
                 except (InvalidModel, *LATER) as error:
                     if start and isinstance(error, DeviceUnavailable):
                         raise
-                    if not isinstance(error, InvalidModel):  # no fault of the file's: it is tried again at the next look
+                    if not isinstance(error, InvalidModel):  # not the file's fault: tried again by the next `refresh`
                         self._waiting[variant.file.path] = _why_later(error)
                     left.remove(variant)
                     break
                 if runs_on == device or device == devices[-1]:
                     return ServedModel(variants, best, runs_on)
-                if is_new:  # it was loaded to see where it runs
+                if is_new:  # it was loaded only to see where it runs
                     variant.rest()
         return None
 
     def _why_not(self, variant: Variant, served: ServedModel) -> str:
-        """Why a variant that is valid is not among those served of its model."""
+        """The reason why a valid variant is not among the served variants of its model."""
         other = served.variants.get(variant.card.precision, served.best)
         name = other.file.path.relative_to(self._folder)
         if other.card.precision == variant.card.precision:
@@ -225,7 +229,7 @@ class Repository:
         return f"its classes are not those of {name}"
 
     def _tell(self, models: Mapping[str, ServedModel], told: Mapping[str, str]) -> None:
-        """Log what is served now and was not, and the other way round; `told`: what was broken before."""
+        """Log models newly served or no longer served, and files newly left out; `told`: `broken` before this refresh."""
         for file, reason in self.broken.items():
             if told.get(file) != reason:
                 log.error("left out: %s: %s", file, reason)
@@ -239,7 +243,7 @@ class Repository:
 
 
 def _together(candidates: Sequence[Variant]) -> dict[Precision, Variant]:
-    """Of two of a precision the first; and only those that have the classes of the first of all."""
+    """The candidates that have the classes of the first one, by precision; of several with one precision, the first."""
     fitting = [variant for variant in candidates if variant.card.classes == candidates[0].card.classes]
     first = {variant.card.precision: variant for variant in reversed(fitting)}
     return {precision: first[precision] for precision in sorted(first)}
@@ -250,5 +254,5 @@ def _why_later(error: Exception) -> str:
 
 
 def _printable(text: str) -> str:
-    """Names of files need not be Unicode."""
+    """The text with characters replaced that cannot be encoded: names of files need not be Unicode."""
     return text.encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""A model's file, and the model in it once someone needs it."""
+"""One file of a model, and the model that is loaded from it when first needed."""
 
 import threading
 
@@ -8,36 +8,36 @@ from service.inference.models.model import Model
 from service.inference.sessions.device import DeviceUnavailable, OpenSession, ReportedDevice, require_same_device
 from service.inference.sessions.errors import OutOfDeviceMemory, RunFailed
 
-FAILED_RUNS = 3  # for want of memory, one after the other, until the service is not ready
+FAILED_RUNS = 3  # consecutive runs that fail for lack of memory, until the service reports that it is not ready
 
 
 class Variant:
-    """A file, and the model in it once someone has needed it. Requests that hold it keep it until they are answered."""
+    """A model file, and the model loaded from it once needed. A request that holds the model keeps it until it is answered."""
 
     def __init__(self, file: ModelFile, stamp: Stamp, open_session: OpenSession) -> None:
         self.file, self.stamp, self._open_session = file, stamp, open_session
         self._lock = threading.Lock()
         self._model: Model | None = None
-        self._content: bytes | None = None  # once it is loaded: the file may be another by the time it is loaded again
+        self._content: bytes | None = None  # once loaded: the file may have changed by the time the model is loaded again
         self._failures = 0
-        self.runs_on: ReportedDevice | None = None  # once it is loaded
-        self.fault: str | None = None  # why it does not run, once that is known
+        self.runs_on: ReportedDevice | None = None  # set once the model has been loaded
+        self.fault: str | None = None  # why the model does not run, once that is known
 
     @property
     def is_failing(self) -> bool:
-        """Whether its last runs all found too little memory, though its session was opened anew each time."""
+        """Whether the last FAILED_RUNS runs all ran out of memory, although the session was opened anew each time."""
         return self._failures >= FAILED_RUNS
 
     @property
     def card(self) -> ModelCard:
-        """What the file says of itself."""
+        """The card of the file."""
         return self.file.card
 
     def model(self, warm: bool = False) -> Model:
-        """Load it, once; `warm`: and warm it up, for which a request does not wait.
+        """The model, loaded by the first call; `warm`: also warm it up then, which a request does not wait for.
 
-        Raises what `Model.load` does, an InvalidModel again each time, or RunFailed instead if it has run before; and
-        UnreadableModel.
+        Raises UnreadableModel, and what `Model.load` raises: InvalidModel again at every call, but if these bytes have run
+        before, RunFailed in place of InvalidModel, and OutOfDeviceMemory in place of DeviceUnavailable.
         """
         with self._lock:
             if self.fault is not None:
@@ -54,7 +54,7 @@ class Variant:
                     self.fault, self._content = str(error), None
                     raise
                 except DeviceUnavailable as error:
-                    if self.runs_on is not None:  # it could be had, and is full: as above, but where the CPU is no choice
+                    if self.runs_on is not None:  # CUDA was available before, so its memory is full now
                         raise OutOfDeviceMemory(str(error)) from error
                     raise
                 require_same_device(model.device, self.runs_on or model.device)
@@ -62,22 +62,22 @@ class Variant:
             return self._model
 
     def rest(self) -> None:
-        """Let go of the model until it is needed; where it runs is known."""
+        """Drop the model until it is needed again; `runs_on` is kept."""
         with self._lock:
             self._model = None
 
     def unload(self) -> None:
-        """Let go of the model, as if it had never been loaded."""
+        """Drop the model, as if it had never been loaded."""
         with self._lock:
             self._model = self.runs_on = self._content = None
 
     def succeeded(self) -> None:
-        """A run gave scores."""
+        """Record that a run gave scores."""
         self._failures = 0
 
     def ran_out_of_memory(self, model: Model | None) -> None:
-        """A run of `model`, or its loading, did not, for want of memory: the next opens a session anew."""
+        """Record that running or loading `model` failed for lack of memory; the next run opens a new session."""
         with self._lock:
-            if model is self._model:  # of several that share a session the first one speaks for all
+            if model is self._model:  # of several failed runs that shared a session, only the first counts
                 self._failures += 1
                 self._model = None

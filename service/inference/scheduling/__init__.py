@@ -1,1 +1,1 @@
-"""What is accepted, when it is worked on, and whether work still succeeds."""
+"""Scheduling of work: admission, worker threads, and a watchdog that checks that work still succeeds."""

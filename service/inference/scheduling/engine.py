@@ -1,4 +1,4 @@
-"""What is accepted, and until when: admission by cost, a bounded queue, deadlines. Knows nothing of HTTP."""
+"""Admission of work by its cost, with a bounded queue and deadlines; independent of HTTP."""
 
 import asyncio
 import heapq
@@ -16,18 +16,18 @@ from service.inference.sessions.cancellation import Cancelled
 from service.inference.sessions.device import DeviceUnavailable
 from service.inference.sessions.errors import OutOfDeviceMemory, RunFailed
 
-# Of the device or the model; all other errors are the request's own.
+# Errors of the device or the model; all other errors are caused by the request itself.
 FAILURES = (RunFailed, OutOfDeviceMemory, DeviceUnavailable)
-NEWEST_SHARE = 0.1  # weight of the newest measurement in the expected speed; the first ones count alike
-MAX_DEADLINE_SHARE = 0.8  # share of its deadline in which accepted work must be expected to end: speeds vary
+NEWEST_SHARE = 0.1  # weight of the newest measurement in the expected speed; the first ones count equally
+MAX_DEADLINE_SHARE = 0.8  # accepted work must be expected to end within this share of its deadline, since speeds vary
 
-EXPECTED_SPEED = 5.0  # effort a second of each worker, until the first work of a kind is measured
+EXPECTED_SPEED = 5.0  # megapixels of effort per second and worker, until the first work of a kind is measured
 
 T = TypeVar("T")
 
 
 class QueueFull(RuntimeError):
-    """Work that is not accepted, and the limit that it would exceed; it is expected to fit in `retry_after_s` seconds."""
+    """The work is not accepted, since it would exceed `limit`; it is expected to be accepted in `retry_after_s` seconds."""
 
     def __init__(self, detail: str, limit: float, retry_after_s: float) -> None:
         super().__init__(detail)
@@ -35,18 +35,18 @@ class QueueFull(RuntimeError):
 
 
 class DeadlineExceeded(TimeoutError):
-    """The work was called off because its time was over."""
+    """The work was cancelled because its deadline had passed."""
 
 
 @dataclass
 class _Speed:
     """How fast work of one kind is done."""
 
-    per_worker: float  # effort a second of each worker, when all are at work
+    per_worker: float  # megapixels of effort per second and worker, while all workers are busy
     measured: int = 0
 
     def measure(self, effort: float, seconds: float) -> None:
-        """Learn from what one worker has done in so many seconds."""
+        """Update the speed: one worker has done `effort` megapixels in `seconds`."""
         self.measured += 1
         self.per_worker += max(NEWEST_SHARE, 1 / self.measured) * (effort / max(1e-3, seconds) - self.per_worker)
 
@@ -55,11 +55,11 @@ class Engine:
     """Runs blocking work on threads, within bounds. Use from one event loop."""
 
     def __init__(self, workers: int, queue_megapixels: float, most_held_pixels: float = math.inf) -> None:
-        """`most_held_pixels`: of the images that are at work at once, at the size that they were sent in."""
+        """`most_held_pixels`: limit for all images at work at once, counted at the size in which they were sent."""
         self._workers, self._capacity = Workers(workers, most_held_pixels), queue_megapixels
         self._speeds: dict[str, _Speed] = {}  # by kind
         self.admitted_megapixels = 0.0
-        self.last_success = time.monotonic()  # or the start
+        self.last_success = time.monotonic()  # when work last succeeded; at first, the start
         self.last_failure = 0.0  # time.monotonic() when work last ended in one of FAILURES
 
     async def run(
@@ -73,11 +73,13 @@ class Engine:
     ) -> T:
         """Run `work` on a worker thread and return its result.
 
-        `megapixels` are what it costs, `held_pixels` what it holds in memory from its first step on. Its speed is measured
-        with that of all work of its `kind`, a network's; until then it is `expected_speed`, megapixels a second of each
-        worker. Work heavier than the whole queue is accepted when nothing else is. Raises QueueFull at once, also where, by
-        that speed, it would not end within MAX_DEADLINE_SHARE of its deadline; DeadlineExceeded after `deadline_s` seconds;
-        Cancelled after `give_up`; MemoryError where there can be no thread for it; and whatever the work raises.
+        `megapixels`: the cost of the work. `held_pixels`: the pixels it holds once it has started. `kind`: all work of one
+        kind (one network) shares a measured speed; until it is measured, it is `expected_speed`, in megapixels per second and
+        worker. Work that costs more than the whole queue is accepted only while no other work is.
+
+        Raises QueueFull at once if the queue is full, or if the work would have to wait and is not expected to end within
+        MAX_DEADLINE_SHARE of its deadline; DeadlineExceeded after `deadline_s` seconds; Cancelled after `give_up`; MemoryError
+        if no worker thread can be started; and whatever the work raises.
         """
         now = time.perf_counter()
         ticket = Ticket(work, megapixels, held_pixels, now, now + deadline_s, kind)
@@ -90,39 +92,39 @@ class Engine:
             raise QueueFull("with the work that is queued it would miss its deadline", deadline_s, late_by)
         future = self._workers.submit(ticket)
         self.admitted_megapixels += megapixels
-        # The place is given back when the worker lets go of the memory, not when the client stops waiting.
+        # The queue has room again when the worker has freed the memory, not when the client stops waiting.
         future.add_done_callback(partial(self._ended, ticket, asyncio.get_running_loop()))
         try:
             async with asyncio.timeout(deadline_s) as timeout:
                 return cast(T, await asyncio.wrap_future(future))
         except TimeoutError:
-            if timeout.expired():  # else it is the work's own
+            if timeout.expired():  # else the work itself raised it
                 raise DeadlineExceeded(f"not finished within {deadline_s:.1f} s") from None
             raise
         finally:
-            ticket.cancellation.cancel()  # nothing to do when it has finished
+            ticket.cancellation.cancel()  # has no effect on work that has finished
             del future, work  # breaks the cycle error -> traceback -> this frame -> future -> error
 
     def has_hung(self, seconds: float) -> bool:
-        """Whether work has not ended so many seconds after its deadline, when it was called off."""
+        """Whether some work has not ended `seconds` after its deadline, although it was cancelled at its deadline."""
         return any(time.perf_counter() > ticket.due + seconds for ticket in self._workers.accepted)
 
     def give_up(self) -> None:
-        """Call all accepted work off, and accept none any more: what waits has ended then."""
+        """Cancel all accepted work and accept no more. Work that was waiting has ended when this returns."""
         self._workers.give_up()
 
     def close(self) -> bool:
-        """Give up, and stop the workers; whether running work has ended in time."""
+        """Give up and stop the workers. Returns whether the running work has ended in time."""
         return self._workers.close()
 
     def _seconds(self, ticket: Ticket) -> float:
-        """That it is expected to take from its first step on, when all workers are at work."""
+        """Seconds that the work is expected to take once started, while all workers are busy."""
         return ticket.effort / self._speeds[ticket.kind].per_worker
 
     def _expected(self, now: float) -> tuple[float, dict[Ticket, float]]:
-        """Seconds until a worker is free for other work, and until each ticket has ended.
+        """Expected seconds until a worker is free for new work, and until each ticket has ended.
 
-        By what has been measured; at its deadline a ticket ends at any rate.
+        They follow from the measured speeds; a ticket ends at its deadline at the latest.
         """
         free_in, ends_in = [0.0] * self._workers.most, dict[Ticket, float]()
         for ticket in self._workers.accepted:
@@ -132,7 +134,7 @@ class Engine:
         return free_in[0], ends_in
 
     def _room_in(self, megapixels: float, ends_in: Mapping[Ticket, float]) -> float:
-        """Seconds until the queue has room for so many."""
+        """Expected seconds until the queue has room for `megapixels` more."""
         admitted = self.admitted_megapixels
         for ticket in sorted(ends_in, key=ends_in.__getitem__):
             admitted -= ticket.megapixels
@@ -141,11 +143,11 @@ class Engine:
         return max(ends_in.values(), default=0.0)
 
     def _ended(self, ticket: Ticket, loop: asyncio.AbstractEventLoop, done: Future[object]) -> None:
-        with suppress(RuntimeError):  # the loop is closed: work that had hung ends after the service
+        with suppress(RuntimeError):  # the loop is closed: hung work may end after the service
             loop.call_soon_threadsafe(self._account, ticket, done)
 
     def _account(self, ticket: Ticket, done: Future[object]) -> None:
-        """Give its place back, and learn from it how fast work is, and whether it succeeds."""
+        """Make room in the queue again, and record the speed of the work and whether it succeeded."""
         self.admitted_megapixels -= ticket.megapixels
         if self.admitted_megapixels < 1e-9:  # rounding of many additions and subtractions
             self.admitted_megapixels = 0.0
@@ -154,7 +156,7 @@ class Engine:
         seconds, speed = time.perf_counter() - ticket.started, self._speeds[ticket.kind]
         one_workers = ticket.effort * ticket.at_work / self._workers.most
         if isinstance(done.exception(), Cancelled):
-            if one_workers < speed.per_worker * seconds:  # it has not ended: so it is at least so slow
+            if one_workers < speed.per_worker * seconds:  # it was cut short, so its speed is at most this
                 speed.measure(one_workers, seconds)
         elif done.exception() is None:
             speed.measure(one_workers, seconds)

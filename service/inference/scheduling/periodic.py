@@ -1,16 +1,16 @@
-"""A task that is done again and again, on a thread of its own."""
+"""A task that is run periodically on a thread of its own."""
 
 import logging
 import threading
 from collections.abc import Callable
 
-STOP_S = 5.0  # longest wait for a task that is under way
+STOP_S = 5.0  # seconds; longest wait for a running task
 
 log = logging.getLogger(__name__)
 
 
 class PeriodicThread:
-    """Does its task every `interval_s` seconds, from `start` to `stop`; it may be started again."""
+    """Runs its task with pauses of `interval_s` seconds, from `start` to `stop`; it may be started again."""
 
     def __init__(self, name: str, interval_s: float, task: Callable[[], None]) -> None:
         self._name, self._interval_s, self._task = name, interval_s, task
@@ -18,13 +18,13 @@ class PeriodicThread:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin; the first time is after an interval."""
+        """Start the thread; the task runs for the first time after one interval."""
         self._stop.clear()
         self._thread = threading.Thread(target=self._repeat, name=self._name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Do it no more; wait a little if it is being done."""
+        """Stop running the task; if it is running, wait for it at most STOP_S seconds."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(STOP_S)
@@ -33,5 +33,5 @@ class PeriodicThread:
         while not self._stop.wait(self._interval_s):
             try:
                 self._task()
-            except Exception:  # one failure, at a folder that cannot be read just now, is no reason to end
+            except Exception:  # one failure, such as an unreadable folder, must not end the thread
                 log.exception("%s: failed, and will be tried again", self._name)

@@ -1,4 +1,4 @@
-"""Sees a service that is up and can no longer compute, such as one whose CUDA context is lost."""
+"""Detects a service that still answers but can no longer compute, for example because its CUDA context is lost."""
 
 import logging
 import threading
@@ -11,34 +11,34 @@ from service.inference.scheduling.engine import Engine
 from service.inference.sessions.cancellation import Cancellation
 from service.inference.sessions.errors import OutOfDeviceMemory
 
-QUIET_S = 60.0  # without a success, until a trial is made
-CHECK_INTERVAL_S = 5.0  # between two checks
-TRIAL_S = 30.0  # longest wait for a trial of each model
-FAILED_TRIALS = 2  # in a row, until the service is declared dead
+QUIET_S = 60.0  # seconds without a success before a trial is run
+CHECK_INTERVAL_S = 5.0  # seconds between two checks
+TRIAL_S = 30.0  # seconds; longest wait for the trial of each model, and for cancelled work to end
+FAILED_TRIALS = 2  # failed trials in a row before the service is declared dead
 
 log = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """Runs a tiny image when nothing has succeeded for a while: because nothing was asked for, or because all failed.
+    """Runs a tiny test image when no work has succeeded for a while, because there was none or because all of it failed.
 
-    A service with too much to do is not tried: it is not dead, and to restart it would make it worse. Work that goes on
-    long after it was called off is death, though.
+    An overloaded service is not tested: it is not dead, and a restart would make the overload worse. But a service whose work
+    goes on long after it was cancelled counts as dead.
     """
 
     def __init__(self, repository: Repository, engine: Engine) -> None:
         self._repository, self._engine = repository, engine
         self._failures = 0
         self._last_trial = time.monotonic()
-        self._trial = threading.Thread()  # the last one
+        self._trial = threading.Thread()  # the thread of the last trial
 
     @property
     def alive(self) -> bool:
-        """Whether the last trials did not all fail. Only reads: nothing is computed here."""
+        """False after FAILED_TRIALS failed trials in a row, or if work has hung. Only reads a counter; computes nothing."""
         return self._failures < FAILED_TRIALS
 
     def check(self) -> None:
-        """Run a trial, if it is time to; call it every CHECK_INTERVAL_S seconds, from one thread."""
+        """Run a trial if one is due. To be called every CHECK_INTERVAL_S seconds, from one thread."""
         if self._engine.last_success > self._last_trial:
             self._failures = 0
         if self._engine.has_hung(TRIAL_S):
@@ -53,9 +53,9 @@ class Watchdog:
             self._last_trial = time.monotonic()
 
     def _try(self) -> None:
-        """One run of the smallest image on each model; what does not end is called off, and counts as failed.
+        """Run the smallest image on each model; a trial that does not end in time is cancelled, and counts as failed.
 
-        Where one model runs, the device does: another that does not is no reason to restart the service.
+        If at least one model runs, the device works: an error of another model is no reason to restart the service.
         """
         models, cancellation = self._repository.models, Cancellation()
         outcomes: list[bool] = []
@@ -64,7 +64,7 @@ class Watchdog:
             for name, served in models.items():
                 outcomes.append(_runs(name, served.best, cancellation))
 
-        if not self._trial.is_alive():  # else the last one hangs: no other is started on top of it
+        if not self._trial.is_alive():  # else the last trial hangs, and no second one is started beside it
             self._trial = threading.Thread(target=run, name="trial", daemon=True)
             self._trial.start()
             self._trial.join(TRIAL_S * len(models))
@@ -76,7 +76,7 @@ class Watchdog:
 
 
 def _runs(name: str, variant: Variant, cancellation: Cancellation) -> bool:
-    """Whether a model segments an image, or only lacks memory: others may hold it, which no restart would mend."""
+    """Whether a model segments an image or only lacks memory: others may hold the memory, and a restart would not help."""
     model: Model | None = None
     try:
         model = variant.model()
@@ -84,7 +84,7 @@ def _runs(name: str, variant: Variant, cancellation: Cancellation) -> bool:
         variant.succeeded()
     except OutOfDeviceMemory:
         variant.ran_out_of_memory(model)
-    except Exception:  # whatever it is, it keeps images from being segmented
+    except Exception:  # any error here means that images cannot be segmented
         log.exception("%s did not segment a trial image", name)
         return False
     return True

@@ -1,4 +1,4 @@
-"""Threads that work on what has been accepted: in its order, as far as there is room for the images that it holds."""
+"""Worker threads that run accepted work in order of admission, within a limit for the images held in memory."""
 
 import threading
 import time
@@ -11,28 +11,28 @@ from functools import partial
 from service.inference.sessions.cancellation import Cancellation, Cancelled
 
 CLOSE_S = 10.0
-SENT_EFFORT = 0.1  # of a pixel that is decoded and labelled, if one that the network sees is 1
+SENT_EFFORT = 0.1  # effort of decoding and labelling a pixel that was sent; a pixel that the network sees is 1
 
 
 @dataclass(eq=False)
 class Ticket:
     """A piece of accepted work, as its worker sees it."""
 
-    work: Callable[["Ticket"], object] | None  # null once it is over: what it holds is let go of
-    megapixels: float  # that the network sees
-    held_pixels: int  # that were sent, and are in memory while it is at work
+    work: Callable[["Ticket"], object] | None  # None once the work is over, to free what it holds
+    megapixels: float  # 10^6 pixels that the network sees
+    held_pixels: int  # pixels that were sent, in memory while the work runs
     accepted: float  # time.perf_counter() when it was accepted
-    due: float  # ... when its deadline ends
-    kind: str = ""  # of work that takes alike for the same effort
+    due: float  # time.perf_counter() at its deadline
+    kind: str = ""  # work of one kind takes equally long for the same effort
     cancellation: Cancellation = field(default_factory=Cancellation)
     context: Context = field(default_factory=copy_context)  # with the request's id, for the log
-    started: float = 0.0  # ... at its first step on a worker; 0: it still waits
-    at_work: int = 1  # tickets that had started by then, itself among them
-    has_all_cores: bool = True  # else one: so much other work was accepted when it started
+    started: float = 0.0  # time.perf_counter() when a worker started it; 0: it still waits
+    at_work: int = 1  # tickets at work when this one started, itself included
+    has_all_cores: bool = True  # False: one core, since much other work was accepted when this started
 
     @property
     def effort(self) -> float:
-        """What its time is measured by, in megapixels that the network sees: those that were sent take some as well."""
+        """The amount of work in megapixels that the network sees; each pixel that was sent adds SENT_EFFORT."""
         return self.megapixels + SENT_EFFORT * self.held_pixels / 1e6
 
     @property
@@ -42,28 +42,28 @@ class Ticket:
 
 
 class Workers:
-    """At most so many threads; each is started when there is work for it."""
+    """A thread pool of at most `most` threads, each started when there is work for it."""
 
     def __init__(self, most: int, most_held_pixels: float) -> None:
-        """`most_held_pixels`: of the images that are at work at once, at the size that they were sent in."""
+        """`most_held_pixels`: limit for all images at work at once, counted at the size in which they were sent."""
         self.most, self._most_held = most, most_held_pixels
         self._threads: list[threading.Thread] = []
-        self._changed = threading.Condition()  # of what follows
+        self._changed = threading.Condition()  # guards the next three fields, and signals their changes
         self._waiting: dict[Ticket, Future[object]] = {}  # in the order in which they were accepted
         self._at_work: set[Ticket] = set()
         self._has_given_up = False
-        self._ends_by: float | None = None  # time.monotonic()
+        self._ends_by: float | None = None  # time.monotonic() until which `close` waits
 
     @property
     def accepted(self) -> list[Ticket]:
-        """All that is still in memory."""
+        """All tickets at work or waiting."""
         with self._changed:
             return [*self._at_work, *self._waiting]
 
     def submit(self, ticket: Ticket) -> Future[object]:
-        """The result of its work, to come; cancelled, it is not begun.
+        """Queue a ticket and return the future of its result. Cancelling the future while the ticket waits removes the ticket.
 
-        Raises Cancelled after `give_up`, and MemoryError if there is no thread and can be none.
+        Raises Cancelled after `give_up`, and MemoryError if there is no thread and none can be started.
         """
         future: Future[object] = Future()
         future.add_done_callback(partial(self._left, ticket))
@@ -76,7 +76,7 @@ class Workers:
         return future
 
     def give_up(self) -> None:
-        """Call all off, and take none any more: what waits has ended then, as Cancelled."""
+        """Cancel all work and accept no more. Work that was waiting has ended with Cancelled when this returns."""
         with self._changed:
             self._has_given_up = True
             waiting, self._waiting = self._waiting, {}
@@ -88,7 +88,7 @@ class Workers:
                 future.set_exception(Cancelled())
 
     def close(self) -> bool:
-        """Give up, and stop the threads; whether they have ended within CLOSE_S seconds of the first call."""
+        """Give up and stop the threads. Returns whether they have ended within CLOSE_S seconds of the first call."""
         self._ends_by = self._ends_by or time.monotonic() + CLOSE_S
         self.give_up()
         for thread in self._threads:
@@ -96,20 +96,20 @@ class Workers:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _ensure_worker(self) -> None:
-        """Start one more, if there is more work than there are."""
+        """Start one more thread if there are fewer threads than tickets."""
         if len(self._threads) >= min(self.most, len(self.accepted) + 1):
             return
         thread = threading.Thread(target=self._serve, name=f"segment_{len(self._threads)}", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # a process may have no more than so many
+        except RuntimeError as error:  # the process has reached its limit of threads
             if not self._threads:
                 raise MemoryError(str(error)) from error
         else:
             self._threads.append(thread)
 
     def _serve(self) -> None:
-        """A thread: one piece of work after another."""
+        """The loop of a thread: run one ticket after another."""
         while True:
             with self._changed:
                 while (ticket := self._next()) is None:
@@ -127,20 +127,20 @@ class Workers:
                 ticket.has_all_cores = 2 * accepted <= max(2, self.most)  # tests/benchmarks/bench_scheduling.py
             try:
                 future.set_result(ticket.context.run(self._run, ticket))
-            except BaseException as error:  # whatever it is, who waits is told
+            except BaseException as error:  # every error is passed on to the caller
                 future.set_exception(error)
-            del ticket, future  # a thread that waits for other work holds nothing
+            del ticket, future  # an idle thread must not keep them in memory
 
     def _run(self, ticket: Ticket) -> object:
         ticket.cancellation.check()
-        assert ticket.work is not None  # it would have been cancelled
+        assert ticket.work is not None  # else its future was cancelled, and it would not be run
         return ticket.work(ticket)
 
     def _next(self) -> Ticket | None:
-        """The oldest that waits, if there is room for it or nothing is at work.
+        """The oldest waiting ticket, if there is room for it or nothing is at work.
 
-        Else a later one that fits now, and would still fit beside the oldest once all that was accepted before that has
-        ended.
+        Otherwise the first later ticket that fits now and would still fit beside the oldest one, once all work that was
+        accepted before the oldest one has ended.
         """
         room = self._most_held - sum(one.held_pixels for one in self._at_work)
         waiting = iter(self._waiting)
@@ -153,9 +153,9 @@ class Workers:
         return next((one for one in waiting if one.held_pixels <= room), None)
 
     def _left(self, ticket: Ticket, _: Future[object]) -> None:
-        """It was called off before it began, or has ended."""
+        """Remove a ticket that has ended, or was cancelled before it started."""
         ticket.work = None
         with self._changed:
             self._waiting.pop(ticket, None)
             self._at_work.discard(ticket)
-            self._changed.notify_all()  # of the room that it leaves
+            self._changed.notify_all()  # there may be room for another ticket

@@ -1,4 +1,4 @@
-"""Images of one shape in one run: on a GPU, several cost little more than one."""
+"""Batching of images of one shape into one run: on a GPU, several images cost little more than one."""
 
 import threading
 from collections.abc import Callable
@@ -9,33 +9,34 @@ from numpy.typing import NDArray
 from service.inference.sessions.cancellation import Cancellation, Cancelled
 from service.inference.sessions.errors import OutOfDeviceMemory
 
-# Of batches: both pay (tests/benchmarks/check_gpu.py), and each size has a session of its own for each shape (`planned`).
+# Batch sizes: both pay off (tests/benchmarks/check_gpu.py), but each size needs its own session for each shape (`planned`).
 SIZES = (1, 4)
 MAX_BATCH_SIZE = SIZES[-1]
-BATCH_BYTES = 1 << 30  # activations of a batch, as they are estimated
+BATCH_BYTES = 1 << 30  # limit for the estimated activations of a batch
 
-Run = Callable[[list[NDArray[np.uint8]], Cancellation, int], NDArray[np.float32]]  # as a `Runner` does
+Run = Callable[[list[NDArray[np.uint8]], Cancellation, int], NDArray[np.float32]]  # called as a `Runner` is
 
 
 class Batches:
-    """Whoever comes while the device is busy waits, and shares the next run with all that wait with images of its shape.
+    """Combines waiting images: while the device is busy, images wait, and those of one shape share the next run.
 
-    No one waits for others to come: an image that is alone is run at once. Safe from several threads.
+    No image is held back for a fuller batch: if the device is idle, an image is run at once. Safe from several threads.
     """
 
     def __init__(self, run: Run, bytes_per_pixel: Callable[[], float]) -> None:
-        """`run` takes that many bytes for each pixel of all images."""
+        """`bytes_per_pixel`: estimated bytes that `run` needs for each pixel of all its images."""
         self._run, self._bytes_per_pixel = run, bytes_per_pixel
-        self._changed = threading.Condition()  # of what follows
+        self._changed = threading.Condition()  # guards the fields below, and signals their changes
         self._waiting: list[_Place] = []
         self._is_running = False  # one run at a time
 
     def run(self, image: NDArray[np.uint8], cancellation: Cancellation) -> NDArray[np.float32]:
-        """(1, H, W, 3) uint8 -> (1, C, h, w) float32. Raises Cancelled before a run, and whatever the shared run raises."""
+        """(1, H, W, 3) uint8 -> (1, C, h, w) float32. Raises Cancelled before its run starts, and whatever the run raises."""
         place = _Place(image, cancellation)
         with self._changed:
             self._waiting.append(place)
-            while not place.is_done and (self._is_running or self._waiting[0] is not place):  # the oldest makes the next run
+            # The thread of the oldest image makes the next run.
+            while not place.is_done and (self._is_running or self._waiting[0] is not place):
                 self._changed.wait()
             batch = [] if place.is_done else self._next_batch(place)
             self._is_running = self._is_running or bool(batch)
@@ -52,7 +53,7 @@ class Batches:
                 raise result
             assert result is not None
             return result
-        finally:  # an error keeps the frames that it has passed, and with them it would keep itself, and a session
+        finally:  # an error holds this frame; if the frame held the error too, both would keep a session in memory
             del batch, place, result
 
     def _next_batch(self, first: "_Place") -> "list[_Place]":
@@ -67,7 +68,7 @@ class Batches:
         try:
             if not live:
                 return
-            # Alone, a run can be called off; a shared one is others' too.
+            # The run of a single image can be cancelled; a shared run also serves other requests.
             cancellation = live[0].cancellation if len(live) == 1 else Cancellation()
             size = next(size for size in SIZES if size >= len(live))
             scores = self._run([one.image for one in live], cancellation, size)
@@ -92,12 +93,12 @@ class Batches:
 
 
 def largest_batch(image_bytes: float) -> int:
-    """The largest of the SIZES whose images, of so many bytes of activations each, fit into BATCH_BYTES; at least one."""
+    """The largest of the SIZES whose images, with `image_bytes` of activations each, fit into BATCH_BYTES; at least 1."""
     return max([size for size in SIZES if size * image_bytes <= BATCH_BYTES], default=1)
 
 
 class _Place:
-    """An image in the queue, and then what came of it."""
+    """An image in the queue, and later its scores or its error."""
 
     def __init__(self, image: NDArray[np.uint8], cancellation: Cancellation) -> None:
         self.image, self.cancellation = image, cancellation
@@ -105,7 +106,7 @@ class _Place:
         self.is_done = False
 
     def is_cancelled(self) -> bool:
-        """Whether nobody wants it any more; that is then its result."""
+        """Whether the work on this image was cancelled; if so, its result is Cancelled."""
         try:
             self.cancellation.check()
         except Cancelled as error:

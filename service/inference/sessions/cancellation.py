@@ -1,4 +1,4 @@
-"""Calling off work that runs in another thread."""
+"""Cancelling work that runs in another thread."""
 
 import threading
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from service.inference.sessions.errors import OutOfDeviceMemory, RunFailed, firs
 
 
 class Cancelled(Exception):
-    """The work was called off."""
+    """The work was cancelled."""
 
 
 class Cancellation:
-    """A flag that one thread raises and the working thread obeys, also inside ONNX Runtime."""
+    """A flag that one thread sets and the working thread obeys, also inside ONNX Runtime."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -22,23 +22,23 @@ class Cancellation:
         self._cancelled = False
 
     def cancel(self) -> None:
-        """Call the work off: at its next check, and at the next node of a running graph."""
+        """Cancel the work: it ends at its next `check`, or at the next node of a running graph."""
         with self._lock:
             self._cancelled = True
             if self._running is not None:
                 self._running.terminate = True
 
     def check(self) -> None:
-        """Raises Cancelled if the work was called off."""
+        """Raises Cancelled if the work was cancelled."""
         if self._cancelled:
             raise Cancelled
 
     @contextmanager
     def run_options(self, shrunk_arenas: str = "") -> Iterator[ort.RunOptions]:
-        """Options for one run of a session, after which the arenas that are named give back what they do not need.
+        """Options for one run of a session; after the run, the arenas in `shrunk_arenas` release memory that they do not need.
 
-        A run that is cut short raises Cancelled, one that the device has no memory for OutOfDeviceMemory, any other that
-        fails RunFailed.
+        Raises Cancelled if the run is cancelled, OutOfDeviceMemory if the device lacks memory for it, and RunFailed if it
+        fails for another reason.
         """
         options = ort.RunOptions()
         if shrunk_arenas:
@@ -48,7 +48,7 @@ class Cancellation:
             self._running = options
         try:
             yield options
-        except Exception as error:  # of no common type
+        except Exception as error:  # ONNX Runtime's errors have no common type
             self.check()
             if is_out_of_memory(error):
                 raise OutOfDeviceMemory(first_line(error)) from error

@@ -1,8 +1,8 @@
-"""On CUDA, a session of its own for each shape of images.
+"""Running images on CUDA in a separate session for each image shape, so that the plans for a shape are reused.
 
-ONNX Runtime plans a convolution for the shape of its input, and anew whenever another comes, since it keeps the last plan alone
-(github.com/microsoft/onnxruntime/issues/23006). Planning all convolutions of a network takes 100 to 1,000 times as long as
-running it: `check_plans` of tests/benchmarks/check_gpu.py.
+ONNX Runtime plans a convolution for the shape of its input. It keeps only the last plan, and so plans anew after
+each change of shape (github.com/microsoft/onnxruntime/issues/23006). Planning all convolutions of a network takes 100 to 1,000
+times as long as running it: `check_plans` of tests/benchmarks/check_gpu.py.
 """
 
 import logging
@@ -21,32 +21,32 @@ log = logging.getLogger(__name__)
 
 Shape = tuple[int, int, int]  # images, height, width
 
-# Of a model: each takes 150 to 300 MB of a GPU, and 140 MB of the process's memory (docs/gpu.md), and its weights.
+# For each model. A session takes 150 to 300 MB of GPU memory and 140 MB of process memory (docs/gpu.md), and its weights.
 MAX_SESSIONS = 10
-WEIGHT_BYTES = 1 << 30  # of all of them
-PAUSE_S = 60.0  # after one did not have the memory that it needs
+WEIGHT_BYTES = 1 << 30  # weights of all these sessions together
+PAUSE_S = 60.0  # seconds without new sessions, after one lacked memory
 
 
 class PlannedRunner:
     """Runs images in the session that has the plans for their shape. Safe from several threads.
 
-    The shapes that came last have one. Images beyond ORDINARY_PIXELS have none, and other shapes get none while memory is
-    short: they are run in the model's first session, which makes its plans anew for each.
+    The most recently used shapes have such a session. Shapes above ORDINARY_PIXELS never get one, and new shapes get none while
+    memory is short: their images are run in the model's first session, which plans anew at each change of shape.
     """
 
     def __init__(self, first: Runner, open_another: Callable[[], Runner], weight_bytes: int) -> None:
-        """`open_another` raises OutOfDeviceMemory where it cannot; `weight_bytes` are those of one session."""
+        """`open_another` opens a session, or raises OutOfDeviceMemory; `weight_bytes`: bytes of weights of one session."""
         self.device = first.device
         self.first, self._open = first, open_another
         self._most = max(1, min(MAX_SESSIONS, WEIGHT_BYTES // weight_bytes))
         self._lock = threading.Lock()
-        self._runners: dict[Shape, Runner] = {}  # the one that was used last at the end
-        self._opens_from = 0.0  # time.monotonic()
+        self._runners: dict[Shape, Runner] = {}  # ordered by last use, the most recent at the end
+        self._opens_from = 0.0  # time.monotonic() from which sessions may be opened
 
     def __call__(
         self, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int = 1, release_memory: bool = False
     ) -> NDArray[np.float32]:
-        """As a `Runner` does; `release_memory`: all sessions but the first."""
+        """Run images as a `Runner` does; `release_memory`: also close all sessions but the first."""
         if release_memory:
             with self._lock:
                 self._runners.clear()
@@ -54,14 +54,14 @@ class PlannedRunner:
         return self.first(images, cancellation, size, release_memory) if scores is None else scores
 
     def has_room(self, shape: Shape) -> bool:
-        """Whether that shape gets a session without another losing its own."""
+        """Whether that shape can get a session without closing another shape's."""
         with self._lock:
             return len(self._runners) < self._most and self._may_have_one(shape)
 
     def _run_planned(
         self, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int
     ) -> NDArray[np.float32] | None:
-        """None where that needs more memory than there is; then no session is held any more that had too little."""
+        """The scores; None if the shape can have no session, or if memory ran out, in which case its session is dropped."""
         _, height, width, _ = images[0].shape
         shape = size, height, width
         runner = self._planned(shape)
@@ -72,7 +72,7 @@ class PlannedRunner:
         except OutOfDeviceMemory as error:
             with self._lock:
                 self._runners.pop(shape, None)
-                self._pause(shape, str(error))  # not the error: its frames hold the session
+                self._pause(shape, str(error))  # not the error itself: its frames hold the session
             return None
 
     def _planned(self, shape: Shape) -> Runner | None:

@@ -1,1 +1,1 @@
-"""Images too large for one run."""
+"""Tiling: how images that are too large for one run are run in parts."""

@@ -1,7 +1,7 @@
-"""A model's graph as layers: which cells of its inputs each one reads, what it costs, and how large its output is.
+"""A model's graph as layers: which input cells each layer reads, what the layer costs, and how large its output is.
 
-What tiling must know of a network. A graph with a layer that is not known here, or that does not keep to its stride, can
-still be tiled as a whole, with the halo that its card tells.
+Tiling needs this to cut a network into parts. A graph with a layer of an unknown kind, or with one whose output size does
+not follow from its stride, can still be tiled as one part, with the halo given by the model's card.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from service.contract import INPUT_NAME
 from service.inference.files.onnx_file import ELEMENT_TYPES, Message, OnnxFile, attributes, floats
 
 _FAR = 1 << 20  # cells: a place far from any image's borders
-# What reads and writes the same place, Concat and the conversions apart.
+# Operators whose output cell reads only the same cell of each input; Concat and the conversions are handled apart.
 _POINTWISE = {"Add", "Sub", "Mul", "Div", "Clip", "Relu", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish"}
 _POINTWISE |= {"Elu", "Gelu", "Mish", "Exp", "Neg", "Abs", "Sqrt", "Max", "Min", "BatchNormalization", "Identity"}
 
@@ -26,7 +26,7 @@ class UnknownLayer(ValueError):
 
 @dataclass(frozen=True)
 class Tensor:
-    """What a layer gives, for an image of any size."""
+    """The image or the output of a layer, described for any image size."""
 
     name: str
     stride: int  # image pixels per cell, along each axis
@@ -35,7 +35,7 @@ class Tensor:
 
     @property
     def bytes_per_pixel(self) -> float:
-        """Bytes of it for each pixel of the image."""
+        """Bytes of the tensor for each pixel of the image."""
         return self.channels * self.dtype.itemsize / self.stride**2
 
 
@@ -54,14 +54,14 @@ _SAME_PLACE = (Window(lambda cell: cell, lambda cell: cell),) * 2
 class Layer:
     """One node that depends on the image."""
 
-    place: int  # among the file's nodes
-    inputs: tuple[Tensor, ...]  # those that depend on the image, of one stride
+    place: int  # index among the file's nodes
+    inputs: tuple[Tensor, ...]  # those that depend on the image; all have the same stride
     output: Tensor
-    windows: tuple[Window, Window] = _SAME_PLACE  # down, across
+    windows: tuple[Window, Window] = _SAME_PLACE  # vertical, horizontal
     operations: float = 0.0  # multiply-accumulates per pixel of the image
 
     def reach(self, before: int, after: int) -> tuple[int, int]:
-        """Pixels beyond a block that the inputs must have for the output to have `before` and `after` pixels beyond it."""
+        """Pixels before and after a block that the inputs must cover, so that the output covers `before` and `after` pixels."""
         to, from_ = self.output.stride, self.inputs[0].stride
         end = _FAR * max(to, from_)  # of the block, which begins at 0
         befores = [-window.first(-(before // to)) * from_ for window in self.windows]
@@ -71,11 +71,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Layers:
-    """A graph in the order in which it runs."""
+    """The layers of a graph in the order in which they run."""
 
     file: OnnxFile
     image: Tensor
-    layers: tuple[Layer, ...]  # that the scores need
+    layers: tuple[Layer, ...]  # those that the scores depend on
     scores: Tensor
 
     @classmethod
@@ -91,7 +91,7 @@ class Layers:
             if inputs:
                 layers.append(_layer(file, place, node, inputs, shapes))
                 tensors[node.output[0]] = layers[-1].output
-            elif node.input:  # weights on their way, such as int8 to float
+            elif node.input:  # weights that are converted, such as int8 to float
                 shapes[node.output[0]] = shapes.get(node.input[0], ())
         if output_name not in tensors:
             raise UnknownLayer(f"{output_name} does not depend on {INPUT_NAME}")
@@ -131,7 +131,10 @@ def _layer(file: OnnxFile, place: int, node: Message, inputs: tuple[Tensor, ...]
 
 
 def _window_layer(place: int, node: Message, inputs: tuple[Tensor, ...], weight: Sequence[int]) -> Layer:
-    """A convolution, a transposed one, or pooling, if its output has its input's size over or times its step."""
+    """A convolution, a transposed convolution or a pooling layer.
+
+    Raises UnknownLayer unless its output size is its input size divided by its step (transposed: multiplied by it).
+    """
     given, stride = attributes(node), inputs[0].stride
     kernel = given.get("kernel_shape") or list(weight[2:])
     steps, dilations, pads = given.get("strides", [1, 1]), given.get("dilations", [1, 1]), given.get("pads", [0] * 4)
@@ -168,7 +171,7 @@ def _bilinear(scale: int) -> Window:
 
 
 def _scale(file: OnnxFile, node: Message, given: Mapping[str, Any]) -> int:
-    """By how much a bilinear Resize enlarges both axes: a whole number."""
+    """The integer factor by which a bilinear Resize enlarges both axes. Raises UnknownLayer for any other Resize."""
     constant = file.constants.get(node.input[2]) if len(node.input) > 2 else None
     scales = [] if constant is None else floats(constant).tolist()
     half_pixel = given.get("coordinate_transformation_mode", "half_pixel") == "half_pixel"

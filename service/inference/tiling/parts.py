@@ -1,9 +1,9 @@
-"""How to cut a network for images too large to run whole: into parts that run tile by tile.
+"""Cutting a network into parts that run tile by tile, for images that are too large to run whole.
 
-Tiled as a whole, a network pays for its receptive field: with a halo of 480 px around a core of 1024 px, 3.6 times the
-work. But most of that field comes from its deep layers, and most of its memory goes to its shallow ones. So it is cut where
-little has to be kept between two parts, and each part has a halo of its own reach, and tiles as large as its memory allows.
-Of what lies between, only the rows are kept that are still needed (`tiles`): the lower the tiles, the fewer.
+Tiled as one part, a network pays for its receptive field: with a halo of 480 px around a core of 1024 px, 3.6 times the
+work. But most of the receptive field comes from the deep layers, and most of the memory goes to the shallow layers. So the
+network is cut where little has to be kept between two parts. Each part has a halo for its own reach only, and tiles as large
+as its memory allows. Between parts, only the rows still needed are kept (`tiles`): the lower the tiles, the fewer rows.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,22 +15,22 @@ from math import isqrt
 from service.contract import Halo
 from service.inference.tiling.layers import Layer, Layers, Tensor
 
-KEPT_BYTES = 224 << 20  # what is kept between parts
-SCORES_BYTES = 96 << 20  # the scores of a row of tiles
+KEPT_BYTES = 224 << 20  # limit for the tensors kept between parts
+SCORES_BYTES = 96 << 20  # limit for the scores of a row of tiles
 MAX_CUTS = 2
-NEAR = 4  # layers: a cut is tried only where none so near keeps less
-CORE_ROWS = (1 << 20, 2048, 1024, 512, 256)  # heights of tiles, without halo, that are tried
+NEAR = 4  # layers; a cut is tried only where no other place this near keeps less
+CORE_ROWS = (1 << 20, 2048, 1024, 512, 256)  # tile heights that are tried, in pixels, without halo
 
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a network."""
+    """A part of a network: consecutive layers that are run together on each tile."""
 
     layers: tuple[Layer, ...]
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     halo: Halo
-    bytes_per_pixel: float  # of its activations, at their peak
+    bytes_per_pixel: float  # peak of its activations, per pixel of the image
     operations: float  # multiply-accumulates per pixel
 
     @property
@@ -49,16 +49,16 @@ class TiledPart:
 
     @classmethod
     def of(cls, part: Part, stride: int, run_bytes: int, most_rows: int) -> "TiledPart":
-        """The largest tiles, in multiples of `stride`, whose run takes `run_bytes`, and that have at most so many rows."""
+        """The largest tiles, in multiples of `stride`, whose run takes about `run_bytes`, with at most `most_rows` rows."""
         area = run_bytes / part.bytes_per_pixel
-        side = max(isqrt(int(area)) - part.field, part.field // 2)  # more memory rather than ten times the work
+        side = max(isqrt(int(area)) - part.field, part.field // 2)  # rather more memory than ten times the work
         height = _multiple(min(side, most_rows), stride)
         width = _multiple(max(side, int(area / (height + part.field)) - part.field), stride)
         return cls(part, width, height)
 
     @classmethod
     def last(cls, part: Part, stride: int, run_bytes: int, most_rows: int, across: int) -> "TiledPart":
-        """As `of`, and low enough for the scores of a row of tiles `across` pixels wide, however many classes there are."""
+        """As `of`, with tiles so low that the scores of a row of tiles, `across` pixels wide, fit into SCORES_BYTES."""
         rows = max(int(SCORES_BYTES / (_sum(part.outputs) * across)), part.field // 2)
         return cls.of(part, stride, run_bytes, min(most_rows, rows))
 
@@ -69,14 +69,14 @@ class TiledPart:
 
 
 def cut(layers: Layers, stride: int, size: tuple[int, int], run_bytes: int) -> tuple[TiledPart, ...]:
-    """The parts that cost least on an image of that padded size (width, height), first to last.
+    """The parts, first to last, that cost least on an image of padded size `size` (width, height).
 
-    A run takes at most `run_bytes`, and what is kept between runs KEPT_BYTES, as far as these can be estimated.
+    By estimate, a run takes about `run_bytes` at most, and the tensors kept between parts at most KEPT_BYTES.
     """
     count = len(layers.layers)
     live = [_live(layers, place) for place in range(count + 1)]
-    kept = [_sum(tensors - {layers.image}) for tensors in live]  # the image is there anyway
-    # The cheapest places of each neighbourhood: those beside them are as good, and all pairs would take seconds to try.
+    kept = [_sum(tensors - {layers.image}) for tensors in live]  # the image is in memory anyway
+    # Only the cheapest place of each neighbourhood: its neighbours are no better, and trying all pairs would take seconds.
     valleys = [place for place in range(1, count) if kept[place] == min(kept[max(1, place - NEAR) : place + NEAR + 1])]
     least_rows = min(size[1], CORE_ROWS[-1])
     places = [place for place in valleys if kept[place] * size[0] * least_rows <= KEPT_BYTES]
@@ -102,7 +102,7 @@ def cut(layers: Layers, stride: int, size: tuple[int, int], run_bytes: int) -> t
 
 
 def _kept_bytes(tiled: Sequence[TiledPart], size: tuple[int, int]) -> float:
-    """At most, of what parts leave for later ones: rows from the first that a user needs to the last that are made for it."""
+    """Upper limit of the bytes kept for later parts: rows from the first one that a later part needs to the last one made."""
     total = 0.0
     for place, maker in enumerate(tiled[:-1]):
         for tensor in maker.part.outputs:
@@ -114,19 +114,19 @@ def _kept_bytes(tiled: Sequence[TiledPart], size: tuple[int, int]) -> float:
 
 
 def _live(layers: Layers, place: int) -> frozenset[Tensor]:
-    """What the layers from `place` on need of those before, or leave behind."""
+    """The tensors made before layer `place` that are still needed: by layers from `place` on, or as the scores."""
     before, after = layers.layers[:place], layers.layers[place:]
     made = {layers.image, *(layer.output for layer in before)}
     return frozenset(made & {layers.scores, *(tensor for layer in after for tensor in layer.inputs)})
 
 
 def _sum(tensors: Iterable[Tensor]) -> float:
-    """Bytes for each pixel of the image."""
+    """Bytes of all tensors for each pixel of the image."""
     return sum(tensor.bytes_per_pixel for tensor in tensors)
 
 
 def bytes_per_pixel(layers: Sequence[Layer]) -> float:
-    """Bytes of activations for each pixel of an image that all of a network sees at once, at their peak."""
+    """Peak bytes of activations for each pixel of an image, when the whole network is run on the image at once."""
     return _peak(layers, frozenset({layers[-1].output}))
 
 
@@ -148,7 +148,7 @@ def _part(layers: tuple[Layer, ...], given: frozenset[Tensor], left: frozenset[T
 
 
 def _reach(layers: tuple[Layer, ...], inputs: frozenset[Tensor], outputs: frozenset[Tensor]) -> tuple[int, int]:
-    """Pixels before and after a block of the outputs that can change it."""
+    """Pixels of the inputs before and after a block that can change the outputs in that block."""
     reach = dict.fromkeys(outputs, (0, 0))
     for layer in reversed(layers):
         if layer.output in reach:
@@ -160,7 +160,7 @@ def _reach(layers: tuple[Layer, ...], inputs: frozenset[Tensor], outputs: frozen
 
 
 def _peak(layers: Sequence[Layer], outputs: frozenset[Tensor]) -> float:
-    """Bytes per pixel of all tensors that are needed at once, when each is freed after its last use."""
+    """Peak bytes per pixel of all tensors in memory at once, if each is freed after its last use."""
     last_use = {tensor: place for place, layer in enumerate(layers) for tensor in layer.inputs}
     made = {layer.output for layer in layers}
     live, peak = set(last_use) - made, 0.0

@@ -1,4 +1,4 @@
-"""Which images a network sees whole, and the parts and tiles in which it sees the others."""
+"""Deciding which images a network runs whole, and choosing the parts and tiles for all other images."""
 
 import logging
 import threading
@@ -19,29 +19,29 @@ from service.inference.tiling.tiles import TiledNetwork
 
 log = logging.getLogger(__name__)
 
-# Activations of one run, as they are estimated; ONNX Runtime takes about twice as much.
+# Limit for the estimated activations of one run; ONNX Runtime takes about twice as much.
 RUN_BYTES: dict[ReportedDevice, int] = {"cpu": 96 << 20, "cuda": 1 << 30}
-SMALLER = 8  # times less, once that was too much
-LEVELS = 8  # steps for each doubling, to which widths and heights are rounded up: one choice of parts serves a step
+SMALLER = 8  # RUN_BYTES is divided by this for small tiles, after a run has lacked memory
+LEVELS = 8  # widths and heights are rounded up to this many steps per doubling; one choice of parts serves a step
 SURELY_WHOLE_PIXELS = 1 << 19
-MAX_NETWORKS = 3  # cut in parts, each with a session: those that were used last
+MAX_NETWORKS = 3  # most recently used networks to keep, with a session for each part
 
 
 class Tiling:
-    """Decides which images a model sees whole, and keeps what it needs for the others."""
+    """Decides which images a model runs whole, and keeps the parts and sessions for all other images."""
 
     def __init__(
         self, content: bytes, card: ModelCard, open_session: Callable[[bytes], ort.InferenceSession], device: ReportedDevice
     ) -> None:
-        """`content` is the model's file. Nothing is read of it, and no session opened, before an image needs it."""
+        """`content`: the bytes of the model's file. They are parsed, and sessions opened, only when an image needs it."""
         self._content, self._card, self._open, self._device = content, card, open_session, device
         self._lock = threading.Lock()
         self._sessions: dict[Part, ort.InferenceSession] = {}
-        self._networks: dict[tuple[int, int, int], TiledNetwork] = {}  # the one that was used last at the end
+        self._networks: dict[tuple[int, int, int], TiledNetwork] = {}  # ordered by last use, the most recent at the end
 
     @cached_property
     def bytes_per_pixel(self) -> float:
-        """Of activations, for each pixel of an image that is run whole; an estimate."""
+        """Estimated bytes of activations for each pixel of an image that is run whole."""
         return bytes_per_pixel(self._layers.layers) if self._layers else unknown_bytes_per_pixel(self._card)
 
     def runs_whole(self, width: int, height: int) -> bool:
@@ -51,12 +51,12 @@ class Tiling:
         return width * height * self.bytes_per_pixel <= RUN_BYTES[self._device]
 
     def network(self, width: int, height: int, small: bool = False) -> TiledNetwork:
-        """The parts that suit a padded image of that size; `small`: in tiles that take less memory than usual.
+        """The tiled network for a padded image of that size; `small`: with tiles that take less memory than usual.
 
-        Only for a model whose card has a halo. Raises OutOfDeviceMemory where they cannot be opened.
+        Only for a model whose card has a halo. Raises OutOfDeviceMemory if its sessions cannot be opened.
         """
         most = RUN_BYTES[self._device] // (SMALLER if small else 1)
-        across, along = sorted((width, height))  # as in `tiles`
+        across, along = sorted((width, height))  # transposed if wider than high, as in `tiles`
         level = _level(across), _level(along), most
         longest = _length(level[0]), _length(level[1])
         with self._lock:
@@ -69,19 +69,19 @@ class Tiling:
                     network = self._opened(layers, parts)
                 except OutOfDeviceMemory:
                     raise
-                except Exception:  # of a graph like no other; or for the moment: the next image tries again
+                except Exception:  # an unusual graph, or a passing failure: the next image tries again
                     log.exception("%s cannot be run in parts; it is tiled as a whole", self._card.name)
                     return self._opened_whole(longest, most)
             self._networks[level] = network
             return network
 
     def give_back(self) -> None:
-        """Close all sessions; an image that is under way keeps its own until it is through."""
+        """Close all sessions; an image that is being run keeps its own sessions until it is finished."""
         with self._lock:
             self._keep(0)
 
     def _keep(self, most: int) -> None:
-        """So many networks, and no session that none of them has."""
+        """Keep at most `most` networks, and only the sessions that they use."""
         while len(self._networks) > most:
             self._networks.pop(next(iter(self._networks)))
         self._sessions = {tiled.part: session for one in self._networks.values() for tiled, session in one.parts}
@@ -89,14 +89,14 @@ class Tiling:
     def _opened_whole(self, size: tuple[int, int], run_bytes: int) -> TiledNetwork:
         try:
             return self._opened(None, [self._whole(size, run_bytes)])
-        except Exception as error:  # the file is known to run: what is missing is room
+        except Exception as error:  # the file is known to run, so memory is short
             raise OutOfDeviceMemory(first_line(error)) from error
 
     def _opened(self, layers: Layers | None, parts: Sequence[TiledPart]) -> TiledNetwork:
         for tiled in parts:
             if tiled.part not in self._sessions:
                 session = self._open(self._file(layers, tiled.part))
-                require_same_device(reported_device(session), self._device)  # what is answered names the model's device
+                require_same_device(reported_device(session), self._device)  # an answer names one device
                 self._sessions[tiled.part] = session
         return TiledNetwork([(tiled, self._sessions[tiled.part]) for tiled in parts], self._card.stride)
 
@@ -104,11 +104,11 @@ class Tiling:
     def _layers(self) -> Layers | None:
         try:
             return Layers.of(self._content, OUTPUT_NAME)
-        except (UnknownLayer, LookupError, ValueError):  # a graph like no other is tiled as a whole
+        except (UnknownLayer, LookupError, ValueError):  # an unusual graph is tiled as one part
             return None
 
     def _whole(self, size: tuple[int, int], run_bytes: int) -> TiledPart:
-        """The network as one part, with the halo that its card tells."""
+        """The network as one part, with the halo given by its card."""
         card, halo = self._card, self._card.halo
         assert halo is not None
         image = Tensor(INPUT_NAME, 1, 3, np.dtype(np.uint8))
@@ -128,5 +128,5 @@ def _level(length: int) -> int:
 
 
 def _length(level: int) -> int:
-    """The longest of a level."""
+    """The longest width or height, in pixels, of a level."""
     return int(2 ** (level / LEVELS))

@@ -1,10 +1,10 @@
-"""Running the parts of a network on an image, tile by tile: the same scores as of the whole image, in bounded memory.
+"""Running the parts of a network on an image tile by tile: the same scores as of the whole image, in bounded memory.
 
-Every tile comes with its halo, the pixels around it that can change it, and lies on the network's stride: its scores are
-those of the whole image, within the rounding of floating-point sums. The parts of a network (`parts`) take turns from the
-top of the image to its bottom: what lies between them, and the scores, are never there as a whole. The shorter the rows, the
-less there is to keep: so an image that is wider than high is transposed here, and every tile on its way into the network and
-out of it is transposed back.
+Every tile is run with its halo, the pixels around it that can change its scores, and is aligned with the network's stride. So
+its scores equal those of the whole image, within the rounding of floating-point sums. The parts of a network (`parts`) take
+turns from the top of the image to its bottom: neither the tensors between parts nor the scores are ever complete in memory.
+The shorter the rows, the less has to be kept. So an image that is wider than high is handled transposed here; every tile is
+transposed back for the network, and the network's outputs are transposed again.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,13 +30,13 @@ Crop = Callable[[Box], NDArray[np.uint8]]  # that box of the padded image as (1,
 
 @dataclass(frozen=True)
 class Tile:
-    """A block of the image, and the larger one that its scores depend on."""
+    """A block of the image (`core`), and the larger block that its scores depend on (`region`)."""
 
     core: Box
     region: Box
 
     def inner(self, array: NDArray[Any], stride: int) -> NDArray[Any]:
-        """The core of what was computed from the region: (1, C, H, W) -> (C, h, w)."""
+        """The cells of the core in an array that was computed from the region: (1, C, H, W) -> (C, h, w)."""
         left, top, right, bottom = (
             (edge - start) // stride for edge, start in zip(self.core, self.region[:2] * 2, strict=True)
         )
@@ -44,7 +44,7 @@ class Tile:
 
 
 def tiles(tiled: TiledPart, width: int, height: int, stride: int) -> list[list[Tile]]:
-    """The tiles of a padded image, by rows from the top; all cores together are the image, each once."""
+    """The tiles of a padded image, in rows from the top; the cores cover the image without overlap."""
     columns = _spans(width, tiled.width, stride)
     rows = []
     for top, bottom in _spans(height, tiled.height, stride):
@@ -61,7 +61,7 @@ class TiledNetwork:
     stride: int
 
     def scores(self, crop: Crop, width: int, height: int, cancellation: Cancellation) -> Scores:
-        """Scores of a padded image; their bands raise Cancelled if the work was called off."""
+        """Scores of a padded image, computed band by band; each band raises as `Cancellation.run_options` does."""
         transposed = width > height
         width, height = sorted((width, height))
         stages = [_Stage(tiled.part, tiles(tiled, width, height, self.stride), session) for tiled, session in self.parts]
@@ -72,30 +72,30 @@ class TiledNetwork:
 
 @dataclass
 class _Stage:
-    """A part at work: its rows of tiles are made one after another."""
+    """A part and its progress: its rows of tiles are computed one after another."""
 
     part: Part
     rows: list[list[Tile]]
     session: ort.InferenceSession
-    made: int = 0  # rows of tiles
+    made: int = 0  # rows of tiles computed so far
 
     @property
     def reached(self) -> int:
-        """Pixels from the top that are made."""
+        """Pixels from the top that are computed so far."""
         return self.rows[self.made - 1][0].core[3] if self.made else 0
 
     @property
     def needs_from(self) -> int:
-        """The first row of pixels that it still needs of what others make."""
+        """The first row of pixels that this stage still needs from other stages."""
         return self.rows[self.made][0].region[1] if self.made < len(self.rows) else self.rows[-1][0].core[3]
 
 
 class _Rows:
-    """What lies between parts: each row is made when it is needed, and let go of when it no longer is."""
+    """The tensors between parts: each row of tiles is computed when it is needed, and freed when it is no longer needed."""
 
     def __init__(self, stages: Sequence[_Stage], crop: Crop, width: int, transposed: bool, cancellation: Cancellation) -> None:
         self._stages, self._crop, self._width, self._cancellation = stages, crop, width, cancellation
-        self._transposed = transposed  # all here but the image and what the network sees
+        self._transposed = transposed  # applies to all data here but the image and the network's inputs and outputs
         self._maker = {tensor: number for number, stage in enumerate(stages) for tensor in stage.part.outputs}
         self._users = {tensor: [stage for stage in stages if tensor in stage.part.inputs] for tensor in self._maker}
         self._kept: dict[Tensor, list[tuple[int, NDArray[Any]]]] = {tensor: [] for tensor in self._maker}  # (top pixel, rows)
@@ -103,10 +103,10 @@ class _Rows:
     def of_last_stage(self) -> Iterator[NDArray[np.float32]]:
         """The scores, a row of tiles at a time."""
         for _ in self._stages[-1].rows:
-            yield self.make(len(self._stages) - 1)[0]  # under no name: it is let go of before the next is made
+            yield self.make(len(self._stages) - 1)[0]  # not bound to a name: freed before the next one is computed
 
     def make(self, number: int) -> list[NDArray[Any]]:
-        """The next row of tiles of a stage: each output as (C, rows, W)."""
+        """Compute the next row of tiles of a stage: each output as (C, rows, W)."""
         stage = self._stages[number]
         row = stage.rows[stage.made]
         made_elsewhere = [tensor for tensor in stage.part.inputs if tensor in self._maker]
@@ -148,16 +148,16 @@ class _Rows:
             results = stage.session.run([tensor.name for tensor in stage.part.outputs], inputs, options)
         for tensor, result in zip(stage.part.outputs, results, strict=True):
             height, width = ((of_image[end] - of_image[end - 2]) // tensor.stride for end in (3, 2))
-            if result.shape != (1, tensor.channels, height, width):  # a graph may hold sizes of what it was exported with
+            if result.shape != (1, tensor.channels, height, width):  # a graph may contain the image size of its export
                 raise RunFailed(f"{tensor.name} of a tile is {result.shape}, and not {(1, tensor.channels, height, width)}")
         return [self._turned(result) for result in results]
 
     def _turned(self, array: NDArray[Any]) -> NDArray[Any]:
-        """(1, C, h, w) on its way into the network or out of it, which sees every tile as it is."""
+        """(1, C, h, w) on its way into or out of the network, which sees every tile untransposed."""
         return array.swapaxes(2, 3) if self._transposed else array
 
     def _gathered(self, tensor: Tensor, region: Box) -> NDArray[Any]:
-        """The region of what is kept, (1, C, h, w)."""
+        """The region of a tensor from its kept rows, (1, C, h, w), untransposed for the network."""
         left, top, right, bottom = (edge // tensor.stride for edge in region)
         result = np.empty((1, tensor.channels, bottom - top, right - left), tensor.dtype)
         for first_pixel, rows in self._kept[tensor]:
@@ -169,7 +169,7 @@ class _Rows:
 
 
 def _spans(length: int, core: int, stride: int) -> list[tuple[int, int]]:
-    """`length` in as few pieces of at most `core` as will do, nearly equal, each a multiple of `stride` long."""
+    """(start, end) of the fewest pieces of `length`: nearly equal, at most `core` long, multiples of `stride`."""
     count = -(-length // core)
     return list(pairwise(number * (length // stride) // count * stride for number in range(count + 1)))
 
