@@ -1,4 +1,4 @@
-"""The trainer's commands: `python -m training --help`."""
+"""The trainer's command line: `python -m training --help` lists the commands."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ from types import ModuleType
 
 try:
     from training.commands import check_data, download, evaluate, export, memory, overfit, presets, report, train
-except ModuleNotFoundError as error:  # the service is installed without what the trainer needs
+except ModuleNotFoundError as error:  # an installation of the service alone lacks the trainer's packages
     sys.exit(f"python -m training: {error}; `make train` installs what it needs")
 
 USER_ERROR, GATE_REFUSED = 2, 1  # exit codes
@@ -26,7 +26,7 @@ COMMANDS: dict[str, ModuleType] = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code. What a person can mend is told in one line on standard error."""
+    """Run one command and return the exit code. An error that the user can correct becomes one line on standard error."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
     given = parser().parse_args(arguments)
 
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
+    """The parser of all commands and their options."""
     top = argparse.ArgumentParser(prog="python -m training", description="Train, measure and export segmentation models.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():

@@ -1,4 +1,4 @@
-"""How well outlines are followed: the boundary F-score, beside the areas that `service.metrics` measures."""
+"""The boundary F-score: how closely estimated outlines follow the true ones. `service.metrics` measures areas."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from scipy.ndimage import distance_transform_edt
 
 from service.metrics import VOID
 
-TOLERANCE = 0.0075  # of the image's diagonal: the paper's value
+TOLERANCE = 0.0075  # share of the image's diagonal, as in the paper
 
 BOUNDARY_DEFINITION = (
     "Boundary F-score (Csurka, Larlus & Perronnin, BMVC 2013), at each image's original size: harmonic mean of the shares of "
@@ -52,17 +52,17 @@ class BoundaryScore:
 
     @property
     def mean(self) -> float:
-        """Mean of `per_class` over the classes that have one; NaN if none does."""
+        """Mean of `per_class` over the classes that have a score; NaN if none has one."""
         return float(self.per_class[self.images > 0].mean()) if self.images.any() else float("nan")
 
 
 def stated(score: float) -> float | None:
-    """A score as JSON has it: null where there is none."""
+    """The score as JSON can hold it: None (null) instead of NaN."""
     return None if math.isnan(score) else score
 
 
 def boundary(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(H, W) bool: pixels of `region` with a 4-neighbour outside it. The image's own edge is no boundary."""
+    """(H, W) bool: pixels of `region` with a 4-neighbour outside it. The image's border is not a boundary."""
     edge = np.zeros_like(region)
     edge[1:] |= region[1:] & ~region[:-1]
     edge[:-1] |= region[:-1] & ~region[1:]
@@ -72,9 +72,9 @@ def boundary(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def f_score(truth: NDArray[np.bool_], estimate: NDArray[np.bool_], reach: float) -> float:
-    """Harmonic mean of precision and recall of (H, W) boundaries within `reach` pixels; 0 if `estimate` is empty.
+    """Harmonic mean of the precision and recall of (H, W) boundaries; 0 if `estimate` is empty.
 
-    `truth` holds a boundary pixel.
+    A boundary pixel is matched if the other boundary has a pixel within `reach` pixels. `truth` must not be empty.
     """
     if not estimate.any():
         return 0.0

@@ -1,4 +1,4 @@
-"""From a file of weights back to the network that they belong to."""
+"""Loads checkpoints: rebuilds a trained network from a run folder or a file of weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,17 +21,17 @@ DATA_CARD = TypeAdapter(DataCard)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network, on the CPU in evaluation mode, and what it came from."""
+    """A trained network, on the CPU in evaluation mode, with the preset, the data and the code that it came from."""
 
     preset: Preset
     data: DataCard
-    commit: str  # of the code that trained it
+    commit: str  # of the code that trained the network
     network: SegmentationNetwork
-    command: str = ""  # that began the run; empty: not recorded
+    command: str = ""  # the command that began the run; empty: not recorded
 
 
 def describe_weights(preset: Preset, data: DataCard, commit: str, command: str) -> dict[str, str]:
-    """What a .safetensors file of weights says of itself: its metadata."""
+    """The metadata of a .safetensors file of weights."""
     # The architecture need not be the preset's: --fit auto may have taken a lighter one.
     named = {"preset": preset.name, "architecture": preset.architecture}
     normalisation = TypeAdapter(Normalisation).dump_json(preset.normalisation).decode()
@@ -40,13 +40,13 @@ def describe_weights(preset: Preset, data: DataCard, commit: str, command: str) 
 
 
 def stated_normalisation(described: Mapping[str, str]) -> Normalisation | None:
-    """What a file's metadata say of the images that its weights know; None of an older version's."""
+    """The image normalisation in the metadata of a file of weights; None if an older version wrote the file."""
     stated = described.get("normalisation")
     return None if stated is None else TypeAdapter(Normalisation).validate_json(stated)
 
 
 def load_checkpoint(source: Path) -> Checkpoint:
-    """The best weights of a run folder, or a .safetensors file that says which preset and data it is of.
+    """Load the best weights of a run folder, or a .safetensors file whose metadata name its preset and data.
 
     Raises InputError if `source` is neither, or if the weights do not fit the preset's network.
     """

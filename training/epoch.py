@@ -1,4 +1,4 @@
-"""What is measured and recorded at an epoch's end."""
+"""Validation and records at the end of each epoch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,15 +19,16 @@ from training.survey import examine
 from training.tensorboard import EventLog
 
 SAMPLES = 8  # validation images in the run's sample picture
-COLLAPSED = 0.1  # share of its true pixels that everything but the most frequent estimate must be given
+# The most frequent estimate aside, classes must be estimated on at least this share of their total number of true pixels.
+COLLAPSED = 0.1
 
 
 def validate(learner: Learner, reader: Reader, classes: int) -> ConfusionMatrix:
-    """The confusion matrix of the averaged network over a split, each process measuring its share of the images.
+    """The confusion matrix of the averaged network over a split; each process measures its share of the images.
 
-    Raises InputError if all of the split is void.
+    Raises InputError if all pixels of the split are void.
     """
-    learner.optimizer.zero_grad()  # each step begins anew: until then their memory is free
+    learner.optimizer.zero_grad()  # every step makes new gradients: free these for the validation
     segmenter = torch_segmenter(learner.averaged, learner.preset)
     share = reader.stems()[learner.world.rank :: learner.world.size]
     counts = evaluate(segmenter, reader, classes, share).counts
@@ -39,23 +40,23 @@ def validate(learner: Learner, reader: Reader, classes: int) -> ConfusionMatrix:
 
 @dataclass(frozen=True)
 class Recorder:
-    """Writes what a run's folder says of each epoch."""
+    """Writes the results of each epoch to the run's folder."""
 
     run: RunFolder
     reader: Reader  # of the validation split
     classes: Sequence[ClassInfo]
-    described: Mapping[str, str]  # metadata of the weights
+    described: Mapping[str, str]  # metadata of the weights files
     events: EventLog
 
     @classmethod
     def begin(
         cls, run: RunFolder, reader: Reader, classes: Sequence[ClassInfo], described: Mapping[str, str], epoch: int
     ) -> Self:
-        """A recorder whose first epoch, from 1, is `epoch`."""
+        """A recorder that begins with epoch number `epoch`, counted from 1."""
         return cls(run, reader, classes, described, EventLog(run.events, epoch))
 
     def record(self, learner: Learner, confusion: ConfusionMatrix, epoch: int, better: bool) -> None:
-        """Add an epoch's figures, from 1, to the tables; redraw curves and samples; keep the weights, as best if `better`."""
+        """Add a row for `epoch`, counted from 1; redraw curves and samples; save the weights, also as best if `better`."""
         run, loss = self.run, float(torch.stack(learner.losses).mean())
         row = metrics_row(epoch, loss, confusion, self.classes)
         run.append_row(row)
@@ -73,7 +74,7 @@ class Recorder:
 
 
 def collapsed(confusion: ConfusionMatrix, classes: Sequence[ClassInfo]) -> str | None:
-    """The class that nearly all estimates have fallen to though the truth has others; None if there is none."""
+    """Name of the class that nearly all pixels are estimated as although the truth has other classes; None if there is none."""
     estimated, true = confusion.counts.sum(0), confusion.counts.sum(1)
     top = int(estimated.argmax())
     others, true_others = (int(pixels.sum() - pixels[top]) for pixels in (estimated, true))

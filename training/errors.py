@@ -1,9 +1,9 @@
-"""Errors that are told in one line."""
+"""Errors that the command line reports in one line, without a traceback."""
 
 
 class InputError(ValueError):
-    """What was given does not fit: a folder that is no run, weights of another network. A person can mend it."""
+    """An input does not fit, and the user can correct it: a folder that is no run, or weights of another network."""
 
 
 class GateError(RuntimeError):
-    """What was made is not good enough, and was not written: an export that differs, a variant that loses too much."""
+    """A result is not good enough and was not written: an export that differs, or a variant that loses too much."""

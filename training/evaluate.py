@@ -1,4 +1,4 @@
-"""Evaluation exactly as the service serves: same decoding, same geometry, same metrics."""
+"""Evaluation exactly as the service works: the same image decoding, geometry and metrics."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -18,21 +18,21 @@ from training.data.reader import Reader, read_pair
 from training.networks.network import SegmentationNetwork
 from training.presets.preset import Preset
 
-# (N, H, W, 3) uint8 -> (N, C, H / output_stride, W / output_stride) float32: the model file's own signature.
+# (N, H, W, 3) uint8 -> (N, C, H / output_stride, W / output_stride) float32: the signature of a model file.
 Scorer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 class Labeller(Protocol):
-    """Whatever labels images."""
+    """Anything that gives every pixel of an image a class."""
 
     def labels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Upright RGB image -> (H, W) uint8 class ids at its own size."""
+        """Upright RGB image -> (H, W) uint8 class ids at the image's own size."""
         ...
 
 
 @dataclass(frozen=True)
 class Segmenter:
-    """A model and the geometry it is served with: from a photo to its labels."""
+    """A model with the geometry that the service uses for it: turns a photo into labels."""
 
     scores: Scorer
     long_side: int | None
@@ -41,7 +41,7 @@ class Segmenter:
     output_stride: int
 
     def labels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Upright RGB image -> (H, W) uint8 class ids at its own size."""
+        """Upright RGB image -> (H, W) uint8 class ids at the image's own size."""
         working = working_size(*image.size, self.long_side)
         scores = self.scores(network_input(image, working, self.stride, self.pad_value))[0]
         return label_map(scores, working, image.size, self.output_stride)
@@ -49,17 +49,17 @@ class Segmenter:
 
 @dataclass(frozen=True)
 class AugmentedSegmenter:
-    """A model that looks at each image several times, mirrored and at other scales, and averages what it believes.
+    """Test-time augmentation: averages a model's class probabilities over several scales of an image and its mirror image.
 
-    As in Chen et al. (2018, arXiv:1802.02611, section 4.1): class probabilities are averaged at the image's own size.
+    As in Chen et al. (2018, arXiv:1802.02611, section 4.1). The probabilities are averaged at the image's own size.
     """
 
     model: Segmenter
-    mirrored: bool  # look at the mirror image too
-    scales: tuple[float, ...]  # of the working size; larger than 1 enlarges
+    mirrored: bool  # whether to use the mirror image too
+    scales: tuple[float, ...]  # factors on the working size; above 1 enlarges
 
     def labels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Upright RGB image -> (H, W) uint8 class ids at its own size."""
+        """Upright RGB image -> (H, W) uint8 class ids at the image's own size."""
         model = self.model
         working = working_size(*image.size, model.long_side)
         total = np.zeros((image.height, 1, image.width), np.float32)
@@ -75,14 +75,14 @@ class AugmentedSegmenter:
 
 
 def _softmax(strip: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Over the middle axis of (rows, C, W)."""
+    """Softmax over the class axis of (rows, C, W)."""
     powers = np.exp(strip - strip.max(1, keepdims=True))
     result: NDArray[np.float32] = powers / powers.sum(1, keepdims=True)
     return result
 
 
 def torch_scorer(network: nn.Module) -> Scorer:
-    """A scorer that runs `network`, as it stands, in evaluation mode on its own device."""
+    """A scorer that runs `network` itself, not a copy, in evaluation mode on the device that holds it."""
     network.eval()
     device = next(network.parameters()).device
 
@@ -96,12 +96,12 @@ def torch_scorer(network: nn.Module) -> Scorer:
 
 
 def torch_segmenter(network: SegmentationNetwork, preset: Preset) -> Segmenter:
-    """`network` with the geometry that `preset` gives it."""
+    """A segmenter of `network` with the geometry of `preset`."""
     return Segmenter(torch_scorer(network), preset.long_side, preset.pad_value, network.stride, network.output_stride)
 
 
 def evaluate(segmenter: Labeller, reader: Reader, classes: int, stems: Sequence[str] | None = None) -> ConfusionMatrix:
-    """The confusion matrix of a split, or of some of its images, at each image's original size."""
+    """The confusion matrix of a split, or of the images `stems` in it, at each image's original size."""
     confusion = ConfusionMatrix(classes)
     for stem in tqdm(reader.stems() if stems is None else stems, desc="evaluate", unit="image", leave=False, mininterval=2):
         image, truth = read_pair(reader, stem)

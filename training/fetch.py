@@ -1,4 +1,4 @@
-"""Files from the network: fetched once, resumed after a break, never used unless they are what was asked for."""
+"""Downloads files: once, resumed after an interruption, and never used unless the checksum is right."""
 
 import fcntl
 import hashlib
@@ -17,23 +17,23 @@ from tqdm import tqdm
 
 from training.errors import InputError
 
-TIMEOUT_SECONDS = 60  # without a byte
-ATTEMPTS = 5  # in a row that bring nothing, before it gives up; what came stays for the next time
-WAIT_SECONDS = 1  # before the second attempt, twice as long before each further one
+TIMEOUT_SECONDS = 60  # without receiving a byte
+ATTEMPTS = 5  # in a row without a new byte before giving up; received bytes are kept for the next call
+WAIT_SECONDS = 1  # before the second attempt; doubled before each further one
 BLOCK = 1 << 20
 _SHA256_DIGITS = 64
 
 
 def cache_folder() -> Path:
-    """Where fetched weights stay: `fcn-training` in $XDG_CACHE_HOME, by default ~/.cache."""
+    """The folder that keeps downloaded weights: `fcn-training` in $XDG_CACHE_HOME, by default ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fcn-training"
 
 
 def local_file(source: str, known: Mapping[str, str]) -> Path:
     """A file named by a path or by an http(s) URL, which is fetched into the cache and checked.
 
-    The SHA-256 of a URL is that of `known`, or follows it as `#sha256=<64 hex digits>`. Raises InputError if it is in
-    neither place, if there is no such file, and as `fetch` does.
+    The SHA-256 for a URL follows it as `#sha256=<64 hex digits>`, or is looked up in `known`. Raises InputError if neither
+    gives one, if there is no such file, and as `fetch` does.
     """
     if not source.startswith(("http://", "https://")):
         if not Path(source).is_file():
@@ -50,10 +50,10 @@ def local_file(source: str, known: Mapping[str, str]) -> Path:
 def fetch(url: str, target: Path, digest: str | None, algorithm: str = "sha256") -> Path:
     """Download `url` to `target` unless it is there; returns `target`.
 
-    `digest` is the file's in hex digits, by `algorithm`, one of hashlib's; null: the caller can tell the file by its
-    content. What a broken download left in `<target>.partial` is continued, in this call and in the next, if the server
-    still has the same file. Raises InputError if the server does not give the file, if the disk has no room for it, or
-    if its digest is another; nothing is at `target` then.
+    `digest` is the file's digest in hex digits by `algorithm`, one of hashlib's; None: the caller checks the content. An
+    interrupted download is kept in `<target>.partial` and continued, in this call and in the next, if the server still has
+    the same file. Raises InputError if the server does not provide the file, if the disk has no room for it, or if the
+    digest differs; after a failed download, nothing is at `target`.
     """
     if target.exists():
         _check(target, digest, algorithm)
@@ -71,7 +71,7 @@ def fetch(url: str, target: Path, digest: str | None, algorithm: str = "sha256")
         try:
             _check(partial, digest, algorithm)
         except InputError:
-            file.truncate(0)  # the next call starts anew
+            file.truncate(0)  # the next call starts from the beginning
             raise
         partial.replace(target)
         version.unlink(missing_ok=True)
@@ -79,12 +79,12 @@ def fetch(url: str, target: Path, digest: str | None, algorithm: str = "sha256")
 
 
 def partial_of(target: Path) -> Path:
-    """Where a download that is not finished waits."""
+    """The path of the unfinished download of `target`."""
     return target.with_name(target.name + ".partial")
 
 
 def check_sha256(path: Path, sha256: str) -> None:
-    """Raises InputError if the file has another SHA-256, in hex digits."""
+    """Raises InputError if the file's SHA-256, in hex digits, is not `sha256`."""
     _check(path, sha256, "sha256")
 
 
@@ -111,7 +111,7 @@ def _download(url: str, file: BinaryIO, version: Path) -> None:
                 reason = f"{error.code} {error.reason}"
             else:
                 raise InputError(f"{url} cannot be fetched: {error.code} {error.reason}") from error
-        except (OSError, http.client.HTTPException) as error:  # no name, no route, no answer, broken off
+        except (OSError, http.client.HTTPException) as error:  # name not found, no route, no answer, connection lost
             reason = str(error) or type(error).__name__
         else:
             return
@@ -122,9 +122,9 @@ def _download(url: str, file: BinaryIO, version: Path) -> None:
 
 
 def _append(url: str, file: BinaryIO, version: Path) -> None:
-    """Add what is missing to `file`, which is open at its end; raises OSError if the server stops in the middle.
+    """Append the missing bytes to `file`, which is open at its end; raises OSError if the server stops in the middle.
 
-    `version` keeps what the server calls the file's version: a part of one version is never completed with another's.
+    The file `version` keeps the server's identifier of the file's version: parts of different versions are never joined.
     """
     offset = file.tell()
     known = version.read_text() if version.exists() else ""
@@ -135,7 +135,7 @@ def _append(url: str, file: BinaryIO, version: Path) -> None:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         if error.headers.get("Content-Range", f"bytes */{offset}") == f"bytes */{offset}":
-            return  # nothing is missing, or the digest will tell
+            return  # nothing is missing; if the file is wrong, the digest tells
         _empty(file)
         raise ConnectionError("the file has changed") from error
     with response:
@@ -145,7 +145,7 @@ def _append(url: str, file: BinaryIO, version: Path) -> None:
             _empty(file)
             version.write_text(found)
         part = response.headers.get("Content-Range", f"bytes {offset}-")
-        if not part.startswith(f"bytes {offset}-") or (offset and known and found != known):  # not every server heeds If-Range
+        if not part.startswith(f"bytes {offset}-") or (offset and known and found != known):  # some servers ignore If-Range
             _empty(file)
             raise ConnectionError("the file has changed")
         length = response.headers.get("Content-Length")
@@ -162,7 +162,7 @@ def _append(url: str, file: BinaryIO, version: Path) -> None:
 
 
 def _version(headers: Message) -> str:
-    """What the server calls this state of the file: a strong ETag, or its date; empty if it says neither (RFC 9110, 13.1.5)."""
+    """The server's identifier of the file's version: a strong ETag, else the date; empty without both (RFC 9110, 13.1.5)."""
     etag = headers.get("ETag", "")
     return etag if etag and not etag.startswith("W/") else headers.get("Last-Modified", "")
 

@@ -1,4 +1,4 @@
-"""From a folder of labelled images to a recipe for them."""
+"""Chooses the recipe to fine-tune a model on the user's own labelled images."""
 
 import re
 from dataclasses import replace
@@ -12,21 +12,22 @@ from training.presets.preset import Preset
 from training.run_folder import read_metadata
 from training.start import MODELS
 
-SHIPPED = MODELS / "animals-fcn8s-lite0.safetensors"  # what a fine-tuning starts from unless another file is given
-CROPS = 6400  # to be seen in a run, where the images are many; the fewer they are, the fewer can be seen before they are known
+SHIPPED = MODELS / "animals-fcn8s-lite0.safetensors"  # weights that fine-tuning starts from by default
+# Crops seen in a run with many images; few images are learned by heart sooner, and the preset's epochs limit their crops.
+CROPS = 6400
 FEWEST_EPOCHS = 5
 
 
 def model_name(source: Path) -> str:
-    """A model's name from that of its data, run or file: lower-case letters, digits and hyphens."""
+    """A model's name, made from the name of its data, run or file: lower-case letters, digits and hyphens."""
     name = source.resolve().name.removesuffix(".zip").removesuffix(".safetensors")
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "model"
 
 
 def fine_tuning(dataset: Dataset, data: Path, init: Path) -> Preset:
-    """The recipe for the data set in `data`, on top of the model whose weights are in the file `init`.
+    """The recipe to fine-tune the model with the weights in the file `init` on the data set in `data`.
 
-    Raises InputError if that model is of an architecture that no recipe knows.
+    Raises InputError if no recipe is for that model's architecture, or if there are no training images.
     """
     trained = find_preset(read_metadata(init).get("preset", ""))
     for preset in FINE_TUNING:

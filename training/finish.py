@@ -1,4 +1,4 @@
-"""What a finished run leaves: its best model looked at closely, in pictures and in the record that reports are made of."""
+"""Finishes a run: evaluates its best model in detail, and writes pictures and the record that reports are made from."""
 
 import torch
 

@@ -29,7 +29,7 @@ from training.start import start
 
 
 def create_network(preset: Preset, classes: int, plan: Plan) -> SegmentationNetwork:
-    """The preset's network as it is trained, with random weights, on torch's current device."""
+    """The preset's network, prepared for training, with random weights, on torch's default device."""
     network = NETWORKS[preset.architecture](classes, preset.normalisation)
     if preset.frozen_stride:
         network.backbone.freeze(preset.frozen_stride)
@@ -41,7 +41,7 @@ def create_network(preset: Preset, classes: int, plan: Plan) -> SegmentationNetw
 
 @dataclass
 class Learner:
-    """What changes from step to step."""
+    """The state that changes from step to step."""
 
     preset: Preset
     network: SegmentationNetwork
@@ -51,20 +51,20 @@ class Learner:
     plan: Plan
     world: World
     parallel: SegmentationNetwork | DistributedDataParallel  # the network, its gradients shared between processes
-    scaler: torch.amp.GradScaler  # keeps small fp16 gradients from vanishing; idle otherwise
-    copied: Transfer | None  # the first weights; null: drawn at random
+    scaler: torch.amp.GradScaler  # keeps small fp16 gradients from vanishing; disabled otherwise
+    copied: Transfer | None  # what came from the first weights' file; None: all drawn at random
     step: int = 0
-    losses: list[Tensor] = field(default_factory=list)  # of the steps of the epoch so far
-    # Statistics of normalisation as the step began; kept, because small blocks that come and go scatter the heap.
+    losses: list[Tensor] = field(default_factory=list)  # of the current epoch's steps so far
+    # Buffers (batch normalisation statistics) before the step; allocated once, as many small allocations fragment the heap.
     before: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def create(
         cls, preset: Preset, classes: Sequence[ClassInfo], init: Path | None, loss: SegmentationLoss, plan: Plan, world: World
     ) -> Self:
-        """A network before its first step, with the weights that the preset names or those of the file `init`.
+        """A learner before its first step, with the weights that the preset names or those of the file `init`.
 
-        Raises InputError if the file does not fit the network, or if there is none and the preset continues another.
+        Raises InputError if the file does not fit the network, or if it is None and the preset continues another one.
         """
         torch.manual_seed(preset.seed)
         network = create_network(preset, len(classes), plan)
@@ -88,10 +88,10 @@ class Learner:
         )
 
     def learn(self, pixels: Tensor, labels: Tensor, steps_per_epoch: int) -> Tensor:
-        """One step on this process's part of a batch; returns the loss of the whole batch, and notes it.
+        """Take one step on this process's part of a batch; appends the loss of the whole batch to `losses` and returns it.
 
-        pixels (N, 3, H, W) uint8, labels (N, H, W) uint8. Where memory does not suffice, it goes on with micro-batches
-        of half the size; raises InputError if it does not suffice for one image.
+        pixels (N, 3, H, W) uint8, labels (N, H, W) uint8. If memory runs out, the step is repeated with micro-batches of
+        half the size; raises InputError if a micro-batch is one image already, or if several processes train together.
         """
         rate = rate_at(self.step / steps_per_epoch, self.preset)
         for group in self.optimizer.param_groups:
@@ -101,7 +101,7 @@ class Learner:
         for name, tensor in buffers.items():
             self.before[name].copy_(tensor)
         while (loss := self._gradients(pixels, labels)) is None:
-            for name, tensor in buffers.items():  # as if the step had not been tried
+            for name, tensor in buffers.items():  # undo the failed attempt
                 tensor.copy_(self.before[name])
         self.scaler.unscale_(self.optimizer)
         if self.preset.clip_norm is not None:
@@ -114,7 +114,9 @@ class Learner:
         return loss
 
     def _gradients(self, pixels: Tensor, labels: Tensor) -> Tensor | None:
-        """The gradients of a batch, micro-batch by micro-batch; None, and a smaller micro-batch, where memory ran out."""
+        """Compute a batch's gradients by micro-batches and return the loss; if memory runs out, halve the plan's micro-batch
+        and return None.
+        """
         try:
             return self._accumulate(pixels, labels)
         except Exception as error:
@@ -140,20 +142,20 @@ class Learner:
         self.optimizer.zero_grad()
         targets = labels.to(device, torch.int64)
         total = self.world.total(self.loss.weight(targets)) if self.preset.loss.reduction == "mean" else torch.ones(())
-        total = total.clamp(min=torch.finfo(torch.float32).tiny).to(device)  # a batch may be void altogether
+        total = total.clamp(min=torch.finfo(torch.float32).tiny).to(device)  # all pixels of a batch may be void
         summed = torch.zeros((), device=device)
         size = self.plan.micro_batch
         parts = list(zip(torch.split(pixels, size), torch.split(targets, size), strict=True))
         for number, (part, target) in enumerate(parts, 1):
             exchange: AbstractContextManager[None] = nullcontext()
             if isinstance(self.parallel, DistributedDataParallel) and number < len(parts):
-                exchange = self.parallel.no_sync()  # gradients are exchanged once a step
+                exchange = self.parallel.no_sync()  # gradients are exchanged once per step
             with exchange:
                 inputs = part.to(device, torch.float32, memory_format=torch.channels_last)
                 lower = self.plan.precision != "fp32"
                 with torch.autocast(device.type, TYPES[self.plan.precision] if lower else None, enabled=lower):
                     scores = self.parallel(inputs)
-                # The wrapper averages gradients over processes; their sum is wanted.
+                # DistributedDataParallel averages gradients over processes, but their sum is needed.
                 loss = self.loss(scores.float(), target, total, self.preset.batch) * self.world.size
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
                 summed += loss.detach()
@@ -161,7 +163,7 @@ class Learner:
 
     @torch.no_grad()
     def _average(self) -> None:
-        decay = min(self.preset.averaging, (1 + self.step) / (10 + self.step))  # follow closely at first
+        decay = min(self.preset.averaging, (1 + self.step) / (10 + self.step))  # the average follows closely at first
         for mean, value in zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True):
             if mean.is_floating_point():
                 mean.lerp_(value, 1 - decay)
@@ -169,7 +171,7 @@ class Learner:
                 mean.copy_(value)
 
     def save(self, path: Path, progress: Mapping[str, str]) -> None:
-        """Write all that the next step depends on, and `progress`, which is the caller's own."""
+        """Write everything that the next step depends on, and the caller's `progress`, to a safetensors file."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
         tensors |= flatten_optimizer(self.optimizer) | {"losses": torch.tensor(self.losses)}
@@ -178,12 +180,12 @@ class Learner:
         save_weights(path, tensors, {**mine, **progress})
 
     def restore(self, path: Path) -> dict[str, str]:
-        """The inverse of `save`; returns the caller's progress."""
+        """Restore what `save` wrote to `path`; returns the caller's progress."""
         tensors, metadata = load_weights(path)
         for name, module in (("network", self.network), ("averaged", self.averaged)):
             module.load_state_dict({k.removeprefix(name + "."): v for k, v in tensors.items() if k.startswith(name + ".")})
         restore_optimizer(self.optimizer, tensors)
-        self.losses = list(tensors["losses"].to(self.world.device, copy=True))  # as in `restore_optimizer`
+        self.losses = list(tensors["losses"].to(self.world.device, copy=True))  # copied as in `restore_optimizer`
         self.step = int(metadata.pop("step"))
         self.plan = replace(self.plan, micro_batch=min(self.plan.micro_batch, int(metadata.pop("micro_batch"))))
         self.scaler.load_state_dict(json.loads(metadata.pop("scaler")))

@@ -1,4 +1,4 @@
-"""What the trainer asks of the machine it runs on."""
+"""Facts and settings of the machine that the trainer runs on."""
 
 import ctypes
 import platform
@@ -11,18 +11,18 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # glibc's malloc.h
 
 
 def current_commit() -> str:
-    """The commit of the code that runs, with "-dirty" if files differ from it, or "unknown" outside a checkout."""
+    """The commit of the running code, with "-dirty" if files differ from the commit, or "unknown" outside a checkout."""
     where = Path(__file__).parent
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         answer = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):  # no git here, or one that hangs
+    except (OSError, subprocess.TimeoutExpired):  # git is missing or hangs
         return "unknown"
     return answer.stdout.strip() or "unknown"
 
 
 def processor_name() -> str:
-    """The processor's name as the system gives it, or its architecture."""
+    """The processor's name according to the system, or else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -34,13 +34,13 @@ def processor_name() -> str:
 def keep_freed_memory() -> None:
     """Tell glibc to keep freed memory: fresh pages for each step's activations cost 15 % of the time on a CPU.
 
-    It takes up to a half more: blocks come to lie between others where none of a later step fits.
+    The process then takes up to half as much memory again: fragmentation leaves gaps that no later block fits into.
     """
     _set_malloc({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1})
 
 
 def return_freed_memory() -> None:
-    """Tell glibc to give freed memory back, of a megabyte and more at once; what it kept until now it gives back too."""
+    """Tell glibc to return freed memory, blocks of a megabyte or more immediately; also returns what is kept so far."""
     _set_malloc({M_MMAP_MAX: 2**16, M_TRIM_THRESHOLD: 2**20, M_MMAP_THRESHOLD: 2**20})
 
 
@@ -53,7 +53,7 @@ def _set_malloc(options: dict[int, int]) -> None:
 
 
 def peak_resident_memory() -> int:
-    """Bytes of this process's largest resident set so far; on Linux its own account, as `getrusage` counts the parent's too."""
+    """Bytes of this process's largest resident set so far; on Linux from /proc, as `getrusage` includes the parent's."""
     if sys.platform == "darwin":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for line in Path("/proc/self/status").read_text().splitlines():

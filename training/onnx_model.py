@@ -1,4 +1,4 @@
-"""An exported model file, run as the service runs it: through ONNX Runtime."""
+"""Runs an exported model file as the service does, with ONNX Runtime."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from training.evaluate import Scorer, Segmenter
 
 @dataclass(frozen=True)
 class OnnxModel:
-    """What an .onnx file holds: its bytes, its card, and the scores that it gives."""
+    """An .onnx file: its bytes, its card, and the scores that it computes."""
 
     content: bytes
     card: ModelCard
@@ -24,19 +24,19 @@ class OnnxModel:
 
     @property
     def segmenter(self) -> Segmenter:
-        """The model with the geometry that its card gives it."""
+        """A segmenter of the model with the geometry in its card."""
         return Segmenter(self.scores, self.card.long_side, self.card.pad_value, self.card.stride, self.card.output_stride)
 
 
 def load_onnx(path: Path) -> OnnxModel:
-    """Raises FileNotFoundError, or InputError as `read_onnx` does."""
+    """The model in the file at `path`. Raises FileNotFoundError, or InputError as `read_onnx` does."""
     return read_onnx(path.read_bytes(), str(path))
 
 
 def read_onnx(content: bytes, source: str) -> OnnxModel:
     """The model in the bytes of a file; `source` is its name for messages.
 
-    Raises InputError if it is no model that ONNX Runtime runs, or has no valid card.
+    Raises InputError if ONNX Runtime cannot run the model, or if it has no valid card.
     """
     session = open_session(content, source)
     try:
@@ -54,11 +54,11 @@ def read_onnx(content: bytes, source: str) -> OnnxModel:
 
 
 def open_session(content: bytes, source: str) -> ort.InferenceSession:
-    """A session on the CPU, on as many threads as torch uses, set up as the service's. Raises InputError."""
+    """A session on the CPU with as many threads as torch uses, set up as in the service. Raises InputError if invalid."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle sessions leave the cores to the others
-    options.enable_mem_pattern = False  # it would remember a plan for every size of image ever seen
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle sessions leave the cores to other sessions
+    options.enable_mem_pattern = False  # it would keep a plan for every image size ever seen
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no narrower base class

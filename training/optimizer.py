@@ -1,4 +1,4 @@
-"""How weights follow their gradients: a preset's optimiser and its learning rate over time."""
+"""A preset's optimiser and its learning rate over time."""
 
 import math
 
@@ -29,7 +29,7 @@ def create_optimizer(network: SegmentationNetwork, how: AdamW | MomentumSGD) -> 
 
 
 def rate_at(epoch: float, preset: Preset) -> float:
-    """Share of the peak learning rate, 0..1: a linear rise over the warm-up, then constant or a half cosine to zero."""
+    """Factor on the peak learning rate, 0..1: a linear warm-up, then constant or half a cosine down to zero."""
     if epoch < preset.warmup_epochs:
         return epoch / preset.warmup_epochs
     if preset.schedule == "constant":

@@ -1,4 +1,4 @@
-"""Can a recipe learn one batch by heart? If not, something is wrong with it: with its labels, its rates or its network."""
+"""Tests whether a recipe can overfit one batch; if not, its labels, its learning rates or its network are wrong."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,25 +18,25 @@ from training.parallel import World
 from training.plan import Plan
 from training.presets.preset import Preset
 
-LEARNED = 0.95  # share of the batch's pixels that must come out right
+LEARNED = 0.95  # share of the batch's labelled pixels that must be right
 
 
 @dataclass(frozen=True)
 class Overfit:
-    """What became of one batch."""
+    """How well one batch was learned."""
 
     first_loss: float
     last_loss: float
-    accuracy: float  # share of the pixels labelled right after the last step, 0..1
+    accuracy: float  # share of the labelled pixels that are right after the last step, 0..1
 
     @property
     def learned(self) -> bool:
-        """Whether the batch is known by heart."""
+        """Whether the accuracy reaches LEARNED."""
         return self.accuracy >= LEARNED
 
 
 def overfit(preset: Preset, dataset: Dataset, data: Path, init: Path | None, steps: int) -> Overfit:
-    """Show the first batch of a preset `steps` times, at a constant rate and without dropout."""
+    """Train `steps` times on one batch, crops of the first images, at a constant learning rate and without dropout."""
     steady = replace(preset, schedule="constant", warmup_epochs=0.0, averaging=0.0)
     crops = CropDataset(dataset.train(data), preset.augmentation, preset.pad_value, preset.seed)
     pixels, labels = default_collate([crops[0, index % len(crops)] for index in range(preset.batch)])
@@ -47,7 +47,7 @@ def overfit(preset: Preset, dataset: Dataset, data: Path, init: Path | None, ste
         if isinstance(layer, (nn.Dropout, nn.Dropout2d)):
             layer.p = 0.0
     losses = [float(learner.learn(pixels, labels, steps_per_epoch=steps)) for _ in trange(steps, unit="step")]
-    with torch.no_grad():  # in training mode: the statistics are this batch's own
+    with torch.no_grad():  # in training mode: normalised by this batch's statistics
         scores = learner.network(pixels.to(learner.world.device, torch.float32)).float().cpu()
     enlarged = F.interpolate(scores, size=labels.shape[1:], mode="bilinear", align_corners=False)
     counted = labels != VOID

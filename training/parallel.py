@@ -17,7 +17,7 @@ PATIENCE = timedelta(minutes=30)  # longest wait for the other processes
 
 @dataclass(frozen=True)
 class World:
-    """This process among those that train together."""
+    """The place of this process among those that train together."""
 
     rank: int
     size: int
@@ -25,16 +25,16 @@ class World:
 
     @classmethod
     def alone(cls) -> Self:
-        """The only process, on the GPU where there is one."""
+        """A world of one process, on the GPU if there is one."""
         return cls(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes the run's files and speaks."""
+        """Whether this process writes the run's files and prints."""
         return self.rank == 0
 
     def total(self, value: Tensor) -> Tensor:
-        """Sum of `value` over all processes, on its own device."""
+        """Sum of `value` over all processes, on the device of `value`."""
         if self.size == 1:
             return value
         shared = value.detach().to(self.device, copy=True)
@@ -42,7 +42,7 @@ class World:
         return shared.to(value.device)
 
     def least(self, value: int) -> int:
-        """Smallest `value` of all processes."""
+        """The smallest `value` over all processes."""
         if self.size == 1:
             return value
         shared = torch.tensor(value, device=self.device)
@@ -51,13 +51,13 @@ class World:
 
 
 def may_speak() -> bool:
-    """Whether this process will lead, asked before `world` has joined it to the others."""
+    """Whether this process will lead and may print; for use before `world` has joined the processes."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def world() -> Iterator[World]:
-    """The processes that torchrun started, joined until the block's end; alone where it started none."""
+    """Join the processes that torchrun started until the end of the block; a world of one process if there are none."""
     if "RANK" not in os.environ:
         yield World.alone()
         return
@@ -92,7 +92,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
 
 
 class _Sum(torch.autograd.Function):
-    """Over all processes; each one's gradient is the sum of all, as every process has used the total."""
+    """Sum over all processes. The gradient is summed too, since every process has used the total."""
 
     @staticmethod
     def forward(_: FunctionCtx, value: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ def _sum(value: Tensor) -> Tensor:
 
 
 def synchronise(module: nn.Module) -> None:
-    """Let every batch normalisation in `module` see the images of all processes; names and values stay."""
+    """Replace every batch normalisation in `module` by one over the images of all processes; names and values stay."""
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             shared = SynchronisedBatchNorm(child.num_features, child.eps, child.momentum)

@@ -1,4 +1,4 @@
-"""A run's folder: frozen configuration, metrics by epoch, best and last weights, and what a resume needs."""
+"""A run's folder: frozen configuration, metrics by epoch, best and last weights, and the state to resume from."""
 
 import csv
 import fcntl
@@ -23,7 +23,7 @@ from training.safetensors_format import serialise
 
 
 def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
-    """Write beside `path`, flush to the disk, then rename over it: a reader sees the old file or the new one."""
+    """Write a file beside `path`, flush it to the disk, then rename it to `path`: a reader sees the old file or the new one."""
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
@@ -32,26 +32,26 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) 
             os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
-        partial.unlink(missing_ok=True)  # on a full disk it would take the room that is left
+        partial.unlink(missing_ok=True)  # on a full disk, it would take up the remaining space
         raise
 
 
 def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Atomically write tensors and string metadata as safetensors, with one copy in memory at a time, of one tensor."""
+    """Atomically write tensors and string metadata as safetensors; at most one tensor at a time is copied in memory."""
     write_atomically(path, serialise(tensors, metadata))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors, on the CPU, and metadata of a safetensors file.
 
-    Raises FileNotFoundError, or InputError if the file is no safetensors file or a broken one.
+    Raises FileNotFoundError, or InputError if the file is broken or no safetensors file.
     """
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no mapping)
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What a safetensors file says of itself, without its tensors. Raises as `load_weights` does."""
+    """The metadata of a safetensors file, without its tensors. Raises as `load_weights` does."""
     with _opened(path) as file:
         return file.metadata() or {}
 
@@ -67,20 +67,20 @@ def _opened(path: Path) -> Iterator[Any]:  # safetensors has no types here
 
 @dataclass(frozen=True)
 class Frozen:
-    """What a run depends on, and the code it came from."""
+    """The configuration that a run depends on, and the code that began the run."""
 
     preset: Preset
     plan: Plan
     data: DataCard
-    commit: str  # of the code that began it
+    commit: str  # of the code that began the run
     torch: str  # version
     machine: str  # processor architecture
-    init: str | None  # SHA-256 of the file of its first weights; null: the preset alone says
+    init: str | None  # SHA-256 of the file given as first weights; None: the preset's weights
     examples: str = ""  # `training.data.fingerprint` of its training and validation images; empty: not recorded
-    command: str = ""  # that began it; empty: not recorded
+    command: str = ""  # the command that began the run; empty: not recorded
 
     def depends_on(self, what: str) -> object:
-        """One of _DIFFERENCES, without its prose: a run goes on though a description has been reworded."""
+        """The value of `what`, a key of _DIFFERENCES, without titles and descriptions: rewording these does not stop a run."""
         if what == "preset":
             return replace(self.preset, title="")
         if what == "data":
@@ -99,13 +99,13 @@ _DIFFERENCES = {
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths and records of one run. Every file in it is replaced atomically."""
+    """Paths and records of one run. Every file except the TensorBoard events is replaced atomically."""
 
     path: Path
 
     @property
     def config(self) -> Path:
-        """What the run depends on."""
+        """The configuration that the run depends on."""
         return self.path / "config.json"
 
     @property
@@ -140,17 +140,17 @@ class RunFolder:
 
     @property
     def weights(self) -> Path:
-        """Which tensors the run began with, and which were drawn."""
+        """List of the tensors that came from the first weights, and of those that were drawn at random."""
         return self.path / "weights.txt"
 
     @property
     def record(self) -> Path:
-        """What the finished run was, cost and reached: see `training.report.record`."""
+        """Setup, cost and result of the finished run: see `training.report.record`."""
         return self.path / "record.json"
 
     @property
     def events(self) -> Path:
-        """Folder of the metrics table as TensorBoard reads it."""
+        """Folder of the metrics table in TensorBoard's format."""
         return self.path / "tensorboard"
 
     def freeze(self, wanted: Frozen) -> None:
@@ -160,10 +160,10 @@ class RunFolder:
             write_atomically(self.config, TypeAdapter(Frozen).dump_json(wanted, indent=2))
 
     def begun(self, wanted: Frozen) -> Frozen:
-        """The configuration of the run in this folder, whose code may be older; `wanted` if there is none yet.
+        """The configuration of the run in this folder, which older code may have written; `wanted` if there is no run yet.
 
-        It may go on with smaller micro-batches than it began with. Raises InputError if the folder holds a run of another
-        configuration.
+        A run may continue with smaller micro-batches than it began with. Raises InputError if the folder holds a run of
+        another configuration.
         """
         if not self.config.exists():
             return wanted
@@ -178,11 +178,11 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from training here. Raises InputError if one does."""
+        """Keep other processes from training in this folder. Raises InputError if another one is training in it already."""
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("wb") as file:
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the process's own: those that read images do not inherit it
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a lock of this process: image readers do not inherit it
             except OSError as error:
                 raise InputError(f"another process is training in {self.path}") from error
             yield
@@ -197,14 +197,14 @@ class RunFolder:
             raise InputError(f"{self.config} does not describe a run of this trainer") from error
 
     def rows(self, before_epoch: int) -> list[dict[str, str]]:
-        """Metrics of the epochs before `before_epoch`."""
+        """Metrics of the epochs before `before_epoch`, counted from 1."""
         if not self.metrics.exists():
             return []
         with self.metrics.open(newline="") as file:
             return [row for row in csv.DictReader(file) if int(row["epoch"]) < before_epoch]
 
     def append_row(self, row: Mapping[str, object]) -> None:
-        """Add one epoch's metrics, replacing any that a killed run recorded for it or later."""
+        """Add one epoch's metrics, replacing rows for this or later epochs, which a killed run may have left."""
         rows: list[Mapping[str, object]] = [*self.rows(int(str(row["epoch"]))), row]
         table = io.StringIO()
         writer = csv.DictWriter(table, list(row), lineterminator="\n")
@@ -220,7 +220,7 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `flatten_optimizer`; the parameter groups keep their own options."""
+    """Restore the state from `flatten_optimizer`; the options of the parameter groups stay as they are."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -228,8 +228,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         if kind == "optimizer":
             number, key = rest.split(".")
             parameter = parameters[int(number)]
-            # Copied, else the whole file would stay mapped into memory; in the parameter's own memory order, as a fused
-            # optimiser goes through both side by side without a look at their strides.
+            # Copied, or the whole file would stay mapped into memory; in the parameter's memory layout, since a fused
+            # optimiser walks through both side by side and ignores their strides.
             like = parameter.detach() if tensor.shape == parameter.shape else tensor
             state.setdefault(int(number), {})[key] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,7 +1,7 @@
-"""Tensors as the bytes of a safetensors file (github.com/huggingface/safetensors, "Format"), one after the other.
+"""Writes tensors as the bytes of a safetensors file (github.com/huggingface/safetensors, "Format"), one after the other.
 
-The package's own `save` holds a second copy of all of them, on their own device: what fills a GPU's memory must not have to
-be there twice to be written.
+The package's `save` makes a second copy of all tensors on their device. Tensors that nearly fill a GPU's memory could not be
+saved in that way.
 """
 
 import json
@@ -20,8 +20,8 @@ TYPES = {
 
 
 def serialise(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Iterator[bytes | memoryview]:
-    """The header, then each tensor. Raises KeyError for a type that no weights have."""
-    # Widest types first: all begin at a multiple of their size, as readers that map the file want.
+    """Yields the header, then each tensor. Raises KeyError for a dtype that is not in TYPES."""
+    # Widest types first: each tensor begins at a multiple of its element size, as readers that map the file want.
     ordered = sorted(tensors.items(), key=lambda named: (-named[1].element_size(), named[0]))
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     end = 0

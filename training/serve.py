@@ -1,4 +1,4 @@
-"""From a finished run to a running service."""
+"""Exports a finished run and starts the service on the exported model."""
 
 import os
 import re
@@ -16,8 +16,10 @@ from training.onnx_model import load_onnx
 
 
 def require_place(name: str, data: str) -> None:
-    """Raises InputError, before the work begins, for an unfit name, or if `serve` would replace a model that is no older
-    one of the same data, which `data` describes, or join files of another place that have its name.
+    """Raises InputError, before training begins, if `serve` must not export a model as `name`, trained on data like `data`.
+
+    That is so if `name` is no valid model name, if a model of other data or in another folder has the name, or if the older
+    model that would be replaced has variants, which would become stale.
     """
     if not re.fullmatch(MODEL_NAME_PATTERN, name):
         raise InputError(f"{name!r} is no name for a model: lower-case letters, digits and hyphens; give one with --name")
@@ -34,17 +36,17 @@ def require_place(name: str, data: str) -> None:
 def _card_of(model: Path) -> ModelCard | None:
     try:
         return load_onnx(model).card
-    except InputError:  # no model of this trainer
+    except InputError:  # not a model of this trainer
         return None
 
 
 def _source(description: str) -> str:
-    """What a description says of where data come from, without how many of them were used."""
+    """The part of a data set's description that says where the data come from, without the counts after it."""
     return description.split(";", maxsplit=1)[0]
 
 
 def serve(run: Path, name: str, validation: Reader) -> NoReturn:
-    """Export the run's best model as `name`, measured on `validation`; this process becomes the service that serves it.
+    """Export the run's best model as `name`, measured on `validation`; then this process becomes the service.
 
     Raises InputError or GateError if the model cannot be exported.
     """
@@ -54,5 +56,5 @@ def serve(run: Path, name: str, validation: Reader) -> NoReturn:
 
 
 def _models() -> Path:
-    """Where the service looks for models."""
+    """The folder in which the service looks for models."""
     return Path(os.environ.get("SEGMENT_MODELS_DIR", "models"))

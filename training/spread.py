@@ -1,4 +1,4 @@
-"""A few out of many, so that all of it is seen."""
+"""Picks a few items that represent a long list."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -9,6 +9,6 @@ T = TypeVar("T")
 
 
 def at_even_steps(items: Sequence[T], number: int) -> list[T]:
-    """Up to `number` of the items at even steps, the first and the last among them; all if there are fewer."""
+    """`number` items at even steps, including the first and the last; all items if there are fewer."""
     places = np.linspace(0, len(items) - 1, min(number, len(items))).round().astype(int)
     return [items[place] for place in places]

@@ -1,4 +1,4 @@
-"""A closer look at a split than `training.evaluate` takes: outlines, and which images go worst."""
+"""Examines a split in more detail than `training.evaluate`: also outlines, and which images are segmented worst."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from training.evaluate import Labeller
 
 @dataclass(frozen=True)
 class Example:
-    """One image of a split with its truth and an estimate, all at the image's own size."""
+    """One image of a split with its true and estimated labels, all at the image's own size."""
 
     stem: str
     image: Image.Image
@@ -28,15 +28,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a whole split shows."""
+    """The results on a whole split."""
 
     confusion: ConfusionMatrix
     boundary: BoundaryScore
-    ranked: tuple[str, ...]  # images from worst to best by their own mean IoU; those that are all void are left out
+    ranked: tuple[str, ...]  # images from worst to best by their own mean IoU; images that are all void are left out
 
 
 def examine(segmenter: Labeller, reader: Reader, stem: str, classes: int) -> Example:
-    """Segment one image of a split and compare."""
+    """Segment one image of a split and compare the result with its labels."""
     image, truth = read_pair(reader, stem)
     estimate = segmenter.labels(image)
     confusion = ConfusionMatrix(classes)
@@ -56,7 +56,7 @@ def survey(segmenter: Labeller, reader: Reader, classes: int) -> Survey:
 
 
 def rank(segmenter: Labeller, reader: Reader, classes: int) -> tuple[str, ...]:
-    """What `Survey.ranked` says, without a look at outlines."""
+    """The order of `Survey.ranked`, without examining outlines."""
     stems = tqdm(reader.stems(), desc="rank", unit="image", leave=False, mininterval=2)
     return _ranked({stem: examine(segmenter, reader, stem, classes).mean_iou for stem in stems})
 

@@ -1,4 +1,4 @@
-"""A run's metrics table as TensorBoard reads it: `tensorboard --logdir RUN`."""
+"""Writes a run's metrics table for TensorBoard: `tensorboard --logdir RUN`."""
 
 import math
 import re
@@ -12,22 +12,22 @@ from tensorboardX.proto.summary_pb2 import Summary
 
 
 class EventLog:
-    """The event file of one start of the trainer; a resumed run adds a file, and TensorBoard reads them in order.
+    """The event file of one start of the trainer; a resumed run adds a file, and TensorBoard reads the files in order.
 
-    tensorboardX's own SummaryWriter hands events to a thread and cannot say when they are on the disk; this one can.
+    tensorboardX's own SummaryWriter hands events to a thread and cannot tell when they are on the disk; this class can.
     """
 
     def __init__(self, folder: Path, first_epoch: int) -> None:
-        """Begin a file in `folder`. What earlier files say of `first_epoch`, the next one, or later is taken back."""
+        """Begin a file in `folder`. It cancels the rows of earlier files for `first_epoch`, the next epoch, and later ones."""
         folder.mkdir(parents=True, exist_ok=True)
-        # The epoch keeps files apart, and in order, that are begun in the same second.
+        # The epoch in the name keeps files that are begun in the same second apart and in order.
         self._writer = EventsWriter(str(folder / "events"), f".{first_epoch:06d}")
         self._write(Event(step=first_epoch, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, row: Mapping[str, object]) -> None:
-        """Add one row of the metrics table, whose `epoch` is the step; it is on the disk when this returns.
+        """Add one row of the metrics table, whose `epoch` is the step; the row is on the disk when this returns.
 
-        A column is a scalar, grouped as `train/...` and `val/...`; NaN and what is no number are left out.
+        Each column becomes a scalar, grouped as `train/...` and `val/...`; NaN and values that are no numbers are left out.
         """
         values = {name: _number(value) for name, value in row.items() if name != "epoch"}
         scalars = [

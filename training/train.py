@@ -28,7 +28,7 @@ from training.presets.preset import Preset
 from training.progress import Progress, peak_memory
 from training.run_folder import Frozen, RunFolder, write_atomically
 
-CHECKPOINT_SECONDS = 120  # between two resume files
+CHECKPOINT_SECONDS = 120  # between two writes of the resume file
 
 
 def train(
@@ -46,10 +46,10 @@ def train(
 ) -> float:
     """Train `preset` on the data set in `data`, recording everything in folder `out`; returns the best validation mean IoU.
 
-    Run again after a kill, it continues from the last checkpoint to the same result. `init` gives weights
-    (.safetensors) to start from instead of those that the preset names. Without a plan, a step takes its batch at once.
-    `command` is what the record says began it. With `has_room`, memory that is freed is kept, which is faster. Raises
-    InputError if `out` holds a run of another configuration, or if `data` is no such data set.
+    If an earlier run in `out` was killed, training continues from the last checkpoint to the same result. `init` is a file
+    of weights to start from instead of those that the preset names. Without `plan`, a step takes its batch at once, in fp32.
+    `command` is recorded as the command that began the run. With `has_room`, freed memory is kept for reuse, which is
+    faster. Raises InputError if `out` holds a run of another configuration, or if `data` does not hold the data set.
     """
     (keep_freed_memory if has_room else return_freed_memory)()
     world = world or World.alone()
@@ -78,7 +78,7 @@ def train(
     progress = Progress.from_metadata(learner.restore(run.resume)) if run.resume.exists() else Progress()
     progress = progress.knowing(run.best)
     sampler = ResumableSampler(len(crops), preset.batch, preset.epochs, preset.seed, learner.step, world.rank, world.size)
-    with run.locked() if world.leads else nullcontext():  # nothing that can be refused is left
+    with run.locked() if world.leads else nullcontext():  # all that could refuse the run has been checked
         if world.leads:
             _begin(run, begun, wanted, learner.copied)
             print(
@@ -91,7 +91,7 @@ def train(
         recorder = Recorder.begin(run, validation, dataset.classes, described, sampler.first_epoch) if world.leads else None
         started, saved = time.monotonic() - progress.seconds, time.monotonic()
         for pixels, labels in without_trace(bar):
-            epoch, position = divmod(learner.step, sampler.steps_per_epoch)  # finished so far
+            epoch, position = divmod(learner.step, sampler.steps_per_epoch)  # finished epochs, steps of the next one
             if position == 0 and progress.is_exhausted(epoch, preset):
                 break
             learner.learn(pixels, labels, sampler.steps_per_epoch)
@@ -118,7 +118,7 @@ def train(
 
 
 def _begin(run: RunFolder, begun: Frozen, now: Frozen, copied: Transfer | None) -> None:
-    """Record what a new run begins with; tell of one that goes on what its owner should know."""
+    """Record what a new run begins with; print if the run is finished, or continues with other code or on another machine."""
     run.freeze(now)
     if copied is not None:
         write_atomically(run.weights, copied.text().encode())

@@ -11,7 +11,7 @@ from training.plan import Plan
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Where the labelled images are, and what they are."""
+    """Add the options that say where the labelled images are and which data set they form."""
     parser.add_argument(
         "--data", type=Path, required=required, metavar="DIR", help="folder (or CVAT zip) of the labelled images"
     )
@@ -24,9 +24,9 @@ def add_data_arguments(parser: argparse.ArgumentParser, required: bool = True) -
 
 
 def open_data(name: str, given: argparse.Namespace) -> Dataset:
-    """The data set that those options give; where they do not say what it is, the one called `name`.
+    """The data set that the options in `given` select; `name` is the default where they name none.
 
-    A class list or CVAT's export says that it is a person's own. Raises InputError for a name that is not known.
+    A class list or an export of CVAT selects the user's own data. Raises InputError as `find_dataset` does.
     """
     from training.data.find import CVAT, FOLDER, OWN, find_dataset, layout
 
@@ -36,18 +36,18 @@ def open_data(name: str, given: argparse.Namespace) -> Dataset:
 
 
 def data_text(given: argparse.Namespace) -> str:
-    """Those options as anyone can type them with their own folders."""
+    """The data options as part of a command, with placeholders for the folder and the class list."""
     return f"--data DIR{' --classes FILE' if given.classes else ''}{f' --dataset {given.dataset}' if given.dataset else ''}"
 
 
 def require_classes(dataset: Dataset, classes: Sequence[ClassInfo], given: argparse.Namespace) -> None:
-    """Raises InputError unless the data that `given` names have the classes of the model that it names."""
+    """Raises InputError unless `dataset` has the same class names, in the same order, as the model's `classes`."""
     if [entry.name for entry in dataset.classes] != [entry.name for entry in classes]:
         raise InputError(f"the classes of {given.data} are not those of {given.model}")
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
-    """How a step is carried out: what saves memory."""
+    """Add the options that save memory in a training step."""
     parser.add_argument(
         "--micro-batch", type=at_least_one, metavar="N", help="crops in memory at a time, of the same batch (default: all)"
     )
@@ -58,12 +58,12 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def chosen_plan(given: argparse.Namespace, batch: int) -> Plan:
-    """The plan that those options give for batches of that many crops."""
+    """The plan that the options in `given` select for batches of `batch` crops."""
     return Plan(min(given.micro_batch or batch, batch), given.precision, given.recompute)
 
 
 def at_least_one(text: str) -> int:
-    """A whole number from 1."""
+    """Parse an integer of at least 1, for argparse."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")

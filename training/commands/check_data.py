@@ -15,13 +15,13 @@ FORMS: dict[str, Literal["JPEG", "PNG"]] = {".jpg": "JPEG", ".jpeg": "JPEG", ".p
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The data, and where to show some of it."""
+    """Add the options: the data, and the file for a picture of some pairs."""
     add_data_arguments(parser)
     parser.add_argument("--panel", type=Path, metavar="FILE", help="picture of some pairs to write, .jpg or .png")
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print the findings and write the panel; 1 if there are errors, 0 if not. Raises InputError."""
+    """Print the findings and write the panel; returns 1 if there are errors, else 0. Raises InputError for unfit options."""
     from training.data.check import check
     from training.data.find import FOLDER
     from training.pictures.data_panel import data_panel

@@ -10,13 +10,13 @@ NAMES = ("voc", "sbd", "camvid")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which one, and where to."""
+    """Add the options: the data set, and the folder to put it in."""
     parser.add_argument("name", metavar="NAME", choices=NAMES, help=f"one of: {', '.join(NAMES)}")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the data set")
 
 
 def run(given: argparse.Namespace) -> int:
-    """Fetch it, and tell its terms. Raises InputError."""
+    """Print the data set's licence and download it. Raises InputError as `training.data.download.download` does."""
     from training.data.datasets import DATASETS
     from training.data.download import download
 

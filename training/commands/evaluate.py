@@ -8,7 +8,7 @@ from training.commands.arguments import add_data_arguments, open_data, require_c
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A model and its data."""
+    """Add the options: a model, the data, and test-time augmentation."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="run folder (its best weights), .onnx or .safetensors")
     add_data_arguments(parser)
     parser.add_argument("--split", default="val", help="name of the split (default: val)")

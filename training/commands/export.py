@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A trained model, what to make of it, and what to measure it on."""
+    """Add the options: a trained model, the files to write, and the images to measure it on."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="run folder (its best weights), .safetensors or .onnx")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: models; of an .onnx, its own)")
     parser.add_argument(
@@ -72,7 +72,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _measurements(given: argparse.Namespace, dataset: str, classes: Sequence[ClassInfo]) -> "Measurements":
-    """What those options give. Raises InputError if the data's classes are not the model's."""
+    """The images that the options in `given` select for measuring. Raises InputError if the data have other classes."""
     from training.export.card import Measurements
     from training.export.empty_scenes import find_scenes
 
@@ -82,5 +82,5 @@ def _measurements(given: argparse.Namespace, dataset: str, classes: Sequence[Cla
     data = open_data(dataset, given)
     require_classes(data, classes, given)
     labelled = data.evaluation(given.data, given.split)
-    labelled.stems()  # a missing split is told before the work begins
+    labelled.stems()  # a missing split is an error before the work begins
     return Measurements(labelled, given.split, scenes, data.train(given.data))

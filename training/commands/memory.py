@@ -13,7 +13,7 @@ from training.presets.preset import Preset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A preset, and what it would be trained on."""
+    """Add the options: a preset, and the size of the images, batch and classes that it would be trained on."""
     parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help="one that `presets` lists")
     parser.add_argument("--size", type=_size, metavar="WxH", help="pixels that a step sees (default: the preset's crop)")
     parser.add_argument("--batch", type=at_least_one, metavar="N", help="images in a step (default: the preset's)")
@@ -24,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print the table of what was asked, and a line for each change. Raises InputError if the preset leaves a size open."""
+    """Print the estimate for the given options and a line for each change that may save memory.
+
+    Raises InputError if neither the preset nor the options fix the image size and the number of classes.
+    """
     from training.memory.estimate import estimate
     from training.memory.fit import Trial, changes, lower_precision
     from training.memory.free import free_memory
@@ -60,7 +63,7 @@ def _known_classes(preset: Preset) -> int:
 
 
 def _size(text: str) -> tuple[int, int]:
-    """Width and height of an image, each padded as whole images are."""
+    """Parse WIDTHxHEIGHT, pixels, for argparse; both are padded as whole images are."""
     from training.data.augment import padded
 
     width, _, height = text.partition("x")

@@ -7,7 +7,7 @@ from training.presets import PRESETS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A preset and its data."""
+    """Add the options: a preset, its data, its first weights, and the number of steps."""
     parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help="one that `presets` lists")
     add_data_arguments(parser)
     parser.add_argument(
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Tell how well the batch is known; fails if it is not."""
+    """Print how well the batch was learned; returns 0 if it was, 1 if not."""
     from training.overfit import LEARNED, overfit
     from training.start import find_weights
 

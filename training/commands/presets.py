@@ -6,11 +6,11 @@ from training.presets import GROUPS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None."""
+    """Add no options: the command has none."""
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print a line for each preset, by what they are for."""
+    """Print one line per preset, grouped by purpose."""
     for purpose, presets in GROUPS.items():
         print(f"for {purpose}:")
         for preset in presets:

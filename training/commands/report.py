@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Runs, and how to call what is compared."""
+    """Add the options: the runs, the baseline, the folder to write to, and the page's title and notes."""
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run; columns keep this order")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--baseline", type=Path, metavar="RUN", help="one of them: show what the others gain over it")

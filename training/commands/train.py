@@ -23,7 +23,7 @@ from training.presets import PRESETS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """A preset, its data, where to record the run, and what to do with the result."""
+    """Add the options: a preset, its data, where to record the run, and what to do with the result."""
     parser.add_argument(
         "preset",
         nargs="?",
@@ -72,7 +72,7 @@ def run(given: argparse.Namespace) -> int:
         preset = fine_tuning(dataset, given.data, init)
     else:
         preset = dataclasses.replace(PRESETS[given.preset], dataset=dataset.name)
-    if given.epochs:  # of few epochs the warm-up must not be all
+    if given.epochs:  # the warm-up must not fill a short run
         warmup = min(preset.warmup_epochs, given.epochs / 4)
         preset = dataclasses.replace(preset, epochs=given.epochs, warmup_epochs=warmup)
     preset = dataclasses.replace(preset, patience=given.patience or preset.patience)
@@ -103,10 +103,10 @@ def run(given: argparse.Namespace) -> int:
 
 
 def command_text(given: argparse.Namespace, init: Path | None, plan: Plan, whole: Plan, processes: int) -> str:
-    """What anyone can type to do the same again, with their own folders; `whole` takes all crops at a time."""
+    """The command that repeats the run, with placeholders for folders; `whole` is the plan that needs no --micro-batch."""
     words = [f"torchrun --nproc-per-node {processes} -m" if processes > 1 else "python -m", "training train", given.preset]
     words += [data_text(given), "--out RUN"]
-    if init is not None:  # the folder's name tells runs apart, whose files are all called alike
+    if init is not None:  # all runs' files have the same name: the folder tells them apart
         words.append(f"--init {given.init if '://' in str(given.init) else Path(init.parent.name, init.name)}")
     words += [f"--epochs {given.epochs}" if given.epochs else None, f"--patience {given.patience}" if given.patience else None]
     words += [f"--micro-batch {plan.micro_batch}" if plan.micro_batch != whole.micro_batch else None]
@@ -116,7 +116,7 @@ def command_text(given: argparse.Namespace, init: Path | None, plan: Plan, whole
 
 
 def _require_sound(dataset: Dataset, data: Path) -> None:
-    """Read all of a person's own data before training on it. Raises InputError if something must be mended first."""
+    """Check all of the user's own data before training. Raises InputError if there are errors to correct first."""
     from training.data.check import check
     from training.parallel import may_speak
 

@@ -1,4 +1,4 @@
-"""Random crops of an image and its labels, changed together."""
+"""Data augmentation: random crops of an image and its labels, changed alike."""
 
 from dataclasses import dataclass
 
@@ -8,22 +8,22 @@ from PIL import Image
 
 from service.metrics import VOID
 
-WHOLE = 32  # whole images are padded to a multiple of it: every network's stride divides it
+WHOLE = 32  # whole images are padded to a multiple of this, which every network's stride divides
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """How a crop is drawn."""
 
-    crop: tuple[int, int] | None  # width, height in pixels; null: whole images, padded right and bottom
+    crop: tuple[int, int] | None  # width, height in pixels; None: whole images, padded right and bottom
     scale: tuple[float, float] = (0.5, 2.0)  # drawn log-uniformly
     flip: float = 0.5  # probability of mirroring left to right
-    turns: bool = False  # by quarter turns too, each as likely; for views without an up, cut to square crops
-    jitter: float = 0.4  # brightness, contrast and saturation are multiplied by 1 +- this
+    turns: bool = False  # rotate by 0, 90, 180 or 270 degrees; for images without an upright, in square crops
+    jitter: float = 0.4  # brightness, contrast and saturation are each multiplied by a factor in 1 +- this
 
     @property
     def size(self) -> str:
-        """What a step sees, for people."""
+        """What a step sees of an image, as text for people."""
         return "whole images" if self.crop is None else f"crops of {self.crop[0]}x{self.crop[1]} px"
 
 
@@ -32,7 +32,7 @@ def random_crop(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Upright RGB image and (H, W) labels -> (H, W, 3) uint8 pixels and (H, W) uint8 labels of the crop's size.
 
-    What lies outside the image is `pad_value` and VOID.
+    Outside the image, pixels are `pad_value` and labels are VOID.
     """
     factor = np.exp(random.uniform(*np.log(how.scale)))
     scaled = [max(1, round(side * factor)) for side in image.size]
@@ -59,7 +59,7 @@ def random_crop(
 
 
 def padded(side: int) -> int:
-    """A side of a whole image as a step sees it."""
+    """A side of a whole image after padding, in pixels: the next multiple of WHOLE."""
     return -(-side // WHOLE) * WHOLE
 
 

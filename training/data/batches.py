@@ -16,7 +16,7 @@ Batch = list[torch.Tensor]  # pixels and labels
 
 
 class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Random crops, addressed by (epoch, index): the same address always gives the same crop. InputError without images."""
+    """Random crops, addressed by (epoch, index): an address always gives the same crop. Raises InputError without images."""
 
     def __init__(self, reader: Reader, how: Augmentation, pad_value: int, seed: int) -> None:
         self.reader, self.how, self.pad_value, self.seed = reader, how, pad_value, seed
@@ -37,7 +37,7 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(labels)
 
     def __getitems__(self, addresses: list[tuple[int, int]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """A batch: whole images of different sizes are padded to the largest, right and bottom."""
+        """A batch's samples; whole images of different sizes are padded right and bottom to the largest height and width."""
         samples = [self[address] for address in addresses]
         height, width = (max(labels.shape[axis] for _, labels in samples) for axis in (0, 1))
 
@@ -48,7 +48,7 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
 
 def without_trace(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """The same batches; an InputError of a worker process, whose text is its whole traceback, is told in its last line."""
+    """The same batches. An InputError from a worker process has the whole traceback as its text: only the last line is kept."""
     try:
         yield from batches
     except InputError as error:
@@ -56,17 +56,17 @@ def without_trace(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def share_of_batch(batch: int, processes: int) -> int:
-    """Crops of a batch for each process. Raises InputError if they cannot be shared evenly."""
+    """Number of a batch's crops for each process. Raises InputError if they cannot be shared evenly."""
     if batch % processes:
         raise InputError(f"{processes} processes cannot share batches of {batch} evenly")
     return batch // processes
 
 
 class ResumableSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of addresses for `CropDataset` from a given step on: shuffled anew each epoch, the short last batch left out.
+    """Batches of `CropDataset` addresses from a given step on, shuffled anew each epoch, without the incomplete last batch.
 
-    Of `processes` that train together, each gets its own part of every batch. Raises InputError if the images do not
-    fill a batch, or the processes do not divide it.
+    Each of the `processes` that train together gets its own part of every batch, by `rank`. Raises InputError if the
+    images do not fill a batch, or if the number of processes does not divide the batch size.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Every pair of every split, read before training: what is wrong with the data, all of it together."""
+"""Checks a data set before training: reads every pair of every split and reports all problems at once."""
 
 import hashlib
 from collections import defaultdict
@@ -17,21 +17,21 @@ from training.data.reader import MissingSplit, Reader, read_pair
 from training.errors import InputError
 
 TRAIN, VAL, TEST = "train", "val", "test"
-NAMED = 5  # of many of a kind, told by name in one line
+NAMED = 5  # names listed in one message; the rest are left out
 
 
 @dataclass(frozen=True)
 class SplitFindings:
-    """What a split holds, as far as it can be read."""
+    """The content of a split, as far as it can be read."""
 
     name: str
-    stems: tuple[str, ...]  # of the pairs that fit
+    stems: tuple[str, ...]  # of the pairs without errors
     frequencies: Frequencies
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Errors must be mended before training; warnings may be as they should."""
+    """Result of a check. Errors must be corrected before training; what a warning describes may be intended."""
 
     classes: tuple[ClassInfo, ...]
     splits: tuple[SplitFindings, ...]
@@ -39,7 +39,7 @@ class Findings:
     warnings: tuple[str, ...]
 
     def text(self) -> str:
-        """For people: a table of the classes, then warnings, then errors, one per line."""
+        """Text for people: the pairs per split, a table of the classes, then warnings and errors, one per line."""
         lines = [f"{split.name}: {len(split.stems)} pairs" for split in self.splits]
         lines += ["", *_table(self.classes, self.splits)]
         for kind, told in (("warning", self.warnings), ("error", self.errors)):
@@ -49,7 +49,7 @@ class Findings:
 
 @dataclass
 class _Notes:
-    """What is collected while the splits are read."""
+    """Errors, warnings and digests that are collected while the splits are read."""
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -58,7 +58,7 @@ class _Notes:
 
 
 def check(dataset: Dataset, root: Path) -> Findings:
-    """Read every pair of train, val and, where there is one, test. What can be found is found, and nothing raised."""
+    """Read every pair of train, val and, if it exists, test. Unfit data become findings; nothing is raised."""
     notes, splits = _Notes(), []
     for name in (TRAIN, VAL, TEST):
         try:
@@ -80,7 +80,7 @@ def check(dataset: Dataset, root: Path) -> Findings:
 
 
 def _read(split: str, reader: Reader, stems: list[str], fit: list[str], notes: _Notes) -> Iterator[NDArray[np.uint8]]:
-    """The labels of each pair that fits, whose stem is added to `fit`; the others are errors."""
+    """Yield the labels of each pair without errors and add its stem to `fit`; note an error for every other pair."""
     for stem in tqdm(stems, desc=f"check {split}", unit="image", leave=False, mininterval=2):
         try:
             image, labels = read_pair(reader, stem)
@@ -94,7 +94,7 @@ def _read(split: str, reader: Reader, stems: list[str], fit: list[str], notes: _
 
 
 def _judge(split: SplitFindings, classes: tuple[ClassInfo, ...], notes: _Notes) -> None:
-    """A split by itself."""
+    """Note what is wrong with one split by itself."""
     present = split.frequencies.images > 0
     if not split.stems:
         notes.errors.append(f"{split.name}: no pair fits")
@@ -111,7 +111,7 @@ def _judge(split: SplitFindings, classes: tuple[ClassInfo, ...], notes: _Notes) 
 
 
 def _compare(splits: list[SplitFindings], notes: _Notes) -> None:
-    """Splits with each other, and pictures that occur more than once."""
+    """Note pictures that occur more than once, and names that different splits give to different pictures."""
     for places in notes.places.values():
         if len(places) < 2:
             continue

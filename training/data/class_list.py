@@ -1,4 +1,4 @@
-"""A person's own classes: which ids and colours stand for what.
+"""The user's own classes: reads a class list, and decodes masks by its ids and colours.
 
 A class list is a text file (UTF-8), one class per line, in id order from 0:
 
@@ -8,9 +8,9 @@ A class list is a text file (UTF-8), one class per line, in id order from 0:
     roof #d55e00
     void #ffffff
 
-The last word may be a colour, #rrggbb. Masks in colour need it; for a class without one a free colour is chosen, told
-apart by colour-blind people as long as there are no more than seven, and black for a class called background. A class
-called void is none: it takes no id, and pixels of its colour count for nothing, as does the value 255 in grey masks.
+The last word of a line may be a colour, #rrggbb; colour masks need it. A class without a colour gets a free one: black for
+a class called background, else one of seven that colour-blind people can tell apart, and others once these are used up. The
+name void stands for no class: it takes no id, and pixels of its colour are ignored, as is the value 255 in grey masks.
 """
 
 import re
@@ -38,12 +38,12 @@ class ClassList:
     """Classes in id order, and what the pixels of a mask stand for."""
 
     classes: tuple[ClassInfo, ...]
-    painted: Mapping[RGB, int] = field(default_factory=dict)  # colours given for classes and for void -> id or VOID
+    painted: Mapping[RGB, int] = field(default_factory=dict)  # colours listed for classes and void -> id or VOID
 
     def decode(self, mask: Image.Image, name: str) -> NDArray[np.uint8]:
-        """(H, W) uint8 class ids and VOID: of an indexed or grey mask its values, of a colour mask what its colours stand for.
+        """(H, W) uint8 class ids and VOID: the values of an indexed or grey mask, or the meanings of a mask's colours.
 
-        Raises InputError for any other value or colour, and where the palette of an indexed mask contradicts its values.
+        Raises InputError for any other value or colour, and if the palette of an indexed mask contradicts its values.
         """
         if mask.mode not in VALUE_MODES:
             return by_color(mask, name, self.painted)
@@ -53,7 +53,7 @@ class ClassList:
         return labels
 
     def _check_palette(self, mask: Image.Image, name: str) -> None:
-        """Image editors renumber palettes: a value shown in another class's colour is no label to trust."""
+        """Raises InputError if a value is shown in another class's colour: image editors may have renumbered the palette."""
         palette = mask.getpalette("RGB") or []
         for value in np.flatnonzero(mask.histogram()[:VOID]).tolist():
             red, green, blue = (*palette[3 * value : 3 * value + 3], 0, 0, 0)[:3]
@@ -66,7 +66,7 @@ class ClassList:
 
 
 def read_class_list(path: Path) -> ClassList:
-    """The classes in a class list. Raises InputError that names the line."""
+    """Read a class list. Raises an InputError that names the file and, where one is wrong, the line."""
     try:
         text = path.read_text("utf-8-sig")
     except (UnicodeDecodeError, IsADirectoryError) as error:
@@ -86,7 +86,7 @@ def read_class_list(path: Path) -> ClassList:
 
 
 def build_class_list(entries: Sequence[tuple[str, str | None]], source: str) -> ClassList:
-    """Classes from (name, #rrggbb or None) in id order, void among them. Raises InputError that names `source`."""
+    """Classes from (name, #rrggbb or None) in id order, which may include void. Raises an InputError that names `source`."""
     named = [name for name, _ in entries if name != VOID_NAME]
     given = [color for _, color in entries if color is not None]
     for what, values in (("class", [name for name, _ in entries]), ("colour", given)):

@@ -1,10 +1,10 @@
-"""CVAT's export "Segmentation mask 1.1" with "Save images": the .zip as downloaded, or a folder it was extracted to.
+"""Reads CVAT's export "Segmentation mask 1.1" with "Save images": the downloaded .zip, or the folder it was extracted to.
 
-labelmap.txt, ImageSets/Segmentation/<subset>.txt, SegmentationClass/<name>.png, JPEGImages/<name>.<any>
+Files: labelmap.txt, ImageSets/Segmentation/<subset>.txt, SegmentationClass/<name>.png, JPEGImages/<name>.<any>
 (https://docs.cvat.ai/docs/dataset_management/formats/format-smask). A zip is read member by member and never extracted.
-Classes are the labels in labelmap.txt, in its order; what a label called void covers counts for nothing. Subsets called
-val or validation, and test, are those splits, all others train; without a validation subset a share of train is held
-out. CVAT writes no mask for an image without annotations: such images are left out, unlabelled or empty.
+The classes are the labels in labelmap.txt, in that order; pixels of a label called void are ignored. A subset called val
+or validation is the val split, one called test the test split; all others are train. Without a validation subset, a share
+of train is held out. CVAT writes no mask for an image without annotations: such images, unlabelled or empty, are left out.
 """
 
 import io
@@ -23,7 +23,7 @@ from training.data.paired import IMAGE_SUFFIXES
 from training.data.reader import PHOTO_FORMATS, MissingSplit
 from training.errors import InputError
 
-MAX_MEMBER_BYTES = 256 << 20  # more is no photo and no mask: a member that unpacks to it would fill the memory
+MAX_MEMBER_BYTES = 256 << 20  # no photo or mask is larger; a member that unpacked to more would fill the memory
 LABELMAP, LISTS, MASKS, IMAGES = "labelmap.txt", "ImageSets/Segmentation/", "SegmentationClass/", "JPEGImages/"
 SPLITS = {"val": "val", "validation": "val", "test": "test"}  # subset, in lower case -> split; any other: train
 
@@ -53,13 +53,13 @@ class CvatReader:
         """(H, W) uint8: class ids, and VOID. Raises InputError."""
         name = self.files(stem)[1]
         mask = decode_mask(read_member(self.export, self.members[stem][1]), name)
-        if mask.mode in ("L", "1"):  # drawn without colours: values are the labels' places in the list
+        if mask.mode in ("L", "1"):  # exported without colours: values are positions in the list of labels
             return by_value(mask, name, dict(enumerate(self.classes.painted.values())))
         return by_color(mask, name, self.classes.painted)
 
 
 def cvat_reader(export: Path, split: str, classes: ClassList) -> CvatReader:
-    """The labelled pairs of one split. Raises MissingSplit, or InputError if the export lacks its photos or all masks."""
+    """The labelled pairs of one split. Raises MissingSplit, or InputError if a photo or every mask is missing."""
     names = member_names(export)
     subsets = _subsets(export, names)
     if split == "val" and "val" not in subsets:
@@ -83,14 +83,14 @@ def cvat_reader(export: Path, split: str, classes: ClassList) -> CvatReader:
 
 
 def unlabelled(export: Path) -> int:
-    """How many images of the export have no mask. Raises InputError."""
+    """Number of images in the export without a mask. Raises InputError."""
     names = member_names(export)
     stems = [stem for subset in _subsets(export, names).values() for stem in subset]
     return len(stems) - len(_labelled(stems, names))
 
 
 def cvat_classes(export: Path) -> ClassList:
-    """The labels in labelmap.txt: lines of `name:red,green,blue:parts:actions`. Raises InputError that names the line."""
+    """The labels in labelmap.txt: lines of `name:red,green,blue:parts:actions`. Raises an InputError that names the line."""
     if LABELMAP not in member_names(export):
         raise InputError(f'{export} holds no {LABELMAP}: is it an export of CVAT as "Segmentation mask 1.1"?')
     entries: list[tuple[str, str | None]] = []
@@ -120,15 +120,15 @@ def member_names(export: Path) -> frozenset[str]:
 
 
 def read_member(export: Path, name: str) -> bytes:
-    """Content of one file of the export. Raises InputError if it is missing, damaged or too large.
+    """Content of one file. For a zip, raises InputError if it is missing, damaged or too large; for a folder, OSError.
 
-    The zip is opened anew each time: processes that share one open file would read at each other's place.
+    The zip is opened anew for each read: processes that shared one open file would move each other's read position.
     """
     if export.is_dir():
         return (export / name).read_bytes()
     try:
         with zipfile.ZipFile(export) as file:
-            if file.getinfo(name).file_size > MAX_MEMBER_BYTES:  # and no more than this is unpacked, whatever follows
+            if file.getinfo(name).file_size > MAX_MEMBER_BYTES:  # zipfile never unpacks more than this size
                 raise InputError(f"{export / name} unpacks to more than {MAX_MEMBER_BYTES >> 20} MiB")
             return file.read(name)
     except (InputError, MemoryError):
@@ -138,7 +138,7 @@ def read_member(export: Path, name: str) -> bytes:
 
 
 def _subsets(export: Path, names: frozenset[str]) -> dict[str, list[str]]:
-    """Split -> stems of its images, labelled or not. Raises InputError without lists, or if a name leads out of the export."""
+    """Split -> stems of its images, labelled or not. Raises InputError if no list exists, or a name leads elsewhere."""
     found: dict[str, list[str]] = {}
     for name in sorted(names):
         if not name.startswith(LISTS) or not name.endswith(".txt"):
@@ -159,7 +159,7 @@ def _labelled(stems: list[str], names: frozenset[str]) -> list[str]:
 
 
 def _photos(export: Path, names: frozenset[str]) -> dict[str, str]:
-    """Names of the photos in the export, by stem. Raises InputError for two of one stem."""
+    """Names of the photos in the export, by stem. Raises InputError if two have the same stem."""
     found: dict[str, str] = {}
     for name in sorted(names):
         if not name.startswith(IMAGES) or PurePosixPath(name).suffix.lower() not in IMAGE_SUFFIXES:

@@ -1,4 +1,4 @@
-"""What there is to know of a data set: its classes, its terms, and how to read it."""
+"""Description of a data set: its classes, its licence, and how to read it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from training.data.reader import Reader
 
 @dataclass(frozen=True)
 class DataCard:
-    """What a model card says of a data set; it travels with every checkpoint."""
+    """What a model card states about a data set; every checkpoint carries a copy."""
 
     name: str
     description: str
@@ -28,7 +28,7 @@ class Dataset(DataCard):
 
     @property
     def card(self) -> DataCard:
-        """What there is to say of it."""
+        """The description without the readers."""
         return DataCard(self.name, self.description, self.licence, self.limits, self.classes)
 
 

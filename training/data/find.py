@@ -1,4 +1,4 @@
-"""A data set by its name, or a person's own."""
+"""Finds a data set: a known one by name, or the user's own."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from training.data.datasets import DATASETS
 from training.data.folder import folder_reader
 from training.errors import InputError
 
-FOLDER, CVAT = OWN = "folder", "cvat"  # what a person's own data can be
+FOLDER, CVAT = OWN = "folder", "cvat"  # layouts of the user's own data
 _LICENCE = "Not stated: trained on somebody's own images, whose terms the trainer was not told. Add them before you share it."
 _LIMITS = (
     "It knows images like those it was trained on, and no others: another camera, place, season or light may confuse it.",
@@ -18,16 +18,16 @@ _LIMITS = (
 
 
 def layout(root: Path) -> str:
-    """What a person's own data in `root` are: an export of CVAT or a plain folder."""
+    """The layout of the user's own data in `root`: CVAT for an export of CVAT, else FOLDER."""
     return CVAT if root.suffix.lower() == ".zip" or (root / "labelmap.txt").exists() else FOLDER
 
 
 def find_dataset(name: str, root: Path, classes: Path | None = None) -> Dataset:
-    """The known data set of that name; or, for "folder" and "cvat", the person's own in `root`.
+    """The known data set called `name`; for "folder" and "cvat", the user's own data in `root`.
 
-    `root` is a folder of images and masks, whose classes the class list `classes` gives, or an export of CVAT (zip or
-    folder), which knows its own. Raises InputError for an unknown name, an unfit class list or export, and for a class
-    list given to a data set that has its own.
+    For "folder", `root` holds images and masks, and the file `classes` lists their classes. For "cvat", `root` is an export
+    of CVAT (zip or folder) that lists its own classes. Raises InputError for an unknown name, an unfit class list or
+    export, and for a class list given to any data set but "folder".
     """
     if classes is not None and name != FOLDER:
         raise InputError(f"a class list goes with a plain folder of images and masks; {name!r} has its own classes")

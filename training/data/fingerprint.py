@@ -1,4 +1,4 @@
-"""What labelled images teach, in one number."""
+"""A checksum of labelled images, to tell whether two data sets are the same."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from training.data.reader import Reader
 def fingerprint(splits: Sequence[Reader]) -> str:
     """SHA-256, in hex digits, over the names and labels of all images in order, however they are stored.
 
-    Of photos it knows the names alone. Raises InputError for a mask that cannot be read.
+    Photos count by their names alone. Raises InputError for a mask that cannot be read.
     """
     digest = hashlib.sha256()
     for reader in splits:

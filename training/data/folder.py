@@ -1,15 +1,15 @@
-"""A person's own folder of images and masks.
+"""Reads the user's own folder of images and masks.
 
-    images/a.jpg  masks/a.png                    a share is held out for validation, by name, always the same
-    train/images  train/masks  val/images  val/masks    ... or chosen by hand; test/ likewise
+    images/a.jpg  masks/a.png                    the same share, chosen by name, is always held out for validation
+    train/images  train/masks  val/images  val/masks    validation images chosen by hand; test/ likewise
 
-A mask has its photo's name and its size as a person sees it (EXIF rotation applied), and is a PNG or TIFF: indexed or
-grey, its values the ids of the class list and 255 void; or in colour, its colours those of the class list.
+A mask has the name of its photo and the photo's upright size (EXIF rotation applied). It is a PNG or TIFF: indexed or grey
+with the ids of the class list as values and 255 as void, or in colour with the colours of the class list.
 
-From Label Studio: its export "Brush labels to PNG" is not of this form. It writes one black-and-white file per
-brushed region, called task-7-annotation-3-by-...-tag-oak-0.png, and no photo's name appears in it. Its images can be
-exported, its regions must be merged first: for each task a mask full of the background's id, then for each of its
-files, in order, the id of the file's label wherever the file is not black; saved under the photo's name.
+Label Studio's export "Brush labels to PNG" does not have this form. It writes one black-and-white file per brushed region,
+called task-7-annotation-3-by-...-tag-oak-0.png, which does not contain the photo's name. The photos can be exported, but
+the regions must be merged first. For each task, fill a mask with the background's id. Then, for each of the task's files in
+order, set the id of the file's label wherever the file is not black. Save the mask under the photo's name.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ from training.errors import InputError
 
 
 def folder_reader(root: Path, split: str, classes: ClassList) -> PairedReader:
-    """The pairs of one split. Raises MissingSplit, or InputError where there is nothing to split."""
+    """The pairs of one split. Raises MissingSplit, or InputError if there are too few images to hold any out."""
     val_is_given = (root / "val" / "images").is_dir()
     if (root / split / "images").is_dir() and (split != "train" or val_is_given):
         return PairedReader(root / split / "images", root / split / "masks", classes.decode)

@@ -14,24 +14,24 @@ from training.data.reader import Reader
 class Frequencies:
     """Counts over the labelled pixels of a split; void pixels count only as `void`.
 
-    What weights for the loss need: a class's share p is `pixels / pixels.sum()` (Paszke et al., "ENet", 2016:
-    1 / log(1.02 + p)); its frequency where it occurs is `pixels / pixels_where_present` (Eigen & Fergus, 2015: the median
-    of these frequencies, divided by it).
+    The class weights of the loss use them. A class's share p is `pixels / pixels.sum()`; its weight is 1 / log(1.02 + p)
+    (Paszke et al., "ENet", 2016). A class's frequency in the images that hold the class is `pixels / pixels_where_present`;
+    its weight is the median of all classes' frequencies, divided by that frequency (Eigen & Fergus, 2015).
     """
 
-    pixels: NDArray[np.int64]  # (C,) of each class
+    pixels: NDArray[np.int64]  # (C,) number of pixels of each class
     pixels_where_present: NDArray[np.int64]  # (C,) labelled pixels, of any class, in the images that hold the class
-    images: NDArray[np.int64]  # (C,) that hold the class
-    void: int  # pixels
+    images: NDArray[np.int64]  # (C,) number of images that hold the class
+    void: int  # number of void pixels
 
 
 def class_frequencies(reader: Reader, classes: int) -> Frequencies:
-    """Count every mask of a split. Raises InputError for one that cannot be read."""
+    """Count the classes in every mask of a split. Raises InputError for a mask that cannot be read."""
     return count_classes((reader.labels(stem) for stem in reader.stems()), classes)
 
 
 def count_classes(maps: Iterable[NDArray[np.uint8]], classes: int) -> Frequencies:
-    """Count (H, W) label maps of `classes` classes and VOID."""
+    """Count the classes in (H, W) uint8 label maps of ids below `classes`, and VOID."""
     pixels, pixels_where_present, images = (np.zeros(classes, np.int64) for _ in range(3))
     void = 0
     for labels in maps:

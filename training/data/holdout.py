@@ -1,18 +1,18 @@
-"""A share of the images kept back for validation, where nobody chose one."""
+"""Holds out a share of the images for validation where the data set has no validation split."""
 
 import hashlib
 from collections.abc import Iterable
 
 SHARE = 0.2  # of the images
-AT_LEAST = 2  # images, from 10 on; 1 below
+AT_LEAST = 2  # images held out of 10 or more; 1 of fewer
 
 
 def hold_out(stems: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
     """Split stems into (train, val).
 
-    Each name decides for itself, by its SHA-256: photos that are added or removed later move no other photo from one
-    side to the other. Only while fewer than AT_LEAST would be held out (or more than half) does their number matter.
-    Similar photos, such as frames of one video, can come to lie on both sides: then choose `val/` by hand.
+    The SHA-256 of a name decides its side: adding or removing photos later does not move any other photo to the other
+    side. The number of photos matters only if fewer than AT_LEAST, or more than half, would be held out. Similar photos,
+    such as frames of one video, can end up on both sides: in that case choose the images of `val/` by hand.
     """
     place = {stem: _fraction(stem) for stem in stems}
     ranked = sorted(place, key=lambda stem: (place[stem], stem))
@@ -23,5 +23,5 @@ def hold_out(stems: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def _fraction(stem: str) -> float:
-    """A number in 0..1 that only the name decides."""
+    """A number in 0..1 that depends on the name alone."""
     return int.from_bytes(hashlib.sha256(stem.encode()).digest()[:8], "big") / 2**64

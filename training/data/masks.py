@@ -1,4 +1,4 @@
-"""From a stored mask to class ids: by value or by colour, and never by a guess."""
+"""Decodes stored masks into class ids, by value or by colour; an unknown value or colour is an error, never a guess."""
 
 import io
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ MASK_SUFFIXES = (".png", ".tif", ".tiff")
 FORMATS = ("PNG", "TIFF")  # JPEG changes values, and WebP may
 VALUE_MODES = ("1", "L", "LA", "P", "PA", "I", "I;16", "I;16L", "I;16B")  # one number per pixel
 COLOR_MODES = ("RGB", "RGBA", "P", "PA")
-REPORTED = 5  # strange values told one by one
+REPORTED = 5  # unknown values listed in one message
 
-_PNG_BIT_DEPTH = 24  # its byte in the file: signature, length, IHDR, width, height
+_PNG_BIT_DEPTH = 24  # offset in bytes: after signature, length, IHDR, width and height
 
 RGB = tuple[int, int, int]
 
 
 def read_mask(path: Path) -> Image.Image:
-    """A mask with its pixels loaded, as a person sees it. Raises InputError if it is missing or no readable PNG or TIFF."""
+    """An upright mask with its pixels loaded. Raises InputError if the file is missing or not a readable PNG or TIFF."""
     try:
         return decode_mask(path.read_bytes(), str(path))
     except FileNotFoundError as error:
@@ -40,15 +40,15 @@ def decode_mask(content: bytes, name: str) -> Image.Image:
     except Exception as error:  # Pillow's parsers raise many types on damaged files
         raise InputError(f"the mask {name} cannot be read as PNG or TIFF: {error}") from error
     if mask.format == "PNG" and mask.mode == "L" and (bits := content[_PNG_BIT_DEPTH]) < 8:
-        most = 2**bits - 1  # Pillow has made this 255, and the others in proportion
+        most = 2**bits - 1  # Pillow has scaled this to 255, and the other values in proportion
         return upright.point([round(value * most / 255) for value in range(256)])
     return upright
 
 
 def by_value(mask: Image.Image, name: str, ids: Mapping[int, int]) -> NDArray[np.uint8]:
-    """Labels of a mask whose values are numbers: (H, W) uint8, `ids[value]` for each pixel.
+    """Labels of a mask with one number per pixel: (H, W) uint8, `ids[value]` for each pixel.
 
-    Raises InputError for a value that `ids` does not know, for a colour image, and for transparent pixels.
+    Raises InputError for a value that is not in `ids`, for a colour image, and for transparent pixels.
     """
     if mask.mode not in VALUE_MODES:
         raise InputError(f"the mask {name} is a colour image (mode {mask.mode}); expected an indexed or grey one")
@@ -56,7 +56,7 @@ def by_value(mask: Image.Image, name: str, ids: Mapping[int, int]) -> NDArray[np
 
 
 def translate(values: NDArray[np.generic], name: str, ids: Mapping[int, int]) -> NDArray[np.uint8]:
-    """(H, W) numbers of any type -> (H, W) uint8 `ids[value]`. Raises InputError for a value that `ids` does not know."""
+    """(H, W) numbers of any type -> (H, W) uint8 `ids[value]`. Raises InputError for a value that is not in `ids`."""
     table, known = np.zeros(256, np.uint8), np.zeros(256, bool)
     table[list(ids)], known[list(ids)] = list(ids.values()), True
     codes = values.astype(np.uint8, copy=False)
@@ -71,9 +71,9 @@ def translate(values: NDArray[np.generic], name: str, ids: Mapping[int, int]) ->
 
 
 def by_color(mask: Image.Image, name: str, ids: Mapping[RGB, int]) -> NDArray[np.uint8]:
-    """Labels of a mask whose colours are classes: (H, W) uint8, `ids[red, green, blue]` for each pixel.
+    """Labels of a mask whose colours stand for classes: (H, W) uint8, `ids[red, green, blue]` for each pixel.
 
-    Raises InputError for a colour that `ids` does not know, for a grey image, and for transparent pixels.
+    Raises InputError for a colour that is not in `ids`, for a grey image, and for transparent pixels.
     """
     if mask.mode not in COLOR_MODES:
         raise InputError(f"the mask {name} has pixels of mode {mask.mode}; expected RGB, or indexed or grey values")
@@ -93,7 +93,7 @@ def by_color(mask: Image.Image, name: str, ids: Mapping[RGB, int]) -> NDArray[np
 
 
 def _opaque(mask: Image.Image, name: str) -> Image.Image:
-    """The mask without its alpha channel. Raises InputError if any pixel is not fully opaque: what it means is not known."""
+    """The mask without its alpha channel. Raises InputError if a pixel is not fully opaque: its class is unknown."""
     if mask.mode not in ("LA", "PA", "RGBA"):
         return mask
     clear = int((np.asarray(mask.getchannel("A")) != 255).sum())

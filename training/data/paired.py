@@ -1,4 +1,4 @@
-"""A folder of images and a folder of masks: the mask of `images/a.jpg` is `masks/a.png`."""
+"""Reads a folder of images and a folder of masks: the mask of `images/a.jpg` is `masks/a.png`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ Decoder = Callable[[Image.Image, str], NDArray[np.uint8]]  # a mask and its name
 
 @dataclass(frozen=True)
 class PairedReader:
-    """Pairs of image and mask with the same stem. Either without the other is an error when it is read."""
+    """Pairs of image and mask with the same stem. Reading an image without a mask, or the reverse, raises InputError."""
 
     images: Path
     masks: Path
     decode: Decoder
-    chosen: frozenset[str] | None = None  # stems of this split; null: all
+    chosen: frozenset[str] | None = None  # stems of this split; None: all
 
     def stems(self) -> list[str]:
-        """All stems that a photo or a mask has, sorted. Raises MissingSplit without the folders."""
+        """The stems of all photos and masks, sorted. Raises MissingSplit if a folder is missing."""
         found = set(self._photos) | set(self._masks)
         return sorted(found if self.chosen is None else found & self.chosen)
 
@@ -38,7 +38,7 @@ class PairedReader:
         return str(photo), str(self._masks.get(stem, self.masks / f"{stem}.png"))
 
     def image(self, stem: str) -> Image.Image:
-        """The photo as stored, not yet turned upright."""
+        """The photo as stored, not yet turned upright. Raises InputError if there is none."""
         if stem not in self._photos:
             raise InputError(
                 f"{self._masks[stem]} has no photo: there is no {self.images / stem} with .jpg, .png, .webp or .tif"
@@ -62,7 +62,7 @@ class PairedReader:
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Files by their stems. Raises MissingSplit if there is no such folder, InputError for two files of one stem."""
+    """Files by their stems. Raises MissingSplit if there is no such folder, InputError for two files with one stem."""
     if not folder.is_dir():
         raise MissingSplit(f"{folder} is no folder")
     found: dict[str, Path] = {}

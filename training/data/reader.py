@@ -1,4 +1,4 @@
-"""What every reader of labelled data offers, whatever the layout of its files."""
+"""The interface of every reader of labelled data, whatever the layout of the files."""
 
 import io
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from PIL import Image
 from service.geometry import upright_rgb
 from training.errors import InputError
 
-PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")  # those that the service takes
+PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")  # the formats that the service accepts
 
 
 class MissingSplit(InputError):
-    """The data set has no such split: no list, no folder."""
+    """The data set has no such split: its list or folder is missing."""
 
 
 class Reader(Protocol):
-    """One split of a labelled data set. What does not fit is an InputError that names the file, never a guess."""
+    """One split of a labelled data set. Unfit data raise an InputError that names the file; a reader never guesses."""
 
     def stems(self) -> list[str]:
         """Names of the images, in a fixed order. Raises MissingSplit."""
@@ -38,7 +38,7 @@ class Reader(Protocol):
     def labels(self, stem: str) -> NDArray[np.uint8]:
         """(H, W) uint8 of the upright photo: class ids, and `service.metrics.VOID`.
 
-        Raises InputError if the mask is missing, unreadable, or holds what is no class.
+        Raises InputError if the mask is missing, unreadable, or holds a value that is no class.
         """
         ...
 
@@ -46,27 +46,27 @@ class Reader(Protocol):
 def open_photo(path: Path) -> Image.Image:
     """A JPEG, PNG, WebP or TIFF as stored. Raises OSError.
 
-    From memory: given a path, Pillow 13 maps an uncompressed grey TIFF into memory and turns it twice.
+    Pillow gets the bytes: given a path, Pillow 13 maps an uncompressed grey TIFF into memory and rotates it twice.
     """
     return Image.open(io.BytesIO(path.read_bytes()), formats=PHOTO_FORMATS)
 
 
 def read_upright(reader: Reader, stem: str) -> Image.Image:
-    """One image of a split, RGB, as a person sees it. Raises InputError if it is missing or unreadable."""
+    """One image of a split, upright and in RGB. Raises InputError if it is missing or unreadable."""
     with stored_image(reader, stem) as stored:
         return upright_rgb(stored)[0]
 
 
 @contextmanager
 def stored_image(reader: Reader, stem: str) -> Iterator[Image.Image]:
-    """One image of a split as stored, its pixels not yet read; what is wrong with it in the block is an InputError."""
+    """One image of a split as stored, its pixels not yet read. Errors in the block become InputErrors that name the file."""
     with naming(reader.files(stem)[0]), reader.image(stem) as stored:
         yield stored
 
 
 @contextmanager
 def naming(file: str) -> Iterator[None]:
-    """What goes wrong with an image file in the block is an InputError that names it."""
+    """Turn an error in the block, other than MemoryError, into an InputError that names the image file."""
     try:
         yield
     except (InputError, MemoryError):
@@ -78,7 +78,7 @@ def naming(file: str) -> Iterator[None]:
 
 
 def read_pair(reader: Reader, stem: str) -> tuple[Image.Image, NDArray[np.uint8]]:
-    """An image of a split as a person sees it, and its (H, W) labels. Raises InputError, also if their sizes differ."""
+    """An image of a split, upright and in RGB, and its (H, W) uint8 labels. Raises InputError, also if their sizes differ."""
     image, labels = read_upright(reader, stem), reader.labels(stem)
     height, width = labels.shape
     if image.size != (width, height):

@@ -1,5 +1,6 @@
-"""The layout of SBD (Hariharan et al., "Semantic contours from inverse detectors", ICCV 2011), benchmark_RELEASE:
-dataset/img/*.jpg, dataset/cls/*.mat, dataset/<split>.txt.
+"""Reads SBD, the Semantic Boundaries Dataset (Hariharan et al., "Semantic contours from inverse detectors", ICCV 2011).
+
+Files in benchmark_RELEASE: dataset/img/*.jpg, dataset/cls/*.mat, dataset/<split>.txt.
 """
 
 import io
@@ -43,7 +44,7 @@ class SbdReader:
             stored = scipy.io.loadmat(io.BytesIO(path.read_bytes()), variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"]
         except FileNotFoundError as error:
             raise InputError(f"the mask {path} is missing") from error
-        except Exception as error:  # scipy raises many types on files that are no or other MATLAB files
+        except Exception as error:  # scipy raises many types on files that are not the expected MATLAB files
             raise InputError(f"the mask {path} cannot be read as MATLAB file with GTcls.Segmentation: {error}") from error
         return translate(stored, str(path), {voc_id: voc_id for voc_id in range(len(VOC_CLASSES))})
 

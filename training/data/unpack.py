@@ -1,4 +1,4 @@
-"""Archives from strangers, unpacked: regular files only, below one folder, no more bytes than announced."""
+"""Unpacks untrusted archives: regular files only, below one folder, no more bytes than announced."""
 
 import struct
 import tarfile
@@ -16,9 +16,9 @@ CHUNK = 1 << 20  # bytes
 def unpack(archive: Path, folder: Path, wanted: tuple[str, ...], strip: int, limit: int) -> int:
     """Write the regular files below the paths `wanted` into `folder`, without the first `strip` parts of their names.
 
-    A tar (also compressed) or a zip, by its content. Links, devices, owners and permissions are not taken over. Returns
-    the number of files. Raises InputError for a damaged archive, one that holds nothing wanted, a name that leads out of
-    `folder`, and as soon as more than `limit` bytes come out.
+    `archive` is a tar, also compressed, or a zip, recognised by its content. Links, devices, owners and permissions are
+    ignored. Returns the number of files. Raises InputError for a damaged archive, for one without any wanted file, for a
+    name that leads out of `folder`, and as soon as more than `limit` bytes have been unpacked.
     """
     files = written = 0
     try:
@@ -61,7 +61,7 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def _inner(archive: Path, name: str) -> tuple[str, ...]:
-    """The parts of a relative path. Raises InputError if it leads elsewhere, on any system."""
+    """The parts of a relative path. Raises InputError if it leads out of its folder on any operating system."""
     parts = PurePosixPath(name).parts
     if PurePosixPath(name).is_absolute() or any(part == ".." or "\\" in part or ":" in part for part in parts):
         raise InputError(f"{archive} holds {name!r}, a path that leads out of it")

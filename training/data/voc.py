@@ -1,4 +1,4 @@
-"""PASCAL VOC's layout: JPEGImages/, SegmentationClass/ (indexed PNG), ImageSets/Segmentation/<split>.txt."""
+"""Reads PASCAL VOC's layout: JPEGImages/, SegmentationClass/ (indexed PNG), ImageSets/Segmentation/<split>.txt."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +23,9 @@ VOC_CLASSES = (
 class VocReader:
     """Pairs of image and label map of one split, with a choice of VOC's classes.
 
-    `voc_ids` are the chosen VOC ids in the model's own order, background first. Any other VOC id counts
-    as void in evaluation and as background in training: a sofa is learned as what it is not, but a
-    model that was never told of sofas is not judged on them.
+    `voc_ids` are the chosen VOC ids in the order of the model's class ids, background first. Every other VOC id counts as
+    void if `others_are_void`, else as background. Training takes the others as background: a sofa is learned as none of
+    the chosen classes. Evaluation takes them as void: a model that has no class for sofas is not judged on them.
     """
 
     root: Path

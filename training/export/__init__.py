@@ -1,1 +1,1 @@
-"""From a trained network to the files that the service serves."""
+"""Export of a trained network to the files that the service serves."""

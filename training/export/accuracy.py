@@ -1,9 +1,9 @@
-"""Does a variant segment as well as the model it was made from? The gate before any variant is written."""
+"""The accuracy gate: a variant is written only if it segments nearly as well as the fp32 model that it was made from."""
 
 from service.contract import ModelCard, SplitMetrics
 from training.errors import GateError
 
-MAX_LOST_POINTS = 0.5  # hundredths of mean IoU
+MAX_LOST_POINTS = 0.5  # points: hundredths of mean IoU
 
 
 class AccuracyError(GateError):
@@ -11,12 +11,12 @@ class AccuracyError(GateError):
 
 
 def lost_points(variant: SplitMetrics, fp32: SplitMetrics) -> float:
-    """Hundredths of mean IoU between two measurements of one split; below 0 if the variant is the better one."""
+    """Points (hundredths) of mean IoU that the variant loses on the same split; below 0 if the variant is better."""
     return 100 * (fp32.mean_iou - variant.mean_iou)
 
 
 def require_accuracy(variant: ModelCard, fp32: ModelCard) -> None:
-    """Compare two cards measured on the same split. Raises AccuracyError beyond MAX_LOST_POINTS."""
+    """Compare two cards measured on the same split. Raises AccuracyError if the variant loses more than MAX_LOST_POINTS."""
     found, expected = variant.metrics[0], fp32.metrics[0]
     lost = lost_points(found, expected)
     if lost > MAX_LOST_POINTS:

@@ -1,4 +1,4 @@
-"""Biases that make up for rounded weights (Nagel et al., 2019, arXiv:1906.04721, section 4.2)."""
+"""Corrects biases to compensate for rounded weights (Nagel et al., 2019, arXiv:1906.04721, section 4.2)."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ Images = Sequence[NDArray[np.uint8]]  # each (1, H, W, 3)
 
 
 def correct_biases(quantised: ModelProto, model: ModelProto, images: Images) -> None:
-    """Take from every int32 bias in `quantised` what its convolution's rounded weights add on average over `images`.
+    """Subtract from every int32 bias in `quantised` the mean error that its convolution's rounded weights cause on `images`.
 
-    `model` is the graph that was quantised. Rounding shifts the mean of a channel, and what follows sees it in every pixel.
-    A convolution without bias stays as it is: trained networks have none, since batch normalisations become biases.
+    `model` is the graph before quantisation. Rounding shifts the mean of a channel, and later layers see the shift in every
+    pixel. A convolution without a bias stays as it is; exported networks have none, as batch normalisation becomes a bias.
     """
     originals = {node.name: node for node in model.graph.node}
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -37,12 +37,12 @@ def correct_biases(quantised: ModelProto, model: ModelProto, images: Images) -> 
 
 
 def groups(convolution: NodeProto) -> int:
-    """Into how many groups a convolution divides its channels."""
+    """The number of groups into which a convolution divides its channels."""
     return next((attribute.i for attribute in convolution.attribute if attribute.name == "group"), 1)
 
 
 def _mean_inputs(model: ModelProto, images: Images) -> dict[str, NDArray[np.float32]]:
-    """(channels,) mean over pixels and images of every tensor that a convolution reads, by its name."""
+    """(channels,) mean over pixels and images of every tensor that a convolution reads, by the tensor's name."""
     probe = ModelProto()
     probe.CopyFrom(model)
     names = sorted({node.input[0] for node in model.graph.node if node.op_type == "Conv"})

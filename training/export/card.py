@@ -1,4 +1,4 @@
-"""What a model file says of itself: names from the preset, figures from measurements."""
+"""The model card in a model file: names from the preset, figures from measurements."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ from training.networks.receptive_field import halo
 
 @dataclass(frozen=True)
 class Measurements:
-    """The images that a card's figures come from; what is not given is not stated."""
+    """The images that a card's figures come from; without images, the card does not state the figures."""
 
     labelled: Reader | None = None  # a split of the model's data set
-    split: str = "val"  # its name
+    split: str = "val"  # its name, for the card
     scenes: tuple[Scenes, ...] = ()
     training: Reader | None = None  # the training split: int8 is calibrated on it
 
 
 def describe(checkpoint: Checkpoint, name: str) -> ModelCard:
-    """The card of `checkpoint` before anything is measured. Raises InputError if `name` is no name for a model."""
+    """The card of `checkpoint` before anything is measured. Raises InputError if `name` is not a valid model name."""
     preset, network, data = checkpoint.preset, checkpoint.network, checkpoint.data
     try:
         return ModelCard(
@@ -58,14 +58,14 @@ def describe(checkpoint: Checkpoint, name: str) -> ModelCard:
 
 
 def measured(card: ModelCard, segmenter: Segmenter, where: Measurements) -> ModelCard:
-    """`card` with what `segmenter` reaches on the images that are given, and no other figures of that kind."""
+    """`card` with its metrics and empty scenes replaced by those of `segmenter` on the images in `where`."""
     metrics = [measure_split(segmenter, card.classes, where.labelled, where.split)] if where.labelled else []
     scenes = [measure_scenes(segmenter, card.classes, scenes) for scenes in where.scenes]
     return card.model_copy(update={"metrics": metrics, "empty_scenes": scenes})
 
 
 def measure_split(segmenter: Labeller, classes: Sequence[ClassInfo], reader: Reader, split: str) -> SplitMetrics:
-    """The figures of a labelled split. Raises MissingSplit if there is none, InputError if all of it is void."""
+    """The figures of a labelled split. Raises MissingSplit if there is none, InputError if all its pixels are void."""
     return split_metrics(evaluate(segmenter, reader, len(classes)), classes, len(reader.stems()), split)
 
 

@@ -1,4 +1,4 @@
-"""What a model finds where it should find nothing."""
+"""Measures false positives: the classes that a model finds in images known not to hold them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from training.evaluate import Segmenter
 
 @dataclass(frozen=True)
 class Scenes:
-    """Images of which it is known what they do not hold."""
+    """Images that are known to hold no class but those in `may_hold`."""
 
     description: str  # which images, and how many
     photos: tuple[Path, ...]
@@ -24,7 +24,7 @@ class Scenes:
 
 
 def find_scenes(may_hold: Sequence[str], paths: Sequence[Path]) -> Scenes:
-    """The images that `paths` are or hold. Raises InputError for none, and for a path that is no file and no folder."""
+    """The images in `paths`, which are files or folders. Raises InputError if there are none, or if a path does not exist."""
     if not paths:
         raise InputError("no images to look for nothing in: give files, or folders of them")
     photos, names = list[Path](), list[str]()
@@ -44,9 +44,9 @@ def find_scenes(may_hold: Sequence[str], paths: Sequence[Path]) -> Scenes:
 
 
 def measure_scenes(segmenter: Segmenter, classes: Sequence[ClassInfo], scenes: Scenes) -> EmptyScene:
-    """Share of the pixels that get one of the classes that no image holds.
+    """Share of the pixels that are labelled as a class that no image holds, 0..1.
 
-    Raises InputError if `may_hold` names what is no class, and for an image that cannot be read.
+    Raises InputError if `may_hold` names an unknown class, and for an image that cannot be read.
     """
     if unknown := scenes.may_hold - {entry.name for entry in classes}:
         raise InputError(

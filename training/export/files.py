@@ -1,4 +1,4 @@
-"""A trained network's files: `<name>.onnx`, smaller variants of it, and fp16 weights for fine-tuning."""
+"""Writes a trained network's files: `<name>.onnx`, smaller variants of it, and fp16 weights for fine-tuning."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -23,10 +23,10 @@ def export(
 ) -> dict[Path, ModelCard]:
     """Write `<name>.onnx`, `<name>.safetensors` and the variants into `folder`; returns the model files and their cards.
 
-    Every figure of a card is measured on the file's own graph. Files are replaced one after another, the weights last; their
-    commits tell which belong together if this is killed in between. Raises GateError, and leaves every file as it was, if the
-    graph does not say what the network says, or a variant loses too much; InputError if `folder` would be left with a
-    variant of an older model.
+    Every figure of a card is measured on the graph in its file. The files are replaced one after another, the weights last;
+    if the process is killed in between, the commit in each file tells which files belong together. Raises GateError, and
+    leaves every file as it was, if the graph's scores differ from the network's or if a variant loses too much. Raises
+    InputError if a variant of an older model would stay in `folder`.
     """
     network = checkpoint.network
     refuse_stale(folder, name, variants)
@@ -46,13 +46,13 @@ def export(
 def export_variants(path: Path, where: Measurements, variants: Collection[Precision]) -> dict[Path, ModelCard]:
     """Write variants beside the fp32 model file at `path`, which stays as it is; returns their files and cards.
 
-    Raises InputError if it is no fp32 model file, AccuracyError as `export` does.
+    Raises InputError if `path` is no fp32 model file, and AccuracyError if a variant loses too much.
     """
     return _write(path.parent, path.stem, with_variants(load_fp32(path), where, variants)[1:])
 
 
 def load_fp32(path: Path) -> OnnxModel:
-    """A model's fp32 file. Raises InputError if it is another, or none."""
+    """Load a model's fp32 file. Raises InputError if `path` is a variant or no model file."""
     model = load_onnx(path)
     if model.card.precision != "fp32":
         raise InputError(f"{path} is a variant itself ({model.card.precision}): give the fp32 file")
@@ -60,7 +60,7 @@ def load_fp32(path: Path) -> OnnxModel:
 
 
 def refuse_stale(folder: Path, name: str, variants: Collection[Precision]) -> None:
-    """Raises InputError if a new `<name>.onnx` with those variants would leave a variant of an older one in `folder`."""
+    """Raises InputError if `folder` has a variant of an older `<name>.onnx` that is not among the new `variants`."""
     for precision in VARIANTS:
         if precision not in variants and (old := model_file(folder, name, precision)).exists():
             raise InputError(
@@ -69,7 +69,7 @@ def refuse_stale(folder: Path, name: str, variants: Collection[Precision]) -> No
 
 
 def model_file(folder: Path, name: str, precision: Precision) -> Path:
-    """Where a model's variant of that precision lies."""
+    """Path of the model file of that precision."""
     return folder / (f"{name}.onnx" if precision == "fp32" else f"{name}.{precision}.onnx")
 
 
@@ -83,7 +83,7 @@ def _write(folder: Path, name: str, models: Sequence[OnnxModel]) -> dict[Path, M
 
 
 def half_weights(network: SegmentationNetwork) -> dict[str, Tensor]:
-    """All tensors of a network, floating-point ones as fp16. Raises InputError if one does not fit its range."""
+    """All tensors of a network, floating-point ones as fp16. Raises InputError if a value exceeds the range of fp16."""
     state = network.state_dict()
     half = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     for name, tensor in half.items():

@@ -1,4 +1,4 @@
-"""Half precision: weights and activations as fp16, for graphics cards. A CPU computes in fp32 all the same."""
+"""Converts a graph to half precision (fp16 weights and activations) for GPUs; a CPU still computes in fp32."""
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
@@ -9,10 +9,10 @@ from service.contract import OUTPUT_NAME
 def to_fp16(model: ModelProto) -> ModelProto:
     """The graph with everything from the first convolution on in fp16. Input and output keep their types.
 
-    The normalisation before it stays fp32: it takes a mean from values up to 255, where fp16 steps by an eighth.
-    Written here because the converters there are fail at two Resize that read the same scales: that of ONNX Runtime 1.31
-    puts a cast behind the operator that needs it, onnxconverter-common 1.16 makes the scales fp16, which they may not be
-    (unless every Resize stays fp32), and rounds the normalisation's constants to fp16 as well.
+    The normalisation before that convolution stays fp32: it subtracts a mean from values up to 255, where fp16 has steps of
+    1/8. This is no library call because the existing converters fail at two Resize operators that read the same scales.
+    ONNX Runtime 1.31 places a cast after the operator that needs it. onnxconverter-common 1.16 makes the scales fp16, which
+    Resize does not allow (unless every Resize stays fp32), and also rounds the normalisation's constants to fp16.
     """
     graph = model.graph
     first = next(place for place, node in enumerate(graph.node) if node.op_type == "Conv")
@@ -33,7 +33,7 @@ def to_fp16(model: ModelProto) -> ModelProto:
 
 
 def _takes_fp16(node: NodeProto, place: int) -> bool:
-    """Whether that input of an operator may be fp16: the scales of a Resize may not."""
+    """Whether the input at `place` of an operator may be fp16: the scales of a Resize may not."""
     return node.op_type != "Resize" or place == 0
 
 

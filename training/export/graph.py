@@ -1,4 +1,4 @@
-"""The graph of a model file: a network as ONNX, with the card in its metadata."""
+"""Makes the graph of a model file: a network as ONNX, with the card in its metadata."""
 
 import copy
 import logging
@@ -14,7 +14,7 @@ from training.networks.network import SegmentationNetwork
 
 
 class _ModelFile(nn.Module):
-    """The network behind the model file's own input: uint8 (N, H, W, 3)."""
+    """The network with the input of a model file: uint8 (N, H, W, 3)."""
 
     def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
@@ -26,13 +26,13 @@ class _ModelFile(nn.Module):
 
 
 def to_onnx(network: SegmentationNetwork) -> onnx.ModelProto:
-    """The graph of a model file, without its card; batch, height and width are free."""
+    """The graph of a model file, without its card; batch, height and width are dynamic."""
     model = _ModelFile(copy.deepcopy(network).cpu()).eval()
     example = torch.zeros(2, 3 * network.stride, 2 * network.stride, 3, dtype=torch.uint8)
     axes = {0: Dim("batch"), 1: network.stride * Dim("rows"), 2: network.stride * Dim("columns")}
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision's operators, which nobody asked for
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # silences warnings about torchvision's operators: none are used
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch.export on its own deprecated parts
+        warnings.simplefilter("ignore", FutureWarning)  # torch.export warns of its own deprecated parts
         program = torch.onnx.export(
             model,
             (example,),
@@ -48,7 +48,7 @@ def to_onnx(network: SegmentationNetwork) -> onnx.ModelProto:
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop what the exporter notes of its own working: stack traces with paths of this machine."""
+    """Remove the exporter's debugging metadata: stack traces with paths on this machine."""
     graph = model.graph
     del model.metadata_props[:], graph.metadata_props[:]
     for part in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):

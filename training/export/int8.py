@@ -1,8 +1,8 @@
 """Static int8 quantisation (Jacob et al., 2018, arXiv:1712.05877): weights per channel, activations by calibration.
 
-What each part is worth, in points of mean IoU that animals-fcn8s-lite0 loses on voc-animals val: weights of eight bits
-everywhere 4.4 (on AVX2), seven bits everywhere 2.3, seven bits but for depthwise 0.9, first convolution in fp32 as well
-0.8, biases corrected as well 0.05. All were measured on an AVX2 processor; on one with VNNI the last loses 0.34 (its card).
+What each part contributes, in points of mean IoU that animals-fcn8s-lite0 loses on voc-animals val, on an AVX2 processor:
+8-bit weights everywhere lose 4.4; 7-bit weights everywhere 2.3; 7 bits except in depthwise convolutions 0.9; the first
+convolution also in fp32 0.8; biases also corrected 0.05. With VNNI, that last version loses 0.34 (see the model's card).
 """
 
 import tempfile
@@ -24,16 +24,16 @@ from training.export.bias_correction import Images, correct_biases, groups
 from training.spread import at_even_steps
 
 CALIBRATION_IMAGES = 60
-# Without VNNI, x86 adds two products of uint8 and int8 in 16 bits, and cuts off what does not fit: with weights of -64..64
-# all does. Depthwise convolutions multiply one by one: they keep all eight bits, and need them.
+# Without VNNI, x86 adds two products of uint8 and int8 in 16 bits and saturates; weights of -64..64 never overflow.
+# Depthwise convolutions do not add such pairs, so they keep all eight bits, which they need.
 SEVEN_BITS = {"axis": 0, "reduce_range": True}
 
 
 def calibration_images(reader: Reader, card: ModelCard) -> Images:
-    """Images of a split, each (1, H, W, 3) uint8, prepared for the model of that card as the service prepares them.
+    """Images of a split, each (1, H, W, 3) uint8, prepared for the model of `card` as the service prepares them.
 
-    Neighbours in a list are often alike (frames of a video, photos of one day): even steps see the whole of it.
-    Raises InputError if there is none, or one cannot be read.
+    Neighbours in a list are often alike (frames of a video, photos of one day), so the images are chosen at even steps.
+    Raises InputError if there are none, or if one cannot be read.
     """
     stems = at_even_steps(reader.stems(), CALIBRATION_IMAGES)
     if not stems:
@@ -43,18 +43,18 @@ def calibration_images(reader: Reader, card: ModelCard) -> Images:
 
 
 def to_int8(model: ModelProto, images: Images) -> ModelProto:
-    """The graph with every operator quantised that can be, its ranges being the extremes met on `images`.
+    """The graph with every operator quantised that can be, with the extremes on `images` as ranges of the activations.
 
-    Input and output keep their types. Every type of operator: with ReLU6 outside the quantised range, because only
-    convolutions and additions are inside, EfficientNet-Lite0 loses 12 points of mean IoU on CamVid. But the first
-    convolution, whose few weights meet all the contrast of the image, stays fp32: it takes no time to speak of.
+    Input and output keep their types. All types of operators are quantised: if only convolutions and additions are, ReLU6
+    stays outside the quantised part, and EfficientNet-Lite0 loses 12 points of mean IoU on CamVid. The first convolution
+    stays fp32: its few weights meet the full contrast of the image, and it takes little time.
     """
     first = next(node for node in model.graph.node if node.op_type == "Conv")
     dense = [node for node in model.graph.node if node.op_type == "Conv" and node != first and groups(node) == 1]
-    with tempfile.TemporaryDirectory() as folder:  # the quantiser works from file to file
+    with tempfile.TemporaryDirectory() as folder:  # the quantiser reads and writes files
         given, prepared, quantised = (Path(folder) / name for name in ("given.onnx", "prepared.onnx", "quantised.onnx"))
         onnx.save(model, given)
-        quant_pre_process(given, prepared, skip_optimization=True, skip_symbolic_shape=True)  # shapes alone: no weight changes
+        quant_pre_process(given, prepared, skip_optimization=True, skip_symbolic_shape=True)  # shapes only: no weight changes
         quantize_static(
             prepared,
             quantised,
@@ -77,6 +77,6 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # the package 
         self.images = images
 
     def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        """The next input, None after the last."""
+        """The next input; None after the last."""
         image = next(self.images, None)
         return None if image is None else {INPUT_NAME: image}

@@ -1,4 +1,4 @@
-"""How long a model file takes for one image."""
+"""Measures the time that a model file takes for one image."""
 
 import time
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ WARM_UP, ROUNDS = 3, 30
 
 
 def measure_latency(models: Sequence[OnnxModel]) -> list[Latency]:
-    """The latency of each model for one 480x352 image (rounded up to its stride), the models by turns.
+    """The median latency of each model for one 480x352 image, rounded up to the model's stride; the models take turns.
 
-    By turns, a busy moment of the machine falls on all alike: their ratio holds where their times do not.
+    A busy moment of the machine then affects all models alike, so that their ratio stays right if their times do not.
     """
     sessions = [open_session(model.content, model.card.name) for model in models]
     sizes = [padded_size(WIDTH, HEIGHT, model.card.stride) for model in models]
@@ -25,7 +25,7 @@ def measure_latency(models: Sequence[OnnxModel]) -> list[Latency]:
     images = [random.integers(0, 256, (1, height, width, 3), dtype=np.uint8) for width, height in sizes]
     seconds = np.empty((WARM_UP + ROUNDS, len(models)))
     for turn in range(len(seconds)):
-        for number in np.roll(np.arange(len(models)), turn):  # each comes after each
+        for number in np.roll(np.arange(len(models)), turn):  # rotated: none always runs first
             start = time.perf_counter()
             sessions[number].run([OUTPUT_NAME], {INPUT_NAME: images[number]})
             seconds[turn, number] = time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""A model card as a page for people: `<name>.md` with a panel of pictures, from the .onnx files alone and their data."""
+"""Writes a model card as a page for people: `<name>.md` with a panel of pictures, from the .onnx files and their data."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +20,9 @@ WORST, SPREAD = 8, 12  # images of the panel
 def write_page(path: Path, reader: Reader, split: str, data: str) -> Path:
     """Write `<name>.md` and `<name>.jpg` beside the fp32 model file at `path`; returns the page's path.
 
-    The pictures come from `reader`, the split called `split` of what the options `data` of a command give; the table of
-    files shows the variants beside `path`. Raises InputError if `path` is a variant, or all of the split is void.
+    The pictures come from `reader`, which reads the split called `split`; `data` is the text of the data options in the
+    page's commands. The table of files includes the variants beside `path`. Raises InputError if `path` is a variant, or if
+    all pixels of the split are void.
     """
     model = load_fp32(path)
     variants = [file for precision in VARIANTS if (file := model_file(path.parent, path.stem, precision)).exists()]
@@ -34,7 +35,7 @@ def write_page(path: Path, reader: Reader, split: str, data: str) -> Path:
 
 
 def choose_examples(segmenter: Segmenter, reader: Reader, classes: int) -> list[Example]:
-    """The WORST images by their own mean IoU, then SPREAD others at even steps from bad to good.
+    """The WORST images by mean IoU of the image, then SPREAD others at even steps from bad to good.
 
     Raises InputError if all pixels of all images are void.
     """
@@ -48,7 +49,7 @@ def choose_examples(segmenter: Segmenter, reader: Reader, classes: int) -> list[
 def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str, data: str, shown: int) -> str:
     """Markdown about the file `model`, one of `cards`, with a panel of `shown` pictures; every figure is a card's.
 
-    `split` and `data` as `write_page` has them.
+    `split` and `data` are as for `write_page`.
     """
     card = cards[model]
     names = ", ".join(entry.name for entry in card.classes)
@@ -118,7 +119,7 @@ def _files(cards: Mapping[Path, ModelCard]) -> str:
 
 
 def file_row(file: Path, card: ModelCard) -> tuple[str, str, str, str, str]:
-    """What there is to say of one model file: its name, size, mean IoU, latency, and what it costs and gains."""
+    """The row of one model file: name, size, mean IoU, latency, and what it loses and gains against fp32."""
     iou = ", ".join(f"{metrics.mean_iou:.1%} on {metrics.split}" for metrics in card.metrics) or "not measured"
     latency = f"{card.latency.milliseconds:.1f} ms" if card.latency else "not measured"
     return f"`{file.name}`", f"{file.stat().st_size / 1e6:.1f} MB", iou, latency, _price(card)

@@ -1,21 +1,21 @@
-"""How a model was trained, in words, from its presets."""
+"""Describes in words, from the presets, how a model was trained."""
 
 from training.data.augment import Augmentation
 from training.presets import PRESETS
 from training.presets.fine_tuning import FINE_TUNING
 from training.presets.preset import AdamW, MomentumSGD, Preset
 
-_CHOSEN = {preset.name for preset in FINE_TUNING}  # by the model that is continued: no one types them
+_CHOSEN = {preset.name for preset in FINE_TUNING}  # chosen by the model that is continued, not by name
 
 
 def recipe_text(preset: Preset, commit: str, command: str = "") -> str:
-    """Markdown: a numbered step for `preset`, as `command` ran it at `commit`, and for each preset before it, first to last.
+    """Markdown: a numbered step for each preset that led to `preset`, then for `preset`, which `command` ran at `commit`.
 
-    A step whose command is not known (empty) is told by its preset's. DIR is the data of `preset`; other data that a step
-    before it learned from are called by name.
+    If `command` is empty (not known), and for earlier steps, the command is derived from the preset. DIR stands for the data
+    of `preset`; if an earlier step learned from other data, these are called by name.
     """
     presets = [preset]
-    while presets[0].start in PRESETS and presets[0].start != presets[0].name:  # one's own model can be fine-tuned again
+    while presets[0].start in PRESETS and presets[0].start != presets[0].name:  # a fine-tuned model can be fine-tuned again
         presets.insert(0, PRESETS[presets[0].start])
     data = ["DIR" if step.dataset == preset.dataset else step.dataset.upper() for step in presets]
     commands = [*[""] * (len(presets) - 1), command]

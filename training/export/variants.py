@@ -1,4 +1,4 @@
-"""Smaller and faster files made from an fp32 model, with their price on their cards."""
+"""Makes smaller and faster variants of an fp32 model; their cards state what they lose and gain."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -17,9 +17,9 @@ from training.onnx_model import OnnxModel, read_onnx
 
 
 def with_variants(fp32: OnnxModel, where: Measurements, variants: Collection[Precision]) -> list[OnnxModel]:
-    """`fp32` and a variant of it for each precision, every figure on their cards.
+    """`fp32` and a variant of it for each precision in `variants`, with every figure on their cards.
 
-    Raises AccuracyError if a variant loses too much, InputError if there is nothing to compare it or to calibrate it on.
+    Raises AccuracyError if a variant loses too much, InputError if there are no images to compare or to calibrate it on.
     """
     if variants and where.labelled is None:
         raise InputError("a variant is compared with fp32 on labelled images: give --data")
@@ -45,7 +45,7 @@ def _convert(fp32: OnnxModel, precision: Precision, where: Measurements) -> Onnx
 
 
 def _timed(models: list[OnnxModel]) -> list[OnnxModel]:
-    """The models, fp32 first, with their latencies, and the price of each variant."""
+    """The models, fp32 first, with latencies, and for each variant the comparison with fp32."""
     latencies = measure_latency(models)
     timed = []
     for model, latency in zip(models, latencies, strict=True):

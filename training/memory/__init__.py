@@ -1,1 +1,1 @@
-"""What training takes of a machine's memory, and how to make it fit: see training/MEMORY.md."""
+"""How much memory training needs, and how to make a run fit: see training/MEMORY.md."""

@@ -1,4 +1,4 @@
-"""What a recipe takes, found by going through one step of it with tensors that have shapes and no contents."""
+"""Estimates the memory of a recipe by running one step with fake tensors, which have shapes but no contents."""
 
 import copy
 from collections.abc import Iterable
@@ -17,49 +17,49 @@ from training.parallel import World
 from training.plan import Plan
 from training.presets.preset import Loss, Preset
 
-BYTES_PER_PIXEL = 3 + 1 + 8  # of a batch that waits: colours, label, and the label as the loss takes it
+BYTES_PER_PIXEL = 3 + 1 + 8  # of a waiting batch: RGB, uint8 label, and the int64 label that the loss takes
 Size = tuple[int, int]  # width, height in pixels
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes in memory, then bytes on the disk."""
+    """Bytes in memory, then bytes of the files on disk."""
 
-    parameters: int  # with the statistics of normalisation
+    parameters: int  # with the buffers of normalisation
     gradients: int
     optimizer: int
     average: int  # the moving average of the weights
     activations: int  # what the forward pass of a micro-batch leaves for the backward pass, and the batch itself
-    step: int  # the most at one moment of a step: what then is of all these, and what operations hold meanwhile
-    validation: int  # likewise while the averaged network sees the largest image
-    weights_file: int  # best.safetensors, and last.safetensors
+    step: int  # the peak during a step: the part of all these then alive, and workspaces
+    validation: int  # the peak while the averaged network sees the largest image
+    weights_file: int  # best.safetensors or last.safetensors
     resume_file: int  # resume.safetensors
 
     @property
     def peak(self) -> int:
-        """What must be free before training begins."""
+        """The memory that must be free before training begins."""
         return max(self.step, self.validation)
 
 
 def estimate(
     preset: Preset, plan: Plan, classes: int, crop: Size, largest: Size, device: torch.device, processes: int = 1
 ) -> Estimate:
-    """What each of `processes` takes that train together on devices of that kind.
+    """What each of `processes` that train together takes on a device of the kind of `device`.
 
-    `crop` is what a step sees of an image, `largest` what validation sees at most, before it is padded.
+    `crop` is the size of an image in a step; `largest` is the largest image in validation, before padding.
     """
     with torch.device("meta"):
         network = create_network(preset, classes, plan)
     averaged = copy.deepcopy(network).requires_grad_(False)
-    live, seen = LiveBytes(device), min(preset.batch // processes, 2 * plan.micro_batch)  # a third part is as the second
-    cpu = torch.device("cpu")  # the shapes are the same on every device, and tensors of a CPU can be made without one
+    live, seen = LiveBytes(device), min(preset.batch // processes, 2 * plan.micro_batch)  # a third part is like the second
+    cpu = torch.device("cpu")  # shapes do not depend on the device, and CPU tensors need no GPU
     with FakeTensorMode(allow_non_fake_inputs=True):
         for module in (network, averaged):
             module.to_empty(device=cpu)
             for tensor in (*module.parameters(), *module.buffers()):
                 live.count(tensor)
         learner = Learner(
-            replace(preset, loss=Loss(reduction="sum")),  # how pixels are weighted costs nothing
+            replace(preset, loss=Loss(reduction="sum")),  # weighting pixels costs no memory
             network,
             averaged,
             create_optimizer(network, preset.optimizer),
@@ -87,7 +87,7 @@ def estimate(
                 averaged.eval()(torch.empty(1, 3, height, width))
             validation = live.peak
     unseen = (preset.batch // processes - seen) * crop[0] * crop[1] * BYTES_PER_PIXEL
-    buckets = gradients if processes > 1 else 0  # in which DistributedDataParallel exchanges them
+    buckets = gradients if processes > 1 else 0  # of DistributedDataParallel, to exchange gradients
     weights = _size(averaged.state_dict().values())
     optimizer = _size(value for state in learner.optimizer.state.values() for value in state.values())
     return Estimate(
@@ -104,7 +104,7 @@ def estimate(
 
 
 def _first_step(learner: Learner) -> int:
-    """Let the optimiser have its state, as from the second step on; returns the bytes of all gradients."""
+    """Make the optimiser create its state, as it is from the second step on; returns the bytes of all gradients."""
     learned = [parameter for parameter in learner.network.parameters() if parameter.requires_grad]
     for parameter in learned:
         parameter.grad = torch.empty_like(parameter)

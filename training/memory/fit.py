@@ -1,4 +1,4 @@
-"""Which change makes a recipe fit into memory."""
+"""Finds the changes that make a recipe fit into memory."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -10,25 +10,25 @@ from training.networks import LIGHTER
 from training.plan import Plan, Precision
 from training.presets.preset import Preset
 
-MARGIN = 1.1  # over the estimate: what allocators round up, and leave between their blocks
-BESIDE = 256_000_000  # bytes: code that is loaded when it is first called, workers' batches, the pictures of an epoch's end
-HEAP_GROWTH = 1.5  # likewise where freed memory is kept: blocks come to lie where no later one fits
+MARGIN = 1.1  # factor on the estimate: allocators round up, and leave gaps between blocks
+BESIDE = 256_000_000  # bytes: code loaded at its first call, workers' batches, pictures at an epoch's end
+HEAP_GROWTH = 1.5  # the factor where freed memory is kept: fragmentation leaves gaps that no later block fits
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A recipe, a way to carry it out, and what that takes."""
+    """A recipe, a plan to carry it out, and the estimate of its memory."""
 
     preset: Preset
     plan: Plan
     estimate: Estimate
 
     def fits(self, free: int) -> bool:
-        """Whether it can be expected to run in that many bytes."""
+        """Whether the trial can be expected to run in `free` bytes."""
         return self.estimate.peak * MARGIN + BESIDE <= free
 
     def has_room(self, free: int) -> bool:
-        """Whether it does so though freed memory is kept, see `training.machine.keep_freed_memory`."""
+        """Whether the trial fits into `free` bytes even if freed memory is kept (`training.machine.keep_freed_memory`)."""
         return self.estimate.peak * HEAP_GROWTH + BESIDE <= free
 
 
@@ -36,10 +36,10 @@ Try = Callable[[Preset, Plan], Trial]
 
 
 def lower_precision(device: torch.device) -> Precision | None:
-    """The 16-bit type that convolutions on `device` are made for; None where they are made for none.
+    """The 16-bit type that convolutions on `device` support efficiently; None if they support none.
 
-    bf16 has the range of fp32; fp16, on GPUs before Ampere, needs its gradients scaled. On a CPU without AVX-512 torch
-    falls back on a convolution that lays out every window: it takes several times the memory of fp32.
+    bf16 has the range of fp32; fp16, for GPUs before Ampere, needs gradient scaling. On a CPU without AVX-512, torch falls
+    back on a convolution that unfolds every window, which takes several times the memory of fp32.
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
@@ -47,9 +47,10 @@ def lower_precision(device: torch.device) -> Precision | None:
 
 
 def fit(asked: Trial, tried: Iterable[Trial], free: int, trial: Try) -> list[Trial]:
-    """Those of the changes to `asked` that were tried until one fits into `free` bytes: the last one does, or none does.
+    """The changes to `asked` that were tried until one fitted into `free` bytes: the last one fits, or none does.
 
-    Where it fits with one crop at a time, the last one has as many as fit.
+    After a change that fits with one crop at a time, the micro-batch of `asked` is halved until it fits with this change;
+    if such a micro-batch has more than one crop, a trial with it is the last one.
     """
     trials = []
     for change in tried:
@@ -66,14 +67,15 @@ def fit(asked: Trial, tried: Iterable[Trial], free: int, trial: Try) -> list[Tri
 
 
 def one_at_a_time(asked: Trial, trial: Try) -> list[Trial]:
-    """The one change that a run can make after it has begun; empty where it is made already."""
+    """The only change that a run can make after it has begun, a micro-batch of one crop; empty if `asked` has that already."""
     return [trial(asked.preset, replace(asked.plan, micro_batch=1))] if asked.plan.micro_batch > 1 else []
 
 
 def changes(asked: Trial, lower: Precision | None, trial: Try) -> Iterator[Trial]:
-    """What saves memory, the least change first: one crop at a time, lower precision, recomputing; then a lighter network.
+    """Changes that save memory, the smallest first: one crop at a time, lower precision, recomputing; then a lighter network.
 
-    Each is made on top of those before it, as far as they saved any.
+    Each change is added to the earlier ones that saved memory. The lighter network starts anew, with one crop at a time,
+    and is followed by lower precision and recomputing where `asked` does not have them.
     """
     steps: list[Callable[[Plan], Plan]] = [lambda plan: replace(plan, recompute=True)]
     if lower is not None:

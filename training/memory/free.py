@@ -1,4 +1,4 @@
-"""How much memory a device still has for this process."""
+"""Finds how much memory a device still has for this process."""
 
 import os
 import resource
@@ -7,20 +7,20 @@ from pathlib import Path
 
 import torch
 
-UNLIMITED = 2**60  # bytes; what cgroup v1 writes for no limit is above it
+UNLIMITED = 2**60  # bytes; cgroup v1 writes a larger number for no limit
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that this process can still take on `device`; processes that torchrun started share a CPU's evenly."""
+    """Bytes that this process can still take on `device`; processes that torchrun started share the CPU's memory evenly."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return host_memory(Path("/")) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def host_memory(root: Path) -> int:
-    """The least that the machine, the container (cgroups) and the limits of this process leave; `root` is that of the system.
+    """The least of the bytes that the machine, the container (cgroups) and this process's limits leave.
 
-    Without Linux's /proc, all of the machine's memory.
+    `root` is the root of the file system. Without Linux's /proc, returns all of the machine's memory.
     """
     process = root / "proc/self"
     if not process.exists():
@@ -36,7 +36,7 @@ def _table(path: Path) -> dict[str, int]:
 
 
 def _limits(status: dict[str, int]) -> Iterator[int]:
-    """What `ulimit -v` and `ulimit -d` leave."""
+    """Bytes that `ulimit -v` and `ulimit -d` leave."""
     for limit, used in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
         soft, _ = resource.getrlimit(limit)
         if soft != resource.RLIM_INFINITY:
@@ -44,7 +44,7 @@ def _limits(status: dict[str, int]) -> Iterator[int]:
 
 
 def _cgroups(root: Path) -> Iterator[int]:
-    """What each cgroup around this process leaves, of version 2 and 1; files of the page cache give way and do not count."""
+    """Bytes that each cgroup (version 1 or 2) around this process leaves; inactive page cache counts as free."""
     for line in (root / "proc/self/cgroup").read_text().splitlines():
         number, controllers, name = line.split(":", 2)
         if number == "0":
@@ -54,7 +54,7 @@ def _cgroups(root: Path) -> Iterator[int]:
             idle = "total_inactive_file"
         else:
             continue
-        # In a container the name may be that outside of it: then only the top is there to see.
+        # In a container, the name may be the one outside the container: then only the top group is visible.
         for group in (Path(name), *Path(name).parents):
             where = root / folder / group.relative_to("/")
             if (where / limit).exists() and (most := (where / limit).read_text().strip()) != "max" and int(most) < UNLIMITED:

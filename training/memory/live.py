@@ -1,4 +1,4 @@
-"""The bytes that tensors hold while operations run, without holding them."""
+"""Counts the bytes that live tensors hold while operations run, without keeping the tensors alive."""
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -14,20 +14,20 @@ _CONVOLUTION_BACKWARD = torch.ops.aten.convolution_backward.default
 
 
 class LiveBytes(TorchDispatchMode):
-    """Within it, every storage that an operation makes counts from its first operation until it is freed.
+    """A dispatch mode that counts every storage from the operation that makes it until the storage is freed.
 
-    Under torch's `FakeTensorMode`, whose tensors have shapes and no contents, nothing is computed and nothing allocated.
+    Under torch's `FakeTensorMode`, whose tensors have shapes but no contents, nothing is computed or allocated.
     """
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
-        self.peak = 0  # since the last `restart`, what operations hold while they run included
+        self.peak = 0  # since the last `restart`; includes the workspaces of operations
         self._on_cpu = device.type == "cpu"
-        self._known: set[int] = set()  # by identity: torch keeps a storage's Python object for as long as the storage
+        self._known: set[int] = set()  # by identity: torch keeps a storage's Python object as long as the storage
 
     def count(self, tensor: Tensor) -> None:
-        """Count a tensor that was there before."""
+        """Count the storage of `tensor`, unless it is counted already."""
         storage = tensor.untyped_storage()
         key, size = id(storage), storage.nbytes()
         if key not in self._known:
@@ -36,7 +36,7 @@ class LiveBytes(TorchDispatchMode):
             weakref.finalize(storage, self._release, key, size)
 
     def restart(self) -> None:
-        """Begin anew to look for the peak."""
+        """Restart the search for the peak."""
         self.peak = self.now
 
     def _release(self, key: int, size: int) -> None:
@@ -50,7 +50,7 @@ class LiveBytes(TorchDispatchMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
-        """Run the operation; count what it made and what it needed meanwhile."""
+        """Run the operation; count its results and its workspace."""
         result = operation(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
@@ -60,9 +60,9 @@ class LiveBytes(TorchDispatchMode):
 
 
 def workspace(operation: Callable[..., Any], arguments: Sequence[Any]) -> int:
-    """Bytes that a convolution on a CPU holds beside its results, as measured with oneDNN 3.12 (training/MEMORY.md).
+    """Bytes that a convolution on a CPU holds besides its results, as measured with oneDNN 3.12 (training/MEMORY.md).
 
-    Forward: the weights once more, in oneDNN's own order. Backward: the weights so, and their gradient so.
+    Forward: a copy of the weights in oneDNN's own layout. Backward: such copies of the weights and of their gradient.
     """
     if operation is _CONVOLUTION:
         return int(arguments[1].nbytes)

@@ -1,4 +1,4 @@
-"""Before a run: what it takes, what there is, and what to change where that does not suffice."""
+"""Before a run: compares the memory it needs with the memory that is free, and settles what to change."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -28,19 +28,20 @@ class Settled:
 
     preset: Preset
     plan: Plan
-    has_room: bool  # for freed memory to be kept: see `training.machine`
+    has_room: bool  # whether freed memory may be kept: see `training.machine`
 
 
 def settle(preset: Preset, plan: Plan, dataset: Dataset, data: Path, run: RunFolder, world: World, how: How) -> Settled:
-    """Print what training takes, by estimate, and what is free. Where that is less, "off" warns and goes on.
+    """Print the estimated memory of training and the free memory; `how` says what to do if too little is free.
 
-    "auto" makes the least change that fits and says which; a run that has begun keeps what was chosen then, and takes
-    fewer crops at a time where that is needed. "check" changes nothing. Raises InputError where it does not fit then.
+    "off" warns and goes on. "auto" makes the smallest change that fits and prints it; a run that has begun keeps what was
+    chosen then, and takes fewer crops at a time if needed. "check" changes nothing. Raises InputError if too little is free
+    with "check", or after every change of "auto".
     """
     begun = run.config.exists()
     if begun and how == "auto":
         preset, plan = as_begun(preset, plan, run)
-    if run.resume.exists():  # with no more crops at a time than it had at last
+    if run.resume.exists():  # no more crops at a time than the run last used
         plan = replace(plan, micro_batch=min(plan.micro_batch, int(read_metadata(run.resume)["micro_batch"])))
     crop, largest = sizes(preset, dataset, data)
     free = world.least(free_memory(world.device))
@@ -79,19 +80,19 @@ def settle(preset: Preset, plan: Plan, dataset: Dataset, data: Path, run: RunFol
 
 
 def as_begun(preset: Preset, plan: Plan, run: RunFolder) -> tuple[Preset, Plan]:
-    """The same with the plan, and the light network where it was chosen, of the run that is there already."""
+    """The preset with the light network if the run in the folder has chosen that, and the run's plan."""
     frozen = run.frozen()
     lighter = frozen.preset.architecture == LIGHTER.get(preset.architecture)
     return replace(preset, architecture=frozen.preset.architecture) if lighter else preset, frozen.plan
 
 
 def sizes(preset: Preset, dataset: Dataset, data: Path) -> tuple[Size, Size]:
-    """What a step sees of an image at most, and what validation does; images are looked at where the preset does not say."""
+    """The largest image in a step and in validation; reads the sizes of the images where the preset does not fix them."""
     crop, side = preset.augmentation.crop, preset.long_side
     if crop is None:
         scale = preset.augmentation.scale[1]
         seen = [(padded(round(width * scale)), padded(round(height * scale))) for width, height in _images(dataset.train(data))]
-        # The images of a batch are padded to its widest and its highest.
+        # The images of a batch are padded to the largest width and the largest height in it.
         crop = max(seen, key=_area) if preset.batch == 1 else (max(w for w, _ in seen), max(h for _, h in seen))
     return crop, (side, side) if side is not None else max(_images(dataset.evaluation(data, "val")), key=_area)
 

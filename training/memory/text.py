@@ -1,4 +1,4 @@
-"""Estimates for people."""
+"""Formats estimates of memory as text."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ def size_text(size: int) -> str:
 
 
 def trial_text(trial: Trial) -> str:
-    """What was tried, in a few words."""
+    """The network and the plan of a trial, in a few words."""
     plan = trial.plan
     words = [trial.preset.architecture, f"{plan.micro_batch} at a time", plan.precision]
     return ", ".join([*words, "recomputing"] if plan.recompute else words)
 
 
 def estimate_text(trial: Trial, crop: Size) -> str:
-    """A line for each thing that takes memory."""
+    """A line for each part of the memory and each file."""
     estimate = trial.estimate
     rows = {
         "parameters": estimate.parameters,
@@ -39,12 +39,12 @@ def estimate_text(trial: Trial, crop: Size) -> str:
 
 
 def trials_text(trials: Sequence[Trial]) -> str:
-    """A line for each, with the most that it takes at one moment."""
+    """A line for each trial, with its peak memory."""
     return "\n".join(["changes, and the most that each takes", *_lines({trial_text(t): t.estimate.peak for t in trials})])
 
 
 def change_text(asked: Trial, found: Trial) -> str:
-    """The options that make the one the other."""
+    """The options that turn `asked` into `found`."""
     words = []
     if found.preset.architecture != asked.preset.architecture:
         words.append(f"the light network {found.preset.architecture}")

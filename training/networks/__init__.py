@@ -1,4 +1,4 @@
-"""Networks by architecture name. To add one: a file, and a line here."""
+"""The networks by architecture name. A new network needs a module here and an entry in NETWORKS."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from training.networks.refined_fcn import RefinedFCN
 from training.networks.unet import ContractingPath, UNet
 from training.networks.vgg16 import LIGHT, PAPER, Vgg16
 
-Builder = Callable[[int, Normalisation], SegmentationNetwork]  # for a number of classes, randomly initialised
+Builder = Callable[[int, Normalisation], SegmentationNetwork]  # takes the number of classes; weights are random
 
 _EXPANDING = (128, 96, 64, 32)  # channels at the strides 16, 8, 4, 2
 
@@ -21,7 +21,7 @@ def _fcn_lite(variant: str, output_stride: int) -> Builder:
 
 
 def _fcn_vgg16(output_stride: int) -> Builder:
-    # VGG-16 has its own dropout, behind fc6 and fc7.
+    # VGG-16 has its own dropout, after fc6 and fc7.
     return lambda classes, normalisation: FCN(Vgg16(LIGHT, normalisation), classes, output_stride, dropout=0.0)
 
 
@@ -34,7 +34,7 @@ def _unet_lite(variant: str) -> Builder:
 
 
 def _unet(classes: int, normalisation: Normalisation) -> UNet:
-    """Half the paper's width: 7.8 million parameters."""
+    """U-Net with half the paper's channels: 7.8 million parameters."""
     return UNet(ContractingPath((32, 64, 128, 256, 512), normalisation), classes, (256, 128, 64, 32), 2)
 
 
@@ -53,7 +53,7 @@ NETWORKS: dict[str, Builder] = {
     **{f"refined-{variant}": _refined_lite(variant) for variant in _LITE},
 }
 
-# Networks with the paper's VGG-16 -> the same with the light one: another network, which takes a fraction of the memory.
+# Networks on the paper's VGG-16 -> the same on the light VGG-16: a different network that needs a fraction of the memory.
 LIGHTER = {
     **{f"fcn{stride}s-vgg16-paper": f"fcn{stride}s-vgg16" for stride in (32, 16, 8)},
     "fcn8s-vgg16-paper-atonce": "fcn8s-vgg16",

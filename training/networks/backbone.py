@@ -1,4 +1,4 @@
-"""What a segmentation network needs of a backbone."""
+"""The interface that a segmentation network needs of its backbone."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ class Backbone(nn.Module, ABC):
     def __init__(self, normalisation: Normalisation) -> None:
         super().__init__()
         self.normalise = Normalise(normalisation)
-        self.recompute = False  # blocks keep their inputs alone for the backward pass, and so need less memory and more time
+        self.recompute = False  # blocks keep only their inputs for the backward pass: less memory, more time
         self._frozen: tuple[nn.Module, ...] = ()
 
     @abstractmethod
@@ -35,14 +35,14 @@ class Backbone(nn.Module, ABC):
         """The layers whose output is at `stride` or finer, in order."""
 
     def run(self, block: nn.Module, x: Tensor) -> Tensor:
-        """`block(x)`, one of the pieces whose activations `recompute` saves."""
+        """`block(x)`; with `recompute`, the block's activations are computed again in the backward pass instead of kept."""
         if self.recompute and self.training and torch.is_grad_enabled():
             return recomputed(block, x)
         result: Tensor = block(x)
         return result
 
     def freeze(self, stride: int) -> None:
-        """Keep the weights and statistics of every layer whose output is at `stride` or finer as they are.
+        """Freeze the weights and statistics of every layer whose output is at `stride` or finer.
 
         Shallow filters are general (Girshick, 2015, arXiv:1504.08083, section 4.5), and cost the most memory and time.
         """
@@ -51,7 +51,7 @@ class Backbone(nn.Module, ABC):
             layer.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
-        """As of `nn.Module`, but frozen layers stay in evaluation mode."""
+        """As `nn.Module.train`, but frozen layers stay in evaluation mode."""
         super().train(mode)
         for layer in self._frozen:
             layer.eval()

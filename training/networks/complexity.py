@@ -1,4 +1,4 @@
-"""What a network weighs and costs: figures of the card."""
+"""The size and the cost of a network, as the model card states them."""
 
 import copy
 
@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-WIDTH, HEIGHT = 480, 352  # the image for which cards state their cost
+WIDTH, HEIGHT = 480, 352  # size of the image for which cards state the cost
 
 
 def parameters(network: nn.Module) -> int:
-    """Number of trainable values; running statistics of the normalisation do not count."""
+    """Number of parameters; the running statistics of batch normalisation do not count."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 

@@ -30,7 +30,7 @@ STEM_CHANNELS, HEAD_CHANNELS = 32, 1280  # fixed across the Lite family
 
 @dataclass(frozen=True)
 class LiteVariant:
-    """What tells one member of the family from another."""
+    """What distinguishes one member of the family from another."""
 
     width: float  # multiplies the channels of every stage
     depth: float  # multiplies the repeats of every stage but the first and last
@@ -53,7 +53,7 @@ def same_conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: i
     """A bias-free convolution with TensorFlow's "SAME" padding, for sizes that are multiples of `stride`.
 
     With stride 2 that padding is asymmetric (one more row and column after than before), which
-    `nn.Conv2d` cannot express, so it is a layer of its own there.
+    `nn.Conv2d` cannot express, so the padding is a separate layer.
     """
     if stride == 1:
         return nn.Conv2d(inputs, outputs, kernel, 1, kernel // 2, groups=groups, bias=False)
@@ -87,10 +87,10 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(Backbone):
-    """Features at the strides 2 to 32, each taken where a stride ends.
+    """Features at the strides 2 to 32, each from the last block at that stride.
 
-    With `head`, the stride-32 map has passed the classifier's 1x1 convolution to 1280 channels, the
-    convolutional twin of VGG's fc7.
+    With `head`, the stride-32 map also passes the classifier's 1x1 convolution to 1280 channels, the
+    counterpart of VGG's fc7.
     """
 
     strides = (2, 4, 8, 16, 32)
@@ -102,7 +102,7 @@ class EfficientNetLite(Backbone):
         self.stem = nn.Sequential(same_conv(3, STEM_CHANNELS, 3, 2), batch_norm(STEM_CHANNELS), nn.ReLU6(inplace=True))
         blocks: list[nn.Module] = []
         self._block_strides: list[int] = []  # of each block's output
-        self._taps: list[int] = []  # blocks after which a stride ends
+        self._taps: list[int] = []  # last blocks of the strides 2 to 16
         width, stride_so_far = STEM_CHANNELS, 2
         taps: list[int] = []
         for number, (expansion, kernel, stride, channels, repeats) in enumerate(STAGES):

@@ -45,7 +45,7 @@ def score_layers(backbone: Backbone, finest: int, classes: int) -> nn.ModuleList
 
 
 def fused_scores(layers: nn.ModuleList, features: Sequence[Tensor]) -> Tensor:
-    """Scores at the finest stride that has a layer, by x2 bilinear steps; `features` coarse to fine, as the layers are."""
+    """Scores at the finest stride that has a layer, fused by x2 bilinear steps; `layers` and `features` run coarse to fine."""
     scores: Tensor = layers[0](features[0])
     for layer, feature in zip(layers[1:], features[1:], strict=False):
         scores = F.interpolate(scores, scale_factor=2, mode="bilinear", align_corners=False) + layer(feature)

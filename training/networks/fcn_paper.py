@@ -1,7 +1,7 @@
 """FCN-32s, 16s and 8s on VGG-16 with the paper's own geometry (Long, Shelhamer & Darrell, 2015, arXiv:1411.4038).
 
-Layers bear the names of the authors' files (fcn.berkeleyvision.org). The input is padded so much that every map is
-larger than its place in the image; each crop below is the one that puts it back, to the pixel.
+The layers have the names in the authors' files (fcn.berkeleyvision.org). The wide padding of the input makes every map
+larger than the image area that it stands for; the crops below align the maps again, exact to the pixel.
 """
 
 from typing import cast
@@ -12,17 +12,18 @@ from training.networks.bilinear import BilinearEnlargement, learned_enlargement
 from training.networks.network import SegmentationNetwork
 from training.networks.vgg16 import Vgg16
 
-# Scores begin this many cells before the finer map or image that they are laid on: the "offset" of Caffe's crop layers.
+# Cells cropped at the top and left: of pool4 and pool3 to match the scores, then of the enlarged scores to match the image.
+# These are the "offsets" of Caffe's crop layers.
 POOL4_OFFSET, POOL3_OFFSET = 5, 9
 IMAGE_OFFSET = {32: 19, 16: 27, 8: 31}
 
 
 class PaperFCN(SegmentationNetwork):
-    """Scores at the image's own size, fused from fc7, for `finest` 16 and 8 from pool4, for 8 from pool3.
+    """Scores at the image's own size, from fc7; `finest` 16 adds those from pool4, and `finest` 8 also those from pool3.
 
-    Staged, as in the paper (section 4.2): the steps by 2 begin bilinear and are learned, the last enlargement is fixed.
-    (The authors' released files fix them all, and they saw no difference.) At once, as they released it in 2016: all are
-    fixed, and the skips are scaled down, so that one learning rate suits them all.
+    By default, for training in stages as in the paper (section 4.2), the x2 enlargements start bilinear and are learned; the
+    last enlargement is fixed. (The authors' released files fix all of them; the authors saw no difference.) With `at_once`,
+    as the authors released it in 2016, all are fixed, and the skips are scaled down so that one learning rate suits all.
     """
 
     def __init__(self, backbone: Vgg16, classes: int, finest: int, at_once: bool = False) -> None:
@@ -43,7 +44,7 @@ class PaperFCN(SegmentationNetwork):
             self.score_pool3 = nn.Conv2d(pool3, classes, 1)
             layers.append(self.score_pool3)
         self.upscore = BilinearEnlargement(finest)
-        for layer in layers:  # all zero: random ones were no better in the paper (section 4.1)
+        for layer in layers:  # all zero: random weights were no better in the paper (section 4.1)
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(cast(Tensor, layer.bias))
 
@@ -59,7 +60,7 @@ class PaperFCN(SegmentationNetwork):
         return crop(self.upscore(scores), image, IMAGE_OFFSET[self.finest])
 
     def class_layers(self) -> list[nn.Module]:
-        """Everything behind the backbone."""
+        """All layers after the backbone."""
         return [module for name, module in self.named_children() if name != "backbone"]
 
 

@@ -1,4 +1,4 @@
-"""What trainer, exporter and service need of a network."""
+"""The interface of a network that the trainer, the exporter and the service rely on."""
 
 from abc import ABC, abstractmethod
 
@@ -10,8 +10,8 @@ from training.networks.backbone import Backbone
 class SegmentationNetwork(nn.Module, ABC):
     """Class scores for an image, computed by convolutions alone.
 
-    Input: uint8-valued RGB (N, 3, H, W) as float in 0..255, H and W multiples of `stride`; it is normalised
-    inside. Output: scores (N, C, H / output_stride, W / output_stride). The last bilinear enlargement to the
+    Input: uint8-valued RGB (N, 3, H, W) as float in 0..255, H and W multiples of `stride`; the network
+    normalises it. Output: scores (N, C, H / output_stride, W / output_stride). The last bilinear enlargement to the
     user's image is not part of the network: see `service.geometry`.
     """
 
@@ -24,4 +24,4 @@ class SegmentationNetwork(nn.Module, ABC):
 
     @abstractmethod
     def class_layers(self) -> list[nn.Module]:
-        """The layers whose channels are the classes: new classes need new ones."""
+        """The layers with one channel per class: a network for other classes needs new ones."""

@@ -1,4 +1,4 @@
-"""From pixel values to what a backbone's published weights were trained on."""
+"""Normalises pixel values to the range that a backbone's published weights were trained on."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +26,7 @@ class Normalise(nn.Module):
         super().__init__()
         self.how = how
         self.reverse = how.order == "BGR"
-        # Not persistent: weights files hold what is learned, the preset holds this.
+        # Not persistent: weights files hold what is learned; the preset holds these values.
         self.register_buffer("mean", torch.tensor(how.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(how.deviation).view(3, 1, 1), persistent=False)
 

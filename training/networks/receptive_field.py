@@ -1,4 +1,4 @@
-"""Which input pixels can change a score, asked of the network itself: the card's `halo`."""
+"""Measures which input pixels can change a score, by the network's gradients, for the card's `halo`."""
 
 import copy
 import math
@@ -15,20 +15,20 @@ from training.networks.normalisation import Normalise
 
 FIRST_LENGTH, LAST_LENGTH = 1024, 8192  # pixels of the probe image's long side: doubled until it holds the whole field
 
-_POINTWISE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Dropout, nn.Dropout2d, Normalise)  # move nothing in space
+_POINTWISE = (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Dropout, nn.Dropout2d, Normalise)  # act on each pixel by itself
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """Input pixels, along each axis, beyond an output cell's own block that can change its scores."""
+    """How many input pixels before and after an output cell's own block, along each axis, can change the cell's scores."""
 
     before: int
     after: int
 
 
 def halo(network: SegmentationNetwork) -> Halo | None:
-    """What tiling must add around a tile: the receptive field and the neighbour cell that the final bilinear
-    enlargement reads, rounded up to the network's stride. None if the field is unbounded.
+    """The margin that tiling must add around a tile; None if the receptive field is unbounded. It is the receptive field
+    and the neighbouring cell that the final bilinear enlargement reads, rounded up to the network's stride.
     """
     field = receptive_field(network)
     if field is None:
@@ -56,11 +56,11 @@ def receptive_field(network: SegmentationNetwork) -> ReceptiveField | None:
 
 def _along(network: SegmentationNetwork, length: int, vertical: bool) -> ReceptiveField | None:
     """The field along one axis, on an image one stride wide across it; None if it reaches the image's border."""
-    across = network.stride  # a kernel's middle always meets it, so that the other axis can stay this narrow
+    across = network.stride  # a kernel's middle always lies in it, so the other axis can be this narrow
     height, width = (length, across) if vertical else (across, length)
     image = torch.zeros(1, 3, height, width, dtype=torch.float64, requires_grad=True)
     scores: Tensor = network(image).sum((0, 1)).sum(1 if vertical else 0)  # one per cell along the axis
-    middle = length // 2 // network.stride * (network.stride // network.output_stride)  # a cell that starts a stride
+    middle = length // 2 // network.stride * (network.stride // network.output_stride)  # the first cell of a stride
     before = after = 0
     for cell in range(middle, middle + network.stride // network.output_stride):
         [gradient] = torch.autograd.grad(scores[cell], image, retain_graph=True)
@@ -90,7 +90,7 @@ def _make_linear(module: nn.Module) -> None:
             setattr(module, name, nn.Identity())
         elif isinstance(child, (nn.Conv2d, nn.ConvTranspose2d)):
             setattr(module, name, nn.Sequential(_ChannelMean(), _one_channel(child)))
-        elif isinstance(child, nn.MaxPool2d):  # its gradient shows the largest value alone
+        elif isinstance(child, nn.MaxPool2d):  # max pooling passes the gradient to the largest value alone
             setattr(module, name, nn.AvgPool2d(child.kernel_size, child.stride, child.padding, child.ceil_mode))
         elif any(True for _ in child.children()):
             _make_linear(child)
@@ -99,7 +99,7 @@ def _make_linear(module: nn.Module) -> None:
 
 
 def _one_channel(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
-    """The same in space, averaging over its kernel: nothing over- or underflows."""
+    """The same kernel size and stride with one channel; the kernel averages, so that nothing over- or underflows."""
     weight = torch.full((1, 1, *layer.kernel_size), 1 / math.prod(layer.kernel_size), dtype=torch.float64)
     layer.weight, layer.bias, layer.groups = nn.Parameter(weight, requires_grad=False), None, 1
     return layer

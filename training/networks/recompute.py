@@ -1,4 +1,4 @@
-"""Activations computed anew in the backward pass instead of kept (Chen et al., 2016, arXiv:1604.06174)."""
+"""Gradient checkpointing: the backward pass computes activations again (Chen et al., 2016, arXiv:1604.06174)."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def recomputed(block: nn.Module, x: Tensor) -> Tensor:
-    """`block(x)`, of which only `x` is kept for the backward pass."""
+    """`block(x)`, keeping only `x` for the backward pass."""
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _steady_statistics(block)
@@ -19,7 +19,7 @@ def recomputed(block: nn.Module, x: Tensor) -> Tensor:
 
 @contextmanager
 def _steady_statistics(block: nn.Module) -> Iterator[None]:
-    """Batch normalisations have counted these images in the forward pass: they must not count them twice."""
+    """Leave the running statistics of batch normalisation as they are: the forward pass has counted these images already."""
     layers = [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d) and layer.training]
     kept = [(layer.momentum, layer.num_batches_tracked.clone()) for layer in layers if layer.num_batches_tracked is not None]
     for layer in layers:

@@ -13,10 +13,10 @@ _COARSE_STRIDE = 8  # of the FCN's scores
 
 
 class RefinedFCN(UNet):
-    """FCN-8s on a backbone, and beside it a U-Net that starts with scores of zero: it learns what the FCN misses.
+    """The sum of an FCN-8s and a U-Net on one backbone; the U-Net's scores start at zero and learn what the FCN misses.
 
-    The FCN's linear scores learn rare classes in a few epochs, where a U-Net's new layers take many; its borders are
-    coarse, where the U-Net's are fine.
+    The FCN's linear score layers learn rare classes in a few epochs, but its borders are coarse. The U-Net's borders are
+    fine, but its new layers need many epochs.
     """
 
     def __init__(self, backbone: Backbone, classes: int, widths: tuple[int, ...], convolutions: int) -> None:

@@ -1,4 +1,4 @@
-"""Weights moved into a network by name, with every miss named."""
+"""Copies weights into a network by tensor name, and names every mismatch."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -8,20 +8,20 @@ from torch import Tensor, nn
 
 from training.errors import InputError
 
-NAMED = 20  # layers told one by one in a line
+NAMED = 20  # layers listed by name in a line; more are grouped
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What became of the tensors of a network and of a file, by name."""
+    """The result of a transfer: names of the network's and the file's tensors, by what happened to them."""
 
-    copied: tuple[str, ...]  # of the network: came from the file
+    copied: tuple[str, ...]  # of the network: filled from the file
     fresh: tuple[str, ...]  # of the network: stay as they were drawn
-    unused: tuple[str, ...]  # of the file: have no place
+    unused: tuple[str, ...]  # of the file: not in the network
     remark: str = ""  # on the file
 
     def __str__(self) -> str:
-        """The layers by name, many of a kind in one word: a line for a person; `text` tells them all."""
+        """One line for people: layers by name, many of a kind as one group. `text` lists every tensor."""
         parts = [f"{len(names)} tensors {what} ({_layers(names)})" for what, names in self._kinds if names]
         return "; ".join([*parts, self.remark] if self.remark else parts)
 
@@ -45,10 +45,10 @@ def _layers(names: Iterable[str]) -> str:
 def transfer(
     network: nn.Module, tensors: Mapping[str, Tensor], *, fresh: Collection[str] = (), unused: Collection[str] = ()
 ) -> Transfer:
-    """Copy `tensors`, of any floating-point type, into the tensors of `network` that bear the same names.
+    """Copy `tensors`, of any floating-point type, into the tensors of `network` that have the same names.
 
-    `fresh` names those of the network that the file need not have, `unused` those of the file that need no place.
-    Raises InputError, before anything is copied, for any other that is missing, left over or of another shape.
+    `fresh` names tensors of the network that `tensors` may lack, `unused` those in `tensors` that the network may lack.
+    Raises InputError, before anything is copied, if another tensor is missing or left over, or if a shape differs.
     """
     ours = network.state_dict()
     wrong = [f"{name} is missing" for name in ours if name not in tensors and name not in fresh]

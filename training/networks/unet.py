@@ -17,7 +17,7 @@ def convolution(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class ContractingPath(Backbone):
-    """The paper's own: two convolutions per scale, then a 2x2 max pooling that doubles the channels."""
+    """The paper's contracting path: two convolutions per scale, 2x2 max pooling between scales; `widths` are their channels."""
 
     def __init__(self, widths: tuple[int, ...], normalisation: Normalisation) -> None:
         super().__init__(normalisation)
@@ -41,7 +41,7 @@ class ContractingPath(Backbone):
 
 
 class Expansion(nn.Module):
-    """One step of the expanding path: a 2x2 up-convolution, the finer features beside it, convolutions over both."""
+    """One step of the expanding path: a 2x2 up-convolution, concatenated with the finer features, then 3x3 convolutions."""
 
     def __init__(self, inputs: int, skip: int, outputs: int, convolutions: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Expansion(nn.Module):
 
 
 class UNet(SegmentationNetwork):
-    """A backbone as contracting path, and an expanding path of the given widths, coarse to fine, one per finer stride."""
+    """A backbone as contracting path, and an expanding path with `widths` channels, one per finer stride, coarse to fine."""
 
     def __init__(self, backbone: Backbone, classes: int, widths: tuple[int, ...], convolutions: int) -> None:
         super().__init__()

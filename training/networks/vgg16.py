@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from training.networks.backbone import Backbone
 from training.networks.normalisation import Normalisation
 
-# What the published weights were trained on: (value - mean) / deviation.
+# The normalisation of the images that the published weights were trained on: (value - mean) / deviation.
 CAFFE_NORMALISATION = Normalisation(mean=(104.00699, 116.66877, 122.67892), deviation=(1.0, 1.0, 1.0), order="BGR")
 TORCHVISION_NORMALISATION = Normalisation(mean=(123.675, 116.28, 103.53), deviation=(58.395, 57.12, 57.375))
 
@@ -19,7 +19,7 @@ DROPOUT = 0.5
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where VGG-16 as an FCN pads, and how wide it is."""
+    """Padding, fc6 kernel and channels of VGG-16 as an FCN."""
 
     first_padding: int  # of conv1_1, pixels
     fc6_kernel: int
@@ -35,7 +35,7 @@ LIGHT = Geometry(first_padding=1, fc6_kernel=3, fc6_padding=1, fc_channels=1024)
 
 
 class Vgg16(Backbone):
-    """Features at the strides 2 to 32: the pooled output of each stage, and of fc7 in place of the last.
+    """Features at the strides 2 to 32: the pooled output of each stage, except that stride 32 has the output of fc7.
 
     In the paper's geometry the maps are larger than `Backbone` says, by a margin that `training.networks.fcn_paper` crops.
     """
@@ -68,7 +68,7 @@ class Vgg16(Backbone):
             )
         )
         for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):  # keeps the scale through any depth (He et al., 2015, arXiv:1502.01852)
+            if isinstance(layer, nn.Conv2d):  # keeps the activations' scale at any depth (He et al., 2015, arXiv:1502.01852)
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                 nn.init.zeros_(cast(Tensor, layer.bias))
 

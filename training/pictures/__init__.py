@@ -1,1 +1,1 @@
-"""What a run knows, as pictures."""
+"""Pictures of data sets and of the results of runs."""

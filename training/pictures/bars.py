@@ -1,4 +1,4 @@
-"""IoU by class as bars."""
+"""Draws the IoU of each class as bars."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ THICKNESS, GAP = 0.17, 0.13  # inches of one bar, and between two classes
 
 
 def iou_bars(jaccard: Mapping[str, NDArray[np.float64]], classes: Sequence[str]) -> bytes:
-    """PNG: a group of bars per class, one for each run by its title; from (C,) Jaccard indices, NaN where absent."""
+    """PNG: a group of bars per class, with a bar for each run; `jaccard` maps run titles to (C,) indices, NaN where absent."""
     count = len(jaccard)
     group = count * THICKNESS + GAP
     figure = new_figure(5.2, len(classes) * group + 0.8 + (0.2 * count if count > 1 else 0))

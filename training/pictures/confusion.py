@@ -1,4 +1,4 @@
-"""A confusion matrix as a picture."""
+"""Draws a confusion matrix."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ import numpy as np
 from service.metrics import ConfusionMatrix
 from training.pictures.figure import new_figure, png
 
-CELL = 0.36  # inches: a figure of three digits is readable
+CELL = 0.36  # inches: three digits are readable
 
 
 def confusion_picture(confusion: ConfusionMatrix, classes: Sequence[str]) -> bytes:
-    """PNG: rows are true classes, columns estimates, figures the percentage of the true class's pixels.
+    """PNG: rows are true classes, columns are estimates, figures are percentages of the true class's pixels.
 
     A class that the truth lacks has an empty row; figures below half a percent are left out.
     """

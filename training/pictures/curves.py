@@ -1,4 +1,4 @@
-"""Metrics tables as pictures: one run's, and those of several over each other."""
+"""Draws the metrics of one run, and the mean IoU of several runs, by epoch."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""What a data set looks like: some images of each split beside their labels."""
+"""Shows what a data set looks like: some images of each split beside their labels."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SAMPLES = 9  # pairs of each split
 def data_panel(dataset: Dataset, root: Path, findings: Findings) -> Image.Image:
     """SAMPLES pairs of each split at even steps, each as image | labels, above a legend. White is void.
 
-    Raises ValueError if no pair fits.
+    Raises ValueError if `findings` has no pair without errors.
     """
     rows = []
     for split in findings.splits:

@@ -1,30 +1,30 @@
-"""What all plots share: a figure that needs no screen, one look for each series, and its bytes."""
+"""What all plots share: a figure that needs no screen, colours and lines of the series, and the PNG encoding."""
 
 import io
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# Okabe & Ito's colours without their yellow, too pale for lines on white, and with grey: told apart by colour-blind people.
+# Okabe & Ito's colours, which colour-blind people can tell apart, with grey and without yellow, too pale for lines on white.
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000", "#999999")
 DOTS_PER_INCH = 150
-LINES = ("-", "--", ":")  # from the ninth series on, the colours come again in another line
+LINES = ("-", "--", ":")  # from the ninth series on, the colours repeat with another line style
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of that many inches."""
+    """An empty figure; width and height are in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def color(number: int) -> str:
-    """Colour of the series of that number, from 0."""
+    """Colour of series `number`, counted from 0."""
     return COLORS[number % len(COLORS)]
 
 
 def line(number: int) -> str:
-    """Line style of the series of that number, from 0."""
+    """Line style of series `number`, counted from 0."""
     return LINES[number // len(COLORS) % len(LINES)]
 
 

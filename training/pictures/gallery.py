@@ -1,4 +1,4 @@
-"""The pictures of a finished run."""
+"""Writes the pictures of a finished run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +12,13 @@ from training.pictures.panel import encoded, panel
 from training.run_folder import write_atomically
 from training.survey import Survey, examine
 
-EXTREMES = 8  # images of each of the panels
+EXTREMES = 8  # images in each panel
 
 
 def write_gallery(folder: Path, found: Survey, segmenter: Segmenter, reader: Reader, classes: Sequence[ClassInfo]) -> None:
-    """Write confusion.png, iou.png, worst.png and best.png: what `found` says of the split that `reader` reads.
+    """Write confusion.png, iou.png, worst.png and best.png: the results `found` on the split that `reader` reads.
 
-    The panels show the images of the lowest and the highest mean IoU, the most extreme one first.
+    The panels worst and best show the images with the lowest and the highest mean IoU, the most extreme one first.
     """
     names = [entry.name for entry in classes]
     write_atomically(folder / "confusion.png", confusion_picture(found.confusion, names))

@@ -1,4 +1,4 @@
-"""What a model sees: image, truth and estimate side by side."""
+"""Shows images, their true labels and a model's estimates side by side."""
 
 import io
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
 def overlay(image: Image.Image, labels: NDArray[np.uint8], classes: Sequence[ClassInfo]) -> Image.Image:
-    """RGB image with its classes' colours blended over it; a black class stays see-through, VOID becomes white."""
+    """RGB image with its classes' colours blended over it; a black class is transparent, VOID is white."""
     colors = np.zeros((256, 3), np.float32)
     opacity = np.zeros((256, 1), np.float32)
     for entry in classes:
@@ -34,7 +34,7 @@ def overlay(image: Image.Image, labels: NDArray[np.uint8], classes: Sequence[Cla
 
 
 def panel(examples: Sequence[Example], classes: Sequence[ClassInfo]) -> Image.Image:
-    """All examples, each as image | truth | estimate under its name and mean IoU, above a legend."""
+    """All examples, each as image | truth | estimate below its name and mean IoU; a legend at the bottom."""
     rows = [
         (
             f"{example.stem}   mean IoU {example.mean_iou:.2f}   image | truth | estimate",
@@ -50,7 +50,7 @@ def panel(examples: Sequence[Example], classes: Sequence[ClassInfo]) -> Image.Im
 
 
 def contact_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], classes: Sequence[ClassInfo], columns: int) -> Image.Image:
-    """Rows of pictures side by side, each row under its caption, in `columns` columns above a legend."""
+    """Rows of pictures side by side, each row below its caption, in `columns` columns; a legend at the bottom."""
     font = ImageFont.load_default(size=12)
     width, height = max(len(pictures) for _, pictures in rows) * CELL[0] + GAP, CAPTION + CELL[1] + GAP
     bottom = -(-len(rows) // columns) * height
@@ -72,14 +72,14 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], classes: Se
 
 
 def encoded(sheet: Image.Image, form: Literal["JPEG", "PNG"]) -> bytes:
-    """The picture as a file."""
+    """The picture as the bytes of a file."""
     content = io.BytesIO()
-    sheet.save(content, form, quality=JPEG_QUALITY)  # of a JPEG; a PNG is exact
+    sheet.save(content, form, quality=JPEG_QUALITY)  # ignored for PNG, which is lossless
     return content.getvalue()
 
 
 def _fitted(caption: str, width: int, font: Font) -> str:
-    """The caption, without as much of its middle as is too long for `width`: a file's name can be."""
+    """The caption, shortened in the middle to `width` pixels: file names can be long."""
     fitted = caption
     kept = len(caption)
     while font.getlength(fitted) > width:
@@ -89,7 +89,7 @@ def _fitted(caption: str, width: int, font: Font) -> str:
 
 
 def _legend(classes: Sequence[ClassInfo], width: int, font: Font) -> tuple[list[tuple[int, int]], int]:
-    """Where each class's entry goes, (left, line), so that none is cut off at `width`; and the number of lines."""
+    """The place (left, line) of each class's entry, so that none is cut off at `width` pixels; and the number of lines."""
     places, left, line = [], 0, 0
     for entry in classes:
         needed = 16 + int(font.getlength(entry.name))

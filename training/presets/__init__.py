@@ -1,4 +1,4 @@
-"""Presets are data: everything a run depends on, frozen into its folder."""
+"""All presets. A preset is data: every setting of a run, frozen into the run's folder."""
 
 from training.errors import InputError
 from training.presets.ablation import ABLATION
@@ -10,7 +10,7 @@ from training.presets.paper import PAPER
 from training.presets.preset import Preset
 from training.presets.students import STUDENTS
 
-GROUPS = {  # what they are for -> presets
+GROUPS = {  # purpose -> presets
     "a folder of your own": FINE_TUNING,
     "the shipped models": (*ANIMALS, *CAMVID, *NUCLEI),
     "the paper's networks": PAPER,
@@ -21,7 +21,7 @@ PRESETS = {preset.name: preset for group in GROUPS.values() for preset in group}
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of that name; raises InputError if there is none."""
+    """The preset called `name`. Raises InputError if there is none."""
     if name not in PRESETS:
         raise InputError(f"unknown preset {name!r}; there are: {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -1,9 +1,10 @@
-"""What each part of a recipe brings: the recipe at a quarter of its length, CamVid's at half the size too, and without each.
+"""Ablation: what each part of a recipe contributes, by a shortened run of the whole recipe and runs without each part.
 
     python -m training train ablation-camvid --data DIR --out runs/ablation-camvid --init models/animals-fcn8s-lite2.safetensors
 
-All take that --init but `ablation-imagenet` and the nuclei, which begin by themselves, and the animals, which take
-models/animals-fcn8s-lite0.safetensors. docs/ablation/train.sh makes every run, and the pages.
+The recipes of CamVid and the nuclei have a quarter of their epochs, CamVid also half the image size. All presets need that
+--init except `ablation-imagenet` and the nuclei, which need none, and the animals, which need
+models/animals-fcn8s-lite0.safetensors. docs/ablation/train.sh makes all runs and the pages.
 """
 
 from dataclasses import replace
@@ -25,11 +26,11 @@ WHOLE = replace(
     averaging=0.98,
 )
 
-# Of the nuclei's recipe, what CamVid's has not.
+# The part of the nuclei's recipe that CamVid's lacks: quarter turns.
 TURNED = replace(nuclei.LITE0_UNET, name="ablation-nuclei", title="the recipe", epochs=10, averaging=0.96)
 _UPRIGHT = replace(TURNED.augmentation, turns=False)
 
-# One epoch more of the animals' last stage, on whole photos as it was; beside it one on crops, as in the stage before.
+# One more epoch of the animals' last stage on whole photos, to compare with one on crops, as in the stage before.
 ENDED = replace(animals.LITE0_WHOLE, name="ablation-animals", title="on whole photos", epochs=1)
 
 ABLATION = (

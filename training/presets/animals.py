@@ -1,4 +1,4 @@
-"""Cats, cows, dogs, horses, sheep and people: the models that the service answers with by default."""
+"""Cats, cows, dogs, horses, sheep and people: presets of the service's default models."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ LITE0 = Preset(
     averaging=0.998,
 )
 
-# Whole photos instead of crops, gently: the last steps see what the service sees.
+# Whole photos instead of crops, at low learning rates: the last steps see images as the service does.
 LITE0_WHOLE = replace(
     LITE0,
     name="animals-fcn8s-lite0-whole",

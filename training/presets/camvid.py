@@ -1,7 +1,7 @@
 """CamVid's street scenes at 480x360: the benchmark with comparable published figures.
 
-Both begin with what the animals' models have learned of photos; the class layers, and all of the refining one's head, are
-drawn anew. What each part of the recipe brings is in `training.presets.ablation`.
+Both presets start from the weights of an animals model; the class layers are drawn anew, and for the refined network the
+whole head. `training.presets.ablation` measures what each part of the recipe contributes.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A person's own labelled images, few of them, on top of a shipped model: one recipe for each of their architectures."""
+"""Recipes to fine-tune a shipped model on a few images of the user's own: one for each architecture of these models."""
 
 from dataclasses import replace
 
@@ -8,12 +8,12 @@ from training.presets.preset import AdamW, Preset
 
 
 def _on(trained: Preset, augmentation: Augmentation) -> Preset:
-    """The recipe that continues `trained`, and sees images as it does."""
+    """The recipe that continues `trained` and prepares images in the same way, but for the augmentation."""
     return replace(
         trained,
         name=f"fine-tune-{trained.architecture}",
         dataset="folder",
-        epochs=40,  # of 20 images; more images need fewer: `training.fine_tuning`
+        epochs=40,  # for 20 images; more images need fewer: see `training.fine_tuning`
         batch=4,
         optimizer=AdamW(learning_rate=3e-4, head_learning_rate=3e-3, weight_decay=0.05),
         start=trained.name,

@@ -1,4 +1,4 @@
-"""Nuclei under the microscope: U-Net's home ground."""
+"""Cell nuclei in microscope images, segmented by a U-Net."""
 
 from training.data.augment import Augmentation
 from training.presets.preset import AdamW, Preset
@@ -7,7 +7,7 @@ LITE0_UNET = Preset(
     name="nuclei-unet",
     architecture="unet-lite0",
     dataset="nuclei",
-    long_side=None,  # a nucleus's size on the picture is what the microscope gave it
+    long_side=None,  # images keep the scale of the microscope
     pad_value=0,
     augmentation=Augmentation(crop=(256, 256), scale=(0.5, 2.0), turns=True),
     epochs=40,

@@ -1,10 +1,11 @@
 """The FCN paper's own recipe (Shelhamer, Long & Darrell, 2017, arXiv:1605.06211, section 4.3), and a modern one beside it.
 
-Every figure is that of the authors' solver.prototxt and net.py (fcn.berkeleyvision.org, voc-fcn32s, 16s, 8s and
-8s-atonce): one whole image a step, a loss summed over its pixels, momentum 0.99, a constant rate per stage, biases at
-twice the rate. Their 100,000 steps (300,000 at once) are 12 (35) epochs of SBD's 8,498 training images.
+All figures are from the authors' solver.prototxt and net.py (fcn.berkeleyvision.org, voc-fcn32s, 16s, 8s and 8s-atonce):
+one whole image per step, a loss summed over its pixels, momentum 0.99, a constant learning rate per stage, and twice that
+rate for biases. Their 100,000 steps (300,000 at once) are 12 (35) epochs of SBD's 8,498 training images.
 
-Each stage begins with the weights of the one before, as Caffe's VGG-16 becomes 32s, 32s 16s, and 16s 8s:
+Each stage starts from the weights of the stage before: 32s from Caffe's VGG-16, 16s from 32s, and 8s from 16s. At once, 8s
+starts from VGG-16:
 
     python -m training train paper-fcn32s-vgg16 --data sbd --out runs/32s [--init VGG_ILSVRC_16_layers.caffemodel]
     python -m training train paper-fcn16s-vgg16 --data sbd --out runs/16s --init runs/32s/best.safetensors

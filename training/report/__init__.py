@@ -1,1 +1,1 @@
-"""Runs compared on one page, from the records that they leave."""
+"""Compares runs on one page, from the records that they leave."""

@@ -1,4 +1,4 @@
-"""The report as a page: report.html, which holds all it shows, and report.md with its pictures beside it."""
+"""Writes the report: report.html, which contains its pictures, and report.md with its pictures as files beside it."""
 
 import base64
 import io
@@ -30,12 +30,12 @@ class Picture:
     """A PNG file of the report."""
 
     name: str
-    heading: str  # says what it shows where it cannot be seen
+    heading: str  # also the alternative text of the picture
     content: bytes
 
     @property
     def width(self) -> int:
-        """Pixels of a screen, at 100 an inch: the size it is drawn for."""
+        """Width on a screen in pixels, at 100 per inch: the size that the picture is drawn for."""
         with Image.open(io.BytesIO(self.content)) as picture:
             return picture.width * 100 // DOTS_PER_INCH
 
@@ -55,7 +55,7 @@ class Section:
 
 
 def write_report(runs: Sequence[Run], baseline: Run | None, title: str, notes: Sequence[str], out: Path) -> Path:
-    """Compare runs, and with `baseline`, one of them; returns the path of report.html in folder `out`.
+    """Compare runs with each other and with `baseline`, one of them, if given; returns the path of report.html in `out`.
 
     `notes` are paragraphs below the title.
     """
@@ -81,11 +81,11 @@ def write_report(runs: Sequence[Run], baseline: Run | None, title: str, notes: S
 
 
 def describe(runs: Sequence[Run], baseline: Run | None) -> list[Section]:
-    """What the page shows, from the top."""
+    """The sections of the page, from the top."""
     names = runs[0].record.classes
     curves = compared_curves({run.label: run.rows for run in runs})
     bars: tuple[Picture, ...] = ()
-    if len(runs) <= len(COLORS):  # of more, the bars of a class could not be told apart
+    if len(runs) <= len(COLORS):  # with more runs, the bars' colours would repeat
         picture = iou_bars({run.label: run.record.matrix.jaccard for run in runs}, names)
         bars = (Picture("iou.png", "IoU of each class", picture),)
     confusions = [
@@ -107,5 +107,5 @@ def describe(runs: Sequence[Run], baseline: Run | None) -> list[Section]:
 
 
 def markdown_cell(text: str) -> str:
-    """Text that stays in its cell of a Markdown table, and stays text."""
+    """The text, escaped for a cell of a Markdown table."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")

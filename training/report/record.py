@@ -1,4 +1,4 @@
-"""What a run leaves for comparison: `record.json`, kept when its weights are not."""
+"""The record of a run, for comparisons: `record.json`, which is kept even when the weights are not."""
 
 import json
 from dataclasses import dataclass, fields
@@ -15,7 +15,7 @@ FILE = "record.json"
 
 @dataclass(frozen=True)
 class Record:
-    """What a run was, what it cost and what its best epoch reached on a labelled split."""
+    """Setup and cost of a run, and the results of its best epoch on a labelled split."""
 
     preset: str  # name
     title: str  # for people: "FCN-16s from VGG-16 weights"
@@ -25,20 +25,20 @@ class Record:
     parameters: int
     gmac: float  # 10^9 multiply-accumulates for one 480x352 image
     epochs: int  # finished
-    crop: tuple[int, int] | None  # width, height in pixels; null: whole images
+    crop: tuple[int, int] | None  # width, height in pixels; None: whole images
     batch: int  # crops a step
-    long_side: int | None  # larger images are shrunk to it for the network; null: none are
-    device: str  # the GPU's name, or the processor's and its vector instructions: times of two kinds are not comparable
-    threads: int  # of one process on the CPU
+    long_side: int | None  # larger images are shrunk to this for the network; None: never
+    device: str  # GPU, or processor and its vector instructions: times on different devices are not comparable
+    threads: int  # on the CPU, per process
     seconds: float  # of training, the sum over all resumes
     peak_memory: int  # bytes during training
-    peak_memory_method: str  # how that was measured
-    best_epoch: int  # from 1; the figures below are its
+    peak_memory_method: str  # how the peak was measured
+    best_epoch: int  # counted from 1; the figures below are for this epoch
     split: str
     images: int
     confusion: tuple[tuple[int, ...], ...]  # pixels; rows are the true classes
-    definition: str  # of the figures that follow from it
-    boundary_f: tuple[float | None, ...]  # by class, 0..1; null: no image has a true boundary of it
+    definition: str  # of the figures derived from the confusion matrix
+    boundary_f: tuple[float | None, ...]  # by class, 0..1; None: no image has a true boundary of the class
     mean_boundary_f: float | None
     boundary_definition: str
     commit: str  # of the code
@@ -46,25 +46,25 @@ class Record:
     command: str
 
     def __post_init__(self) -> None:
-        """Raises ValueError if tables do not fit the classes."""
+        """Raises ValueError if `confusion` or `boundary_f` do not fit the classes."""
         if not len(self.classes) == len(self.confusion) == len(self.boundary_f) == self.matrix.classes:
             raise ValueError("classes, confusion and boundary_f differ in length")
 
     @property
     def matrix(self) -> ConfusionMatrix:
-        """The confusion matrix, from which all figures of areas are read."""
+        """The confusion matrix, from which all measures of areas are computed."""
         return ConfusionMatrix.from_counts(self.confusion)
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write `record.json` into the run's folder, one line per field: differences between two can be read."""
+    """Write `record.json` into the run's folder, one line per field, so that two records can be compared line by line."""
     values = TypeAdapter(Record).dump_python(record, mode="json")
     lines = [f"  {json.dumps(entry.name)}: {json.dumps(values[entry.name])}" for entry in fields(Record)]
     write_atomically(folder / FILE, ("{\n" + ",\n".join(lines) + "\n}\n").encode())
 
 
 def read_record(folder: Path) -> Record:
-    """The record of the run in that folder. Raises InputError if it holds none, or a broken one."""
+    """The record of the run in `folder`. Raises InputError if there is none, or if it is broken."""
     file = folder / FILE
     try:
         return TypeAdapter(Record).validate_json(file.read_bytes())

@@ -1,4 +1,4 @@
-"""A run as the report reads it: from a run's folder, or from what of it is kept (config.json, metrics.csv, record.json)."""
+"""Reads runs for the report, from their folders or from the files kept of them: config.json, metrics.csv, record.json."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,17 +12,17 @@ from training.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Run:
-    """One line of a report's tables."""
+    """One run of a report, a line in each of its tables."""
 
     folder: Path
-    label: str  # unlike those of the other runs
+    label: str  # unique among the runs
     record: Record
     rows: Sequence[Mapping[str, str]]  # of the metrics table
-    settings: Mapping[str, str]  # its configuration: values by dotted names
+    settings: Mapping[str, str]  # the run's configuration: values by dotted names
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """The runs in those folders, labelled by their titles, and by their folders too where titles are the same.
+    """The runs in `folders`, labelled by their titles, and also by their folders where titles are the same.
 
     Raises InputError if a folder holds no record of a finished run, if two were not measured on the same
     images, or if one is given twice.
@@ -58,7 +58,7 @@ def _metrics(folder: Path, record: Record) -> list[dict[str, str]]:
 
 
 def _settings(folder: Path) -> dict[str, str]:
-    """Any version's configuration: it is shown, not run."""
+    """The configuration, of any version of the trainer: it is only shown."""
     file = folder / "config.json"
     try:
         return flatten(json.loads(file.read_bytes()))
@@ -69,7 +69,7 @@ def _settings(folder: Path) -> dict[str, str]:
 
 
 def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """Nested values by dotted names, written as JSON writes them, words without their quotes."""
+    """Nested values by dotted names, as JSON text, but strings without quotes."""
     flat: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):

