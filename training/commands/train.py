@@ -81,7 +81,8 @@ def run(given: argparse.Namespace) -> int:
     if given.serve:
         require_place(name, dataset.description)
     with world() as here:
-        plan = chosen_plan(given, share_of_batch(preset.batch, here.size))
+        share = share_of_batch(preset.batch, here.size)
+        plan = chosen_plan(given, share)
         settled = settle(preset, plan, dataset, given.data, RunFolder(out), here, given.fit)
         best = train(
             settled.preset,
@@ -92,7 +93,7 @@ def run(given: argparse.Namespace) -> int:
             plan=settled.plan,
             world=here,
             workers=given.workers,
-            command=command_text(given, init, settled.plan, plan, here.size),
+            command=command_text(given, init, settled.plan, share, here.size),
             has_room=settled.has_room,
         )
     if here.leads:
@@ -102,14 +103,14 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def command_text(given: argparse.Namespace, init: Path | None, plan: Plan, whole: Plan, processes: int) -> str:
-    """The command that repeats the run, with placeholders for folders; `whole` is the plan that needs no --micro-batch."""
+def command_text(given: argparse.Namespace, init: Path | None, plan: Plan, share: int, processes: int) -> str:
+    """The command that repeats the run, with placeholders for folders; `share` is each process's share of a batch, in crops."""
     words = [f"torchrun --nproc-per-node {processes} -m" if processes > 1 else "python -m", "training train", given.preset]
     words += [data_text(given), "--out RUN"]
     if init is not None:  # all runs' files have the same name: the folder tells them apart
         words.append(f"--init {given.init if '://' in str(given.init) else Path(init.parent.name, init.name)}")
     words += [f"--epochs {given.epochs}" if given.epochs else None, f"--patience {given.patience}" if given.patience else None]
-    words += [f"--micro-batch {plan.micro_batch}" if plan.micro_batch != whole.micro_batch else None]
+    words += [f"--micro-batch {plan.micro_batch}" if plan.micro_batch != share else None]
     words += ["--recompute" if plan.recompute else None, f"--precision {plan.precision}" if plan.precision != "fp32" else None]
     words += [f"--fit {given.fit}" if given.fit != "check" else None]
     return " ".join(filter(None, words))
