@@ -94,7 +94,7 @@ def test_where_no_change_saves_memory_none_is_listed(
 def test_the_command_of_a_run_tells_how_it_was_carried_out(plan: Plan, processes: int, expected: str) -> None:
     options = {"preset": "x", "classes": Path("c"), "dataset": None, "epochs": 2, "patience": None, "fit": "check"}
     given = argparse.Namespace(init="my/runs/best.safetensors", **options)
-    assert command_text(given, Path("my/runs/best.safetensors"), plan, Plan(4), processes) == expected
+    assert command_text(given, Path("my/runs/best.safetensors"), plan, 4, processes) == expected
 
 
 def test_a_run_can_be_shortened(shapes: Path, tmp_path: Path) -> None:
