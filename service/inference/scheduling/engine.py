@@ -151,7 +151,7 @@ class Engine:
         self.admitted_megapixels -= ticket.megapixels
         if self.admitted_megapixels < 1e-9:  # rounding of many additions and subtractions
             self.admitted_megapixels = 0.0
-        if done.cancelled():
+        if done.cancelled() or not ticket.started:
             return
         seconds, speed = time.perf_counter() - ticket.started, self._speeds[ticket.kind]
         one_workers = ticket.effort * ticket.at_work / self._workers.most
