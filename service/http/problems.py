@@ -15,6 +15,7 @@ from service.inference.sessions.errors import is_out_of_memory
 from service.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
+PASSING = (429, 503)  # may be another answer soon
 CLIENT_GONE = 499  # nginx's status, for the log and the counters only: the client is gone
 
 log = logging.getLogger(__name__)
@@ -50,9 +51,11 @@ class Problem(Exception):
 
 def responses(*statuses: int) -> dict[int | str, dict[str, object]]:
     """The OpenAPI description of the problems that a route can answer with."""
-    schema = {"$ref": "#/components/schemas/ProblemDetails"}
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+    retry = {"Retry-After": {"description": "seconds; left out if waiting may not help", "schema": {"type": "integer"}}}
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}} for status in statuses
+        status: {"description": HTTPStatus(status).phrase, "content": content, "headers": retry if status in PASSING else {}}
+        for status in statuses
     }
 
 

@@ -128,6 +128,11 @@ def test_the_document_tells_every_error_of_segment(document: dict[str, Any]) -> 
     assert statuses == {"200", "400", "401", "404", "408", "413", "415", "422", "429", "503", "504"}
 
 
+def test_the_document_says_which_errors_tell_when_to_come_again(document: dict[str, Any]) -> None:
+    responses = document["paths"]["/segment"]["post"]["responses"]
+    assert {status for status, response in responses.items() if "Retry-After" in response.get("headers", {})} == {"429", "503"}
+
+
 def test_the_document_tells_every_way_to_send_an_image_and_every_form_of_answer(document: dict[str, Any]) -> None:
     operation = document["paths"]["/segment"]["post"]
     assert operation["requestBody"]["required"]
