@@ -147,10 +147,11 @@ class Repository:
         listed: list[Path] = []
         real: set[str] = set()
         for folder, folders, names in os.walk(self._folder, onerror=note, followlinks=True):
-            if os.path.realpath(folder) in real:  # seen before: links can form loops
+            target = os.path.realpath(folder)
+            if target in real:  # seen before: links can form loops
                 folders.clear()
                 continue
-            real.add(os.path.realpath(folder))
+            real.add(target)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             listed += [Path(folder) / name for name in (*folders, *names)]  # a folder named like a model is reported too
         files = sorted(path for path in listed if path.suffix == ".onnx" and not path.name.startswith("."))
