@@ -63,9 +63,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        looks = partial(repository.refresh, changes=settings.reload_s > 0)
+        refresh = partial(repository.refresh, changes=settings.reload_s > 0)
         threads = (
-            PeriodicThread("models", settings.reload_s or RETRY_S, looks),
+            PeriodicThread("models", settings.reload_s or RETRY_S, refresh),
             PeriodicThread("watchdog", CHECK_INTERVAL_S, watchdog.check),
         )
         # Python's default of cores + 4, but of the cores that this process may use. These threads read images' headers.

@@ -15,7 +15,7 @@ from service.inference.sessions.errors import is_out_of_memory
 from service.logs import request_id
 
 MEDIA_TYPE = "application/problem+json"
-PASSING = (429, 503)  # may be another answer soon
+TEMPORARY = (429, 503)  # the same request may succeed later
 CLIENT_GONE = 499  # nginx's status, for the log and the counters only: the client is gone
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def responses(*statuses: int) -> dict[int | str, dict[str, object]]:
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
     retry = {"Retry-After": {"description": "seconds; left out if waiting may not help", "schema": {"type": "integer"}}}
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": content, "headers": retry if status in PASSING else {}}
+        status: {"description": HTTPStatus(status).phrase, "content": content, "headers": retry if status in TEMPORARY else {}}
         for status in statuses
     }
 

@@ -71,14 +71,14 @@ def blocks(
             yield Block(left, top, min(most_rows, height - top), scores[..., across], rows, weights)
 
 
-def _weights(places: NDArray[np.float64], cells: int, most: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+def _weights(positions: NDArray[np.float64], cells: int, most: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Split the pixels along one axis into n pieces of at most `most` pixels. The last piece is padded with its last pixel.
 
     Returns (n, k) indices of the scores that each piece lies between, and (n, h, k) their weights for each of its h pixels.
     """
-    count = -(-len(places) // most)
-    length = -(-len(places) // count)
-    pieces = np.pad(places, (0, count * length - len(places)), "edge").reshape(count, length)
+    count = -(-len(positions) // most)
+    length = -(-len(positions) // count)
+    pieces = np.pad(positions, (0, count * length - len(positions)), "edge").reshape(count, length)
     first, end = pieces[:, 0].astype(np.intp), np.minimum(pieces[:, -1].astype(np.intp) + 2, cells)
     between = int((end - first).max())
     indices = np.minimum(first, end[-1] - between)[:, None] + np.arange(between)
