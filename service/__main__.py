@@ -15,7 +15,9 @@ def main() -> int:
         return _explain(sys.argv[1:])
     is_first = os.getpid() == 1  # as in a container: the kernel delivers to process 1 only signals that have a handler
     if is_first:
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        # At once, as the kernel ends any other process: a SystemExit would be lost where Python ignores exceptions, as in the
+        # weak references' callbacks of its import system.
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     gc.disable()  # imported objects live as long as the process: once frozen below, they are never scanned by the collector
     # onnxruntime and numpy read these variables when they are imported below. The service does not need numpy's threads.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
