@@ -27,7 +27,7 @@ class _ModelFile(nn.Module):
 
 def to_onnx(network: SegmentationNetwork) -> onnx.ModelProto:
     """The graph of a model file, without its card; batch, height and width are dynamic."""
-    model = _ModelFile(copy.deepcopy(network).cpu()).eval()
+    model = _ModelFile(_out_of_place(copy.deepcopy(network).cpu())).eval()
     example = torch.zeros(2, 3 * network.stride, 2 * network.stride, 3, dtype=torch.uint8)
     axes = {0: Dim("batch"), 1: network.stride * Dim("rows"), 2: network.stride * Dim("columns")}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # silences warnings about torchvision's operators: none are used
@@ -45,6 +45,14 @@ def to_onnx(network: SegmentationNetwork) -> onnx.ModelProto:
         )
     assert program is not None  # it is None only when given a file to write
     return _without_traces(program.model_proto)
+
+
+def _out_of_place(network: SegmentationNetwork) -> SegmentationNetwork:
+    """Activations overwrite nothing: the graph is the same, and torch finds it in two thirds of the time."""
+    for module in network.modules():
+        if isinstance(module, nn.ReLU | nn.ReLU6):
+            module.inplace = False
+    return network
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
