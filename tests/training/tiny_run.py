@@ -23,11 +23,17 @@ STEADY = dataclasses.replace(
     loss=Loss("log", jaccard=1.0),
 )
 
-if __name__ == "__main__":
+
+def run(arguments: list[str]) -> int:
+    """One command, on one thread; what a resume needs is written after every step."""
     torch.set_num_threads(1)
-    trainer.CHECKPOINT_SECONDS = 0  # what a resume needs is written after every step
+    trainer.CHECKPOINT_SECONDS = 0
     NETWORKS.update(
         {ARCHITECTURE: tiny_fcn, STEADY.architecture: lambda classes, _: FCN(TinyBackbone(), classes, 8, dropout=0)}
     )
     PRESETS.update({preset.name: preset for preset in (PRESET, STEADY)})
-    sys.exit(main())
+    return main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -1,11 +1,10 @@
-"""`python -m tests.training.memory.limited_run MEGABYTES train ...`: with no more memory than that beside what it has.
+"""The trainer's commands with no more memory than a given amount beside what the process has.
 
 The limit is the system's own, on the address space (`ulimit -v`).
 """
 
 import dataclasses
 import resource
-import sys
 from pathlib import Path
 
 import torch
@@ -30,15 +29,13 @@ def limit(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (int(size.split()[1]) * 1024 + megabytes * 10**6, resource.RLIM_INFINITY))
 
 
-if __name__ == "__main__":
-    import training.memory.settle
-    import training.serve
-    import training.train  # noqa: F401 (what a run imports is not what is limited)
-
+def run(arguments: list[str]) -> int:
+    """`MEGABYTES train ...`: one command, on one thread."""
     torch.set_num_threads(1)
     NETWORKS[ARCHITECTURE] = tiny_fcn
     PRESETS[LARGE.name] = LARGE
     first = Learner.create(PRESET, DATASET.classes, None, SegmentationLoss(None), Plan(1), World.alone())
     first.learn(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), torch.zeros(1, 64, 64, dtype=torch.uint8), 1)
-    limit(int(sys.argv[1]))
-    sys.exit(main(sys.argv[2:]))
+    megabytes, *command = arguments
+    limit(int(megabytes))
+    return main(command)
