@@ -8,18 +8,39 @@ from pathlib import Path
 
 import pytest
 
+from tests.training import tiny_run
+from tests.training.forked import fork
 from tests.training.tiny_run import STEADY
 from training.run_folder import RunFolder, load_weights
 
 ROOT = Path(__file__).parents[2]
 
 
-def train(shapes: Path, out: Path, micro_batch: int, *launcher: str) -> RunFolder:
-    """A run of two epochs in processes of its own; `launcher` comes between Python and the module."""
-    command = [sys.executable, *launcher, "-m", "tests.training.tiny_run", "train", STEADY.name, "--data", str(shapes)]
-    command += ["--out", str(out), "--micro-batch", str(micro_batch)]
+def command(shapes: Path, out: Path, micro_batch: int) -> list[str]:
+    """A run of two epochs."""
+    return ["train", STEADY.name, "--data", str(shapes), "--out", str(out), "--micro-batch", str(micro_batch)]
+
+
+def by_one(shapes: Path, out: Path, micro_batch: int) -> RunFolder:
+    """Such a run in one process."""
+    begun = fork(tiny_run.run, command(shapes, out, micro_batch), out.parent)
+    assert begun.ended(240) == 0, begun.errors.read_text()
+    return RunFolder(out)
+
+
+def by_two(shapes: Path, out: Path, micro_batch: int) -> RunFolder:
+    """Such a run in two processes, as torchrun starts them."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    ended = subprocess.run(
+        [*torchrun, "-m", "tests.training.tiny_run", *command(shapes, out, micro_batch)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
     assert ended.returncode == 0, ended.stderr
     return RunFolder(out)
 
@@ -28,9 +49,8 @@ def train(shapes: Path, out: Path, micro_batch: int, *launcher: str) -> RunFolde
 def runs(request: pytest.FixtureRequest, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, RunFolder]:
     """One process's run and two processes' run, over gloo: as many crops at a time in all, whose statistics are shared."""
     folder = tmp_path_factory.mktemp("parallel")
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     at_a_time: int = request.param
-    return train(shapes, folder / "one", 2 * at_a_time), train(shapes, folder / "two", at_a_time, *torchrun)
+    return by_one(shapes, folder / "one", 2 * at_a_time), by_two(shapes, folder / "two", at_a_time)
 
 
 def test_two_processes_reach_the_weights_of_one(runs: tuple[RunFolder, RunFolder]) -> None:
