@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
@@ -59,3 +60,11 @@ def models(checkpoint: Checkpoint, shapes: Path, tmp_path_factory: pytest.TempPa
     scenes = find_scenes(["background"], sorted((shapes / "JPEGImages").glob("val*.jpg")))
     export(checkpoint, out, "tiny", Measurements(DATASET.evaluation(shapes, "val"), scenes=(scenes,)))
     return out
+
+
+@pytest.fixture(scope="session")
+def graph(models: Path) -> onnx.ModelProto:
+    """The graph of that network in `models`, as it was exported; not to be changed."""
+    graph = onnx.load(models / "tiny.onnx")
+    del graph.metadata_props[:]
+    return graph

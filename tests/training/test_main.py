@@ -138,8 +138,14 @@ def test_what_is_missing_is_told_in_one_line(
 
 
 def test_an_export_writes_variants_and_page_which_can_be_written_again(
-    run: Path, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path,
+    graph: onnx.ModelProto,
+    shapes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr("training.export.files.to_onnx", lambda network: graph)  # of the same run
     asked = ["--data", str(shapes), "--variants", "fp16", "--empty", "background,cat", str(shapes / "JPEGImages")]
     assert main(["export", str(run), "--out", str(tmp_path), "--name", "mine", *asked]) == 0
     written = {"mine.onnx", "mine.safetensors", "mine.fp16.onnx", "mine.md", "mine.jpg"}

@@ -1,5 +1,9 @@
 """Graphs without a card, run as they are."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
 import numpy as np
 import onnx
 import torch
@@ -9,9 +13,11 @@ from torch import Tensor, nn
 from service.contract import INPUT_NAME, OUTPUT_NAME
 from tests.narrow_vgg16 import narrow_paper_fcn
 from training.evaluate import Scorer
+from training.export.graph import to_onnx
 from training.networks.backbone import Backbone
 from training.networks.fcn import FCN
 from training.networks.fcn_paper import PaperFCN
+from training.networks.network import SegmentationNetwork
 from training.networks.normalisation import Normalisation
 from training.networks.unet import ContractingPath, UNet
 from training.onnx_model import open_session
@@ -29,9 +35,38 @@ def scorer(graph: onnx.ModelProto) -> Scorer:
     return scores
 
 
+@dataclass(frozen=True)
+class Exported:
+    """A network and its graph; neither is to be changed."""
+
+    network: SegmentationNetwork
+    graph: onnx.ModelProto
+
+
+@cache
+def exported(build: Callable[[], SegmentationNetwork]) -> Exported:
+    """The network that `build` returns, exported once for all tests."""
+    network = build()
+    return Exported(network, to_onnx(network))
+
+
+def settle(network: nn.Module) -> None:
+    """Statistics as of a trained network: normalisations at their start would change nothing."""
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.normal_(module.bias, std=0.1)
+
+
 def small_unet() -> UNet:
     """A U-Net of three scales, whose colours come in Caffe's order."""
-    return UNet(ContractingPath((8, 12, 16), Normalisation(order="BGR")), 3, (12, 8), 2).eval()
+    torch.manual_seed(0)
+    network = UNet(ContractingPath((8, 12, 16), Normalisation(order="BGR")), 3, (12, 8), 2).eval()
+    settle(network)
+    return network
 
 
 def small_paper_fcn() -> PaperFCN:

@@ -5,9 +5,8 @@ import torch.nn.functional as F
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from tests.training.export.graphs import noise, separable_fcn
+from tests.training.export.graphs import exported, noise, separable_fcn
 from training.evaluate import torch_scorer
-from training.export.graph import to_onnx
 from training.export.int8 import to_int8
 
 IMAGES = [noise(1, 64, 64, seed=seed) for seed in range(4)]
@@ -15,7 +14,7 @@ IMAGES = [noise(1, 64, 64, seed=seed) for seed in range(4)]
 
 def test_each_convolution_gives_the_same_mean_with_rounded_weights_and_corrected_bias() -> None:
     network = separable_fcn()
-    quantised = to_int8(to_onnx(network), IMAGES)
+    quantised = to_int8(exported(separable_fcn).graph, IMAGES)
     tensors = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in quantised.graph.initializer}
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Conv2d)}
     read: dict[nn.Module, list[Tensor]] = {layer: [] for layer in layers.values()}

@@ -1,24 +1,22 @@
 """Latencies are comparable: same run, same threads, each model's own size of image."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from service.contract import ModelCard
 from tests.training.export.color_network import color_checkpoint
-from training.checkpoint import Checkpoint
 from training.export.card import describe
 from training.export.graph import to_onnx, with_card
 from training.export.latency import measure_latency
-from training.onnx_model import OnnxModel, read_onnx
-
-
-def model_of(checkpoint: Checkpoint) -> OnnxModel:
-    return read_onnx(with_card(to_onnx(checkpoint.network), describe(checkpoint, "timed")), "timed")
+from training.onnx_model import OnnxModel, load_onnx, read_onnx
 
 
 @pytest.fixture(scope="module")
 def model() -> OnnxModel:
-    return model_of(color_checkpoint())
+    checkpoint = color_checkpoint()
+    return read_onnx(with_card(to_onnx(checkpoint.network), describe(checkpoint, "timed")), "timed")
 
 
 def test_a_latency_says_what_it_was_measured_with(model: OnnxModel) -> None:
@@ -35,8 +33,8 @@ def test_the_image_is_rounded_up_to_the_models_stride(model: OnnxModel) -> None:
     assert (found.width, found.height) == (500, 400)
 
 
-def test_the_heavier_model_takes_longer_whatever_the_order(model: OnnxModel, checkpoint: Checkpoint) -> None:
-    heavy = model_of(checkpoint)
-    for models in ([model, heavy], [heavy, model]):
-        by_content = {one.content: latency.milliseconds for one, latency in zip(models, measure_latency(models), strict=True)}
+def test_the_heavier_model_takes_longer_whatever_the_order(model: OnnxModel, models: Path) -> None:
+    heavy = load_onnx(models / "tiny.onnx")
+    for pair in ([model, heavy], [heavy, model]):
+        by_content = {one.content: latency.milliseconds for one, latency in zip(pair, measure_latency(pair), strict=True)}
         assert by_content[model.content] < by_content[heavy.content]
