@@ -9,16 +9,19 @@ import pytest
 from tests.training.export.graphs import exported, noise, scorer, settle, small_unet
 from training.evaluate import torch_scorer
 from training.export.parity import MAX_RELATIVE_DIFFERENCE
-from training.networks import NETWORKS, efficientnet_lite
+from training.networks import efficientnet_lite
+from training.networks.efficientnet_lite import EfficientNetLite
 from training.networks.network import SegmentationNetwork
 from training.networks.normalisation import Normalisation
+from training.networks.unet import UNet
 
 
 def shallow_unet_lite() -> SegmentationNetwork:
-    """A U-Net on EfficientNet-Lite0 with one block a stage; its colours come in Caffe's order."""
+    """A U-Net of two steps on EfficientNet-Lite0 with one block a stage; its colours come in Caffe's order."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(efficientnet_lite.VARIANTS, "lite0", replace(efficientnet_lite.VARIANTS["lite0"], depth=0.1))
-        network = NETWORKS["unet-lite0"](3, Normalisation(order="BGR")).eval()
+        backbone = EfficientNetLite("lite0", Normalisation(order="BGR"), head=False)
+    network = UNet(backbone, 3, (24, 16), 1).eval()
     settle(network)
     return network
 
