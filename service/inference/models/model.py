@@ -200,7 +200,7 @@ class Model:
             for width, height in sizes:
                 try:
                     scores = runner([np.full((1, height, width, 3), self.card.pad_value, np.uint8)], cancellation)
-                except (Cancelled, OutOfDeviceMemory):
+                except (Cancelled, MemoryError):
                     raise
                 except Exception as error:  # as in `load`
                     raise InvalidModel(f"a test image of {width}x{height} does not run: {first_line(error)}") from error
@@ -214,7 +214,7 @@ class Model:
 def _time_limit() -> Iterator[Cancellation]:
     """Limits the time of a test run, since a graph may loop forever.
 
-    Raises InvalidModel after TRIAL_S, and OutOfDeviceMemory if no thread can be started.
+    Raises InvalidModel after TRIAL_S, and OutOfDeviceMemory if no thread can be started or numpy finds no memory.
     """
     cancellation = Cancellation()
     timer = threading.Timer(TRIAL_S, cancellation.cancel)
@@ -227,5 +227,7 @@ def _time_limit() -> Iterator[Cancellation]:
         yield cancellation
     except Cancelled as error:
         raise InvalidModel(f"a test image takes longer than {TRIAL_S:g} s") from error
+    except MemoryError as error:
+        raise OutOfDeviceMemory(first_line(error)) from error
     finally:
         timer.cancel()

@@ -5,6 +5,7 @@ import os
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from onnx import TensorProto
 
@@ -172,13 +173,24 @@ def test_what_there_was_no_memory_for_is_tried_again_though_changes_are_not_look
     assert list(repository.models) == ["colors"]
 
 
-def test_a_want_of_threads_is_no_fault_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(_: threading.Timer) -> None:
-        raise RuntimeError("can't start new thread")
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ((threading.Timer, "start"), RuntimeError("can't start new thread")),
+        ((np, "full"), MemoryError("Unable to allocate 1 MiB")),
+        ((np, "isfinite"), MemoryError()),
+    ],
+    ids=["threads", "memory for an image", "memory for scores"],
+)
+def test_what_the_system_lacks_is_no_fault_of_a_file(
+    place: tuple[object, str], error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
 
     write_model(tmp_path)
     with monkeypatch.context() as short:
-        short.setattr(threading.Timer, "start", start)
+        short.setattr(*place, fail)
         repository = Repository(tmp_path, "cpu")
         assert not repository.models
         assert "not enough memory" in repository.broken["colors.onnx"]
