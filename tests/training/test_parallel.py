@@ -2,6 +2,7 @@
 
 import csv
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -28,8 +29,8 @@ def by_one(shapes: Path, out: Path, micro_batch: int) -> RunFolder:
     return RunFolder(out)
 
 
-def by_two(shapes: Path, out: Path, micro_batch: int) -> RunFolder:
-    """Such a run in two processes, as torchrun starts them."""
+def by_torchrun(shapes: Path, out: Path, micro_batch: int) -> RunFolder:
+    """Such a run in two processes that torchrun starts."""
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(
@@ -45,12 +46,34 @@ def by_two(shapes: Path, out: Path, micro_batch: int) -> RunFolder:
     return RunFolder(out)
 
 
-@pytest.fixture(scope="module", params=[2, 1], ids=["a batch at once", "in parts"])
+def as_rank(arguments: list[str]) -> int:
+    """`RANK PORT train ...`: one of two processes, with the variables that torchrun gives it."""
+    rank, port, *given = arguments
+    os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    return tiny_run.run(given)
+
+
+def by_two(shapes: Path, out: Path, micro_batch: int) -> RunFolder:
+    """Such a run in two processes, which need not import torch first."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    ranks = []
+    for rank in ("0", "1"):
+        folder = out.parent / rank
+        folder.mkdir()
+        ranks.append(fork(as_rank, [rank, port, *command(shapes, out, micro_batch)], folder))
+    for begun in ranks:
+        assert begun.ended(240) == 0, begun.errors.read_text()
+    return RunFolder(out)
+
+
+@pytest.fixture(scope="module", params=[(by_torchrun, 2), (by_two, 1)], ids=["a batch at once", "in parts"])
 def runs(request: pytest.FixtureRequest, shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, RunFolder]:
     """One process's run and two processes' run, over gloo: as many crops at a time in all, whose statistics are shared."""
     folder = tmp_path_factory.mktemp("parallel")
-    at_a_time: int = request.param
-    return by_one(shapes, folder / "one", 2 * at_a_time), by_two(shapes, folder / "two", at_a_time)
+    by_several, at_a_time = request.param
+    return by_one(shapes, folder / "one", 2 * at_a_time), by_several(shapes, folder / "two", at_a_time)
 
 
 def test_two_processes_reach_the_weights_of_one(runs: tuple[RunFolder, RunFolder]) -> None:
