@@ -1,7 +1,6 @@
 """Any network becomes a graph of any size."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,24 +8,19 @@ import pytest
 from tests.training.export.graphs import exported, noise, scorer, settle, small_unet
 from training.evaluate import torch_scorer
 from training.export.parity import MAX_RELATIVE_DIFFERENCE
-from training.networks import efficientnet_lite
-from training.networks.efficientnet_lite import EfficientNetLite
+from training.networks import NETWORKS
 from training.networks.network import SegmentationNetwork
 from training.networks.normalisation import Normalisation
-from training.networks.unet import UNet
 
 
-def shallow_unet_lite() -> SegmentationNetwork:
-    """A U-Net of two steps on EfficientNet-Lite0 with one block a stage; its colours come in Caffe's order."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(efficientnet_lite.VARIANTS, "lite0", replace(efficientnet_lite.VARIANTS["lite0"], depth=0.1))
-        backbone = EfficientNetLite("lite0", Normalisation(order="BGR"), head=False)
-    network = UNet(backbone, 3, (24, 16), 1).eval()
+def unet_on_lite() -> SegmentationNetwork:
+    """The U-Net on EfficientNet-Lite0, whose colours come in Caffe's order."""
+    network = NETWORKS["unet-lite0"](3, Normalisation(order="BGR")).eval()
     settle(network)
     return network
 
 
-@pytest.mark.parametrize("build", [small_unet, shallow_unet_lite])
+@pytest.mark.parametrize("build", [small_unet, unet_on_lite])
 def test_a_unet_gives_the_same_scores_as_a_graph_at_odd_multiples_of_its_stride(
     build: Callable[[], SegmentationNetwork],
 ) -> None:
