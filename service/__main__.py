@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 
@@ -25,17 +26,13 @@ def main() -> int:
     import onnxruntime as ort
     from pydantic import ValidationError
 
-    from service.app import create_app
-    from service.inference.sessions.device import FATAL, DeviceUnavailable, may_use_cuda
+    from service.inference.models.repository import Repository
+    from service.inference.sessions.device import FATAL, DeviceUnavailable, may_use_cuda, require_one_runtime
     from service.logs import configure
     from service.memory import return_freed_memory
-    from service.server import DrainingServer, raise_file_limit
     from service.settings import Settings, variables
 
-    gc.freeze()
-    gc.enable()
     return_freed_memory()
-    raise_file_limit()
     try:
         settings = Settings()
         tempfile.gettempdir()  # raises FileNotFoundError where uploads have no folder
@@ -46,12 +43,23 @@ def main() -> int:
             ort.set_default_logger_severity(FATAL)
         if unknown := sorted(name for name in os.environ if name.startswith("SEGMENT_") and name not in variables()):
             logging.getLogger(__name__).warning("not a setting, ignored: %s", ", ".join(unknown))
-        app = create_app(settings)
+        require_one_runtime()
+        # Mostly native code loads the models, so another core can do that beside the imports for HTTP, a third of the start.
+        loader = ThreadPoolExecutor(1, "loader")
+        loading = loader.submit(Repository, settings.models_dir, settings.device, settings.gpu_memory_bytes)
+        loader.shutdown(wait=False)
+        from service.app import create_app
+        from service.server import DrainingServer, raise_file_limit
+
+        gc.freeze()
+        gc.enable()
+        app = create_app(settings, loading.result())
     except (ValidationError, DeviceUnavailable, FileNotFoundError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        os._exit(128 + signal.SIGINT)  # an ordinary exit would wait until all models are loaded
+    raise_file_limit()
     server = DrainingServer(app, settings.host, settings.port)
     if is_first:  # in effect until Uvicorn installs its handler, and again when Uvicorn restores this one and re-raises
         signal.signal(signal.SIGTERM, server.handle_exit)

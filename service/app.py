@@ -38,14 +38,15 @@ STATIC = Path(__file__).parent / "static"
 CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Create the application and load its models.
+def create_app(settings: Settings, repository: Repository | None = None) -> FastAPI:
+    """Create the application, and load its models unless a repository of them is given.
 
     Raises DeviceUnavailable if `settings.device` is "cuda" and CUDA is not really in use, or if both the CPU and the GPU
     wheel of ONNX Runtime are installed.
     """
-    require_one_runtime()
-    repository = Repository(settings.models_dir, settings.device, settings.gpu_memory_bytes)
+    if repository is None:
+        require_one_runtime()
+        repository = Repository(settings.models_dir, settings.device, settings.gpu_memory_bytes)
     if settings.default_model not in repository.models:
         log.warning("the default model %r is not in %s", settings.default_model, settings.models_dir.resolve())
     devices = {served.device for served in repository.models.values()}

@@ -169,6 +169,13 @@ def test_sigterm_during_the_start_ends_process_1(moment: str) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.SIGTERM, "", "")
 
 
+def test_an_interrupt_while_models_are_loaded_ends_the_process_at_once() -> None:
+    load = "lambda *_: (signal.raise_signal(signal.SIGINT), time.sleep(60))"
+    program = f"import signal, time; import service.inference.models.repository as there; there.Repository = {load}; {MAIN}"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.SIGINT, "", "")
+
+
 def test_sigterm_during_the_start_ends_any_other_process() -> None:
     with subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         time.sleep(0.3)
