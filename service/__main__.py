@@ -26,8 +26,8 @@ def main() -> int:
     import onnxruntime as ort
     from pydantic import ValidationError
 
-    from service.inference.models.repository import Repository
-    from service.inference.sessions.device import FATAL, DeviceUnavailable, may_use_cuda, require_one_runtime
+    from service.inference.models.repository import load_models
+    from service.inference.sessions.device import FATAL, DeviceUnavailable, may_use_cuda
     from service.logs import configure
     from service.memory import return_freed_memory
     from service.settings import Settings, variables
@@ -43,10 +43,9 @@ def main() -> int:
             ort.set_default_logger_severity(FATAL)
         if unknown := sorted(name for name in os.environ if name.startswith("SEGMENT_") and name not in variables()):
             logging.getLogger(__name__).warning("not a setting, ignored: %s", ", ".join(unknown))
-        require_one_runtime()
         # Mostly native code loads the models, so another core can do that beside the imports for HTTP, a third of the start.
         loader = ThreadPoolExecutor(1, "loader")
-        loading = loader.submit(Repository, settings.models_dir, settings.device, settings.gpu_memory_bytes)
+        loading = loader.submit(load_models, settings)
         loader.shutdown(wait=False)
         from service.app import create_app
         from service.server import DrainingServer, raise_file_limit

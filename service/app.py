@@ -22,12 +22,12 @@ from service.http.head import AnswerHead
 from service.http.health import health_router
 from service.http.segment import segment_router
 from service.http.uploads import UploadBudget
-from service.inference.models.repository import Repository
+from service.inference.models.repository import Repository, load_models
 from service.inference.scheduling.engine import Engine
 from service.inference.scheduling.periodic import PeriodicThread
 from service.inference.scheduling.watchdog import CHECK_INTERVAL_S, Watchdog
 from service.inference.sessions.batching import MAX_BATCH_SIZE
-from service.inference.sessions.device import may_use_cuda, require_one_runtime, usable_cpus
+from service.inference.sessions.device import may_use_cuda, usable_cpus
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -39,14 +39,8 @@ CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' data: blob:; frame
 
 
 def create_app(settings: Settings, repository: Repository | None = None) -> FastAPI:
-    """Create the application, and load its models unless a repository of them is given.
-
-    Raises DeviceUnavailable if `settings.device` is "cuda" and CUDA is not really in use, or if both the CPU and the GPU
-    wheel of ONNX Runtime are installed.
-    """
-    if repository is None:
-        require_one_runtime()
-        repository = Repository(settings.models_dir, settings.device, settings.gpu_memory_bytes)
+    """Create the application; its models are loaded unless they are given. Raises as `load_models` does."""
+    repository = repository or load_models(settings)
     if settings.default_model not in repository.models:
         log.warning("the default model %r is not in %s", settings.default_model, settings.models_dir.resolve())
     devices = {served.device for served in repository.models.values()}

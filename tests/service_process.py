@@ -31,6 +31,14 @@ class Server:
         stop_server(self)
 
 
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 def start_server(
     command: Sequence[str] = ("-m", "service"),
     patience: float = 60,
@@ -44,9 +52,7 @@ def start_server(
     `command` is what `python` is given to run, `{port}` in it the port; it may do other work first. `ready` is the path that
     is answered with success once it is. `log`: the file that takes what it writes; null: written here.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {"SEGMENT_PORT": str(port)} | {f"SEGMENT_{name}": value for name, value in settings.items()}
     told = [part.replace("{port}", str(port)) for part in command]
     with Path(log).open("wb") if log else nullcontext() as output:

@@ -2,13 +2,13 @@
 
 import csv
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.service_process import free_port
 from tests.training import tiny_run
 from tests.training.forked import fork
 from tests.training.tiny_run import STEADY
@@ -55,10 +55,7 @@ def as_rank(arguments: list[str]) -> int:
 
 def by_two(shapes: Path, out: Path, micro_batch: int) -> RunFolder:
     """Such a run in two processes, which need not import torch first."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    ranks = []
+    port, ranks = str(free_port()), []
     for rank in ("0", "1"):
         folder = out.parent / rank
         folder.mkdir()

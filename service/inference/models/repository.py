@@ -17,9 +17,10 @@ from service.inference.sessions.device import (
     ReportedDevice,
     create_session,
     may_use_cuda,
+    require_one_runtime,
 )
 from service.inference.sessions.errors import OutOfDeviceMemory
-from service.settings import Device
+from service.settings import Device, Settings
 
 LATER = (OutOfDeviceMemory, UnreadableModel, DeviceUnavailable)  # not the file's fault: loading is tried again
 NO_MEMORY = "not enough memory to load it; that is tried again"
@@ -241,6 +242,15 @@ class Repository:
                 log.info("serving %s (%s, sha256 %s) on %s", name, served.automatic, now, served.device)
         for name in self.models.keys() - models.keys():
             log.info("no longer serving %s", name)
+
+
+def load_models(settings: Settings) -> Repository:
+    """The repository of the models that an operator has set. Raises DeviceUnavailable.
+
+    It does so if CUDA is asked for and not really in use, or if both the CPU and the GPU wheel of ONNX Runtime are installed.
+    """
+    require_one_runtime()
+    return Repository(settings.models_dir, settings.device, settings.gpu_memory_bytes)
 
 
 def _together(candidates: Sequence[Variant]) -> dict[Precision, Variant]:
