@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import settings
 
+from tests.docker_engine import Engine, started_engine
 from tests.service_process import MODELS, Server, start_server, stop_server
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before any test imports onnxruntime
@@ -30,3 +31,13 @@ def server() -> Iterator[Server]:
     server = start_server(log=None)
     yield server
     stop_server(server)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine | None]:
+    """The engine for the container's tests, which starts beside the tests before them; None if no test needs it."""
+    if not any("docker" in getattr(test, "fixturenames", ()) for test in request.session.items):
+        yield None
+        return
+    with started_engine(tmp_path_factory.mktemp("engine") / "log") as engine:
+        yield engine

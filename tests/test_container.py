@@ -6,7 +6,6 @@ DOCKER_ENGINE names a script that starts a throw-away engine (`up`, `env`, `down
 import http.client
 import io
 import json
-import os
 import shutil
 import subprocess
 import tarfile
@@ -23,10 +22,10 @@ import pytest
 from PIL import Image
 
 from tests.docker_client import PORT, Container, Docker, answers
+from tests.docker_engine import Engine
 from tests.photos import photo
 from tests.service_process import ROOT
 
-ENGINE = os.environ.get("DOCKER_ENGINE")
 GPU = ("-f", "docker-compose.yml", "-f", "docker/compose.gpu.yml")
 IMAGE_BYTES = 450_000_000  # unpacked
 GRACE_S = 75  # stop_grace_period
@@ -36,25 +35,14 @@ pytestmark = pytest.mark.timeout(1500)  # the first test waits for the engine an
 
 
 @pytest.fixture(scope="module")
-def docker() -> Iterator[Docker]:
-    """A client that knows compose; with DOCKER_ENGINE, also an engine, which is stopped again if it was started here."""
-    environment, started = dict(os.environ), False
-    if ENGINE:
-        exports = subprocess.run(
-            ["bash", "-c", 'eval "$("$0" env)"; env -0', ENGINE], capture_output=True, text=True, timeout=60, check=True
-        )
-        environment = dict(entry.split("=", 1) for entry in exports.stdout.split("\0") if entry)
-        started = not answers(environment, "info")
-        if started:
-            subprocess.run([ENGINE, "up"], timeout=600, check=True)
-    try:
-        if not answers(environment, "compose", "version"):
-            pytest.skip("needs docker compose, or DOCKER_ENGINE: a script that starts an engine")
-        # A free port instead of 8000, which may be in use here.
-        yield Docker(ROOT, environment | {"COMPOSE_PROJECT_NAME": "fcn-service-test", "SEGMENT_PUBLISH": "127.0.0.1:"})
-    finally:
-        if ENGINE and started:
-            subprocess.run([ENGINE, "down", "all"], timeout=120, check=True)
+def docker(engine: Engine | None) -> Docker:
+    """A client that knows compose; with DOCKER_ENGINE, also an engine."""
+    assert engine is not None  # a test asks for this fixture
+    engine.wait()
+    if not answers(engine.environment, "compose", "version"):
+        pytest.skip("needs docker compose, or DOCKER_ENGINE: a script that starts an engine")
+    # A free port instead of 8000, which may be in use here.
+    return Docker(ROOT, engine.environment | {"COMPOSE_PROJECT_NAME": "fcn-service-test", "SEGMENT_PUBLISH": "127.0.0.1:"})
 
 
 @pytest.fixture(scope="module")
