@@ -14,11 +14,14 @@ def main() -> int:
     """Run the service until it is stopped; returns the exit status."""
     if sys.argv[1:]:
         return _explain(sys.argv[1:])
+
+    def end_at_once(number: int, frame: object) -> None:
+        os._exit(128 + number)  # an exception would be lost in the weak references' callbacks of Python's import system
+
+    interrupt = signal.signal(signal.SIGINT, end_at_once)
     is_first = os.getpid() == 1  # as in a container: the kernel delivers to process 1 only signals that have a handler
     if is_first:
-        # At once, as the kernel ends any other process: a SystemExit would be lost where Python ignores exceptions, as in the
-        # weak references' callbacks of its import system.
-        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+        signal.signal(signal.SIGTERM, end_at_once)
     gc.disable()  # imported objects live as long as the process: once frozen below, they are never scanned by the collector
     # onnxruntime and numpy read these variables when they are imported below. The service does not need numpy's threads.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -56,11 +59,11 @@ def main() -> int:
     except (ValidationError, DeviceUnavailable, FileNotFoundError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        os._exit(128 + signal.SIGINT)  # an ordinary exit would wait until all models are loaded
     raise_file_limit()
     server = DrainingServer(app, settings.host, settings.port)
-    if is_first:  # in effect until Uvicorn installs its handler, and again when Uvicorn restores this one and re-raises
+    # In effect until Uvicorn installs its handlers, and again when Uvicorn restores these and re-raises.
+    signal.signal(signal.SIGINT, interrupt)
+    if is_first:
         signal.signal(signal.SIGTERM, server.handle_exit)
     with suppress(KeyboardInterrupt):  # Uvicorn raises it again after it has stopped
         server.run()

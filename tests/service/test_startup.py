@@ -153,27 +153,26 @@ def test_two_applications_in_one_process_share_nothing(make_client: MakeClient, 
 
 
 MAIN = "import sys; sys.argv[1:] = []; from service.__main__ import main; sys.exit(main())"
-AS_FIRST = "import gc, os, signal; os.getpid = lambda: 1; {}; " + MAIN
-TERM = "lambda *_: signal.raise_signal(signal.SIGTERM)"
+AS_FIRST = "import os; os.getpid = lambda: 1; "
+RAISE = "lambda *_: (signal.raise_signal(signal.{0}), time.sleep(60))"
 MOMENTS = {
-    "at once": f"gc.disable = {TERM}",
-    "where exceptions are ignored": f"gc.disable = type('Deleted', (), {{'__del__': {TERM}}})",
-    "while models are loaded": f"import service.inference.models.repository as there; there.Repository = {TERM}",
+    "at once": f"gc.disable = {RAISE}",
+    "where exceptions are ignored": f"gc.disable = type('Deleted', (), {{{{'__del__': {RAISE}}}}})",
+    "while models are loaded": f"import service.inference.models.repository as there; there.load_models = {RAISE}",
 }
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_sigterm_during_the_start_ends_process_1(moment: str) -> None:
-    command = [sys.executable, "-c", AS_FIRST.format(MOMENTS[moment])]
+@pytest.mark.parametrize(
+    ("name", "process"),
+    [("SIGTERM", AS_FIRST), ("SIGINT", AS_FIRST), ("SIGINT", "")],
+    ids=["SIGTERM to process 1", "SIGINT to process 1", "SIGINT"],
+)
+def test_a_signal_during_the_start_ends_the_process_at_once(name: str, process: str, moment: str) -> None:
+    program = f"{process}import gc, signal, time; {MOMENTS[moment].format(name)}; {MAIN}"
+    command = [sys.executable, "-c", program]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.SIGTERM, "", "")
-
-
-def test_an_interrupt_while_models_are_loaded_ends_the_process_at_once() -> None:
-    load = "lambda *_: (signal.raise_signal(signal.SIGINT), time.sleep(60))"
-    program = f"import signal, time; import service.inference.models.repository as there; there.Repository = {load}; {MAIN}"
-    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.SIGINT, "", "")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.Signals[name], "", "")
 
 
 def test_sigterm_during_the_start_ends_any_other_process() -> None:
@@ -207,7 +206,7 @@ def test_sigterm_in_a_process_namespace_of_its_own_is_heard_during_the_start() -
 
 
 def test_a_service_that_has_stopped_as_process_1_ends_with_0(colors_folder: Path) -> None:
-    for command, status in ((("-c", AS_FIRST.format("pass")), 0), (("-m", "service"), -signal.SIGTERM)):
+    for command, status in ((("-c", AS_FIRST + MAIN), 0), (("-m", "service"), -signal.SIGTERM)):
         server = start_server(command, MODELS_DIR=str(colors_folder), DEFAULT_MODEL="colors")
         assert stop_server(server) == status
 
