@@ -4,7 +4,7 @@ import ctypes
 import platform
 
 KEPT_BYTES = 8 << 20  # free memory that a heap may keep at its top
-MAPPED_BYTES = 4 << 20  # blocks of this size and larger are mapped individually, and so returned individually
+MAPPED_BYTES = 2 << 20  # blocks of this size and larger are mapped individually, and so returned individually: bench_memory
 ARENAS = 2  # glibc's default allows one for each thread, up to eight for each core
 
 

@@ -1,5 +1,7 @@
 """Memory of the service over 2,000 requests of four clients: long side 32 to 3,000 px, four formats, a third in tiles; seeded.
 
+Every 50 requests have the same spread of sizes: a level that follows from the sizes alone must not look like growth.
+
 python -m tests.benchmarks.bench_memory
 """
 
@@ -16,17 +18,19 @@ from tests.benchmarks.table import Row, Rows, run
 from tests.photos import photo
 from tests.service_process import start_server
 
-REQUESTS, CLIENTS, SEED, BLOCK = 2000, 4, 20261122, 200
+REQUESTS, CLIENTS, SEED = 2000, 4, 20261122
+SPREAD, BLOCK = 50, 200  # requests with one spread of sizes; requests of which one level is printed
 PATHS = ("/segment", "/segment?format=mask&resolution=native", "/segment?format=overlay")
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 
 
 def requests() -> Iterator[bytes]:
-    """A seeded mixture of sizes, shapes and formats, cut from one photo."""
+    """A seeded mixture of sizes, shapes and formats, made from one photo."""
     random = np.random.default_rng(SEED)
     astronaut = photo("astronaut.png")
-    for _ in range(REQUESTS):
-        long_side = round(np.exp(random.uniform(np.log(32), np.log(3000))))
+    places = [place for _ in range(REQUESTS // SPREAD) for place in random.permutation(SPREAD)]
+    for place in places:
+        long_side = round(32 * (3000 / 32) ** ((place + random.uniform()) / SPREAD))
         size = [long_side, max(1, round(long_side * random.uniform(0.3, 1)))]
         random.shuffle(size)
         buffer = io.BytesIO()
@@ -53,7 +57,7 @@ def measure() -> Rows:
     blocks = [levels[first : first + BLOCK] for first in range(0, REQUESTS, BLOCK)]
     medians, lowest = (" ".join(f"{level(block):.0f}" for block in blocks) for level in (np.median, min))
     yield Row(f"peak of {REQUESTS:,} requests, {CLIENTS} clients", peak, "MB", note=f"medians of each {BLOCK}: {medians}")
-    slope, error = (1000 * figure for figure in growth(levels[REQUESTS // 2 :], BLOCK // 4))
+    slope, error = (1000 * figure for figure in growth(levels[REQUESTS // 2 :], SPREAD))
     what = "growth in the second half, up or down, against two standard errors"
     note = f"{slope:+.2f} ± {error:.2f}; lowest levels, between large images: {lowest}"
     yield Row(what, abs(slope), "MB per 1,000 requests", at_most=2 * error, note=note)
