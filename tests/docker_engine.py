@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.docker_client import answers
 
 SCRIPT = os.environ.get("DOCKER_ENGINE")  # starts a throw-away engine: `up`, `env`, `down`
-UP_S = 600
+UP_S = 600  # longest start
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,5 @@ def started_engine(log: Path) -> Iterator[Engine]:
     try:
         yield Engine(environment, starting, log)
     finally:
-        starting.terminate()
-        starting.wait(60)
+        starting.wait(UP_S)  # not killed: it may be installing packages
         subprocess.run([SCRIPT, "down", "all"], timeout=120, check=True)

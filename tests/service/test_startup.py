@@ -154,11 +154,10 @@ def test_two_applications_in_one_process_share_nothing(make_client: MakeClient, 
 
 MAIN = "import sys; sys.argv[1:] = []; from service.__main__ import main; sys.exit(main())"
 AS_FIRST = "import os; os.getpid = lambda: 1; "
-RAISE = "lambda *_: (signal.raise_signal(signal.{0}), time.sleep(60))"
 MOMENTS = {
-    "at once": f"gc.disable = {RAISE}",
-    "where exceptions are ignored": f"gc.disable = type('Deleted', (), {{{{'__del__': {RAISE}}}}})",
-    "while models are loaded": f"import service.inference.models.repository as there; there.load_models = {RAISE}",
+    "at once": "gc.disable = signalled",
+    "where exceptions are ignored": "gc.disable = type('Deleted', (), {'__del__': signalled})",
+    "while models are loaded": "import service.inference.models.repository as there; there.load_models = signalled",
 }
 
 
@@ -169,8 +168,8 @@ MOMENTS = {
     ids=["SIGTERM to process 1", "SIGINT to process 1", "SIGINT"],
 )
 def test_a_signal_during_the_start_ends_the_process_at_once(name: str, process: str, moment: str) -> None:
-    program = f"{process}import gc, signal, time; {MOMENTS[moment].format(name)}; {MAIN}"
-    command = [sys.executable, "-c", program]
+    signalled = f"import gc, signal, time; signalled = lambda *_: (signal.raise_signal(signal.{name}), time.sleep(60))"
+    command = [sys.executable, "-c", f"{process}{signalled}; {MOMENTS[moment]}; {MAIN}"]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (128 + signal.Signals[name], "", "")
 
