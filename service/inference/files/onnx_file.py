@@ -141,7 +141,7 @@ class OnnxFile:
                 _refuse_sparse([*entry.sparse_tensors, *([entry.sparse_tensor] if entry.HasField("sparse_tensor") else [])])
         for tensor in tensors:
             if tensor.data_location:
-                raise UnsafeFile(f"tensor {tensor.name!r} lies in another file: a model is one file")
+                raise UnsafeFile(f"tensor {tensor.name!r} lies in another file: a model is one file (external_data=False)")
 
     @property
     def input_sizes(self) -> Mapping[str, tuple[int, ...]]:

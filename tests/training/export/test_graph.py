@@ -20,7 +20,14 @@ def unet_on_lite() -> SegmentationNetwork:
     return network
 
 
-@pytest.mark.parametrize("build", [small_unet, unet_on_lite])
+def plain_unet() -> SegmentationNetwork:
+    """The U-Net in all its width."""
+    network = NETWORKS["unet"](3, Normalisation()).eval()
+    settle(network)
+    return network
+
+
+@pytest.mark.parametrize("build", [small_unet, plain_unet, unet_on_lite])
 def test_a_unet_gives_the_same_scores_as_a_graph_at_odd_multiples_of_its_stride(
     build: Callable[[], SegmentationNetwork],
 ) -> None:
