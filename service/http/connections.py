@@ -47,6 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0  # received of the head that is being read
         self._plain_head: bytes | None = None  # head of a request to upgrade the protocol, without its Upgrade field
         self._refusal: Problem | None = None  # why the request being read is refused; received data is parsed before closing
+        self._reads_no_more = False  # the connection closes after the requests that were whole before a refused one
         self._bytes_without_progress = 0  # received since the last bytes of a body, or the last complete head
         self._progress = False
         self._unsent = UnsentWatch(self.transport, self.loop, partial(self._abort, "not taken"))
@@ -77,6 +78,8 @@ class BoundedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
+        if self._reads_no_more:
+            return
         self._progress = False
         self.last_active = self.loop.time()
         self._unset_keepalive_if_required()
@@ -84,7 +87,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._parse(memoryview(data))
         except httptools.HttpParserError:
             self.send_400_response("not a valid HTTP request")
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._reads_no_more:
             return
         self._bytes_without_progress = 0 if self._progress else self._bytes_without_progress + len(data)
         if max(self._bytes_without_progress, self._head_bytes) > HEAD_BYTES:
@@ -125,7 +128,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._progress = self._in_body = True
+        self._progress = True
         if self._head_bytes > HEAD_BYTES:
             self._refusal = _head_too_large()
         elif len(self.pipeline) >= MAX_PIPELINED_REQUESTS:
@@ -140,6 +143,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._plain_head = b"%s %s HTTP/%s\r\n%s\r\n" % (self.parser.get_method(), self.url, version, fields)
             return
         self._stop_waiting()
+        self._in_body = True
         super().on_headers_complete()
         # The connection stays open until the body is read: closing it earlier resets it, and the client may lose the answer.
         self._client_closes, self.cycle.keep_alive = not self.cycle.keep_alive, True
@@ -228,22 +232,32 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _refuse(self, problem: Problem) -> None:
-        """Close the connection, after answering with `problem` if no other answer is under way."""
+        """Close the connection after answering with `problem`, unless that would take the place of another answer.
+
+        Whole requests before the refused one are answered first; the refused one then is not.
+        """
         self._stop_waiting()
         event(log, "refused", status=problem.details.status)
         self._refused.labels(str(problem.details.status)).inc()
-        is_to_answer = self.is_silent()
-        # This request cannot be answered as long as an earlier one of the same connection is not.
-        reading = self._running if self._in_body and self._running is self.cycle else None
-        if reading is not None and not reading.response_started:
-            _tell_that_it_ends(reading)
-            is_to_answer = True
-        if is_to_answer:
+        if not self.is_silent() and not (self._in_body and self._running is self.cycle):
+            self._end_after_whole_requests()
+            return
+        if self._running is None or self._running.response_complete or not self._running.response_started:
+            if not self.is_silent():
+                _tell_that_it_ends(self.cycle)
             answer = problem.response()
             answer.headers["connection"] = "close"
             fields = b"".join(b"%s: %s\r\n" % field for field in answer.raw_headers)
             self.transport.write(STATUS_LINE[answer.status_code] + fields + b"\r\n" + bytes(answer.body))
         self.transport.close()
+
+    def _end_after_whole_requests(self) -> None:
+        """Read no more, and close the connection once the requests are answered that have been received whole."""
+        if self._in_body:  # the newest one never will be whole; Uvicorn keeps it at the left
+            assert self._running is not None
+            self.pipeline.popleft()
+            self.cycle = self.pipeline[0][0] if self.pipeline else self._running
+        self._reads_no_more, self.cycle.keep_alive = True, False
 
 
 def max_connections() -> int:

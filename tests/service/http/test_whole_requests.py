@@ -1,0 +1,53 @@
+"""Requests that have come whole are answered, whatever follows them on their connection."""
+
+import httpx
+import pytest
+
+from service.http import connections
+from tests.service.helpers.live import Line, chunked, head
+from tests.service.helpers.slow_clients import GET, IMAGE
+
+POST = head(f"Content-Length: {len(IMAGE)}") + IMAGE
+NONSENSE = b"\0\1\2 nonsense\r\n\r\n"
+TWO_LENGTHS = head("Content-Length: 1", "Content-Length: 2")
+LARGE_HEAD = GET[:-2] + b"X-Large: " + b"x" * (connections.HEAD_BYTES + 1)
+BROKEN_BODY = head("Transfer-Encoding: chunked") + b"5\r\nhello\r\nno number\r\n"
+LARGE_TRAILER = (
+    head("Transfer-Encoding: chunked") + chunked(IMAGE)[:-2] + b"X: " + b"x" * (connections.HEAD_BYTES + 1) + b"\r\n\r\n"
+)
+
+
+def answers(sent: bytes, number: int, address: tuple[str, int]) -> list[httpx.Response]:
+    """That many answers to what is sent, after which the connection is closed."""
+    line = Line(address)
+    line.send(sent)
+    found = [line.response() for _ in range(number)]
+    assert line.is_closed()
+    line.close()
+    return found
+
+
+def test_a_content_length_that_is_too_small_is_told_by_the_image(address: tuple[str, int]) -> None:
+    [answer] = answers(head(f"Content-Length: {len(IMAGE) - 30}") + IMAGE, 1, address)
+    assert answer.status_code == 400
+    assert "truncated" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("follows", [NONSENSE, TWO_LENGTHS, LARGE_HEAD, BROKEN_BODY], ids=range(4))
+def test_whole_requests_are_answered_before_the_connection_ends_for_what_follows(
+    follows: bytes, number: int, address: tuple[str, int]
+) -> None:
+    found = answers(number * POST + follows + POST, number, address)
+    assert [answer.status_code for answer in found] == number * [200]
+
+
+def test_a_flood_of_requests_is_answered_up_to_the_limit(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MAX_PIPELINED_REQUESTS", 5)
+    found = answers(50 * GET, 6, address)  # one is being answered, five wait
+    assert [answer.status_code for answer in found] == 6 * [200]
+
+
+def test_an_image_whose_trailer_is_too_large_is_answered(address: tuple[str, int]) -> None:
+    [answer] = answers(LARGE_TRAILER, 1, address)
+    assert answer.status_code == 200
