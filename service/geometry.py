@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageChops, TiffImagePlugin
+from PIL import ExifTags, Image, ImageChops, PngImagePlugin, TiffImagePlugin
 
 STRIP_BYTES = 1 << 21  # enlarged scores held at once: enough for few numpy calls, and still within the CPU's cache
 STRIP_PIXELS = 1 << 20  # pixels converted at once
@@ -30,7 +30,9 @@ _TRANSPOSE = {  # EXIF orientation -> the operation that turns the stored image 
     8: Image.Transpose.ROTATE_90,
 }
 _SWAPS_AXES = 5  # this orientation and the higher ones exchange width and height
-_PHOTOMETRIC = 262  # TIFF tag
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
+_MOST_16_BIT, _MOST_12_BIT = 65_535, 4_095  # values of white
+_PNG_KEY_SCALE = {"L;2": 85, "L;4": 17}  # Pillow widens pixels of these raw modes to 8 bits, but not the transparent color
 _RAW_EXIF = "Raw profile type exif"  # key of the PNG text in which ImageMagick once stored EXIF
 
 
@@ -51,10 +53,13 @@ class Photo:
         """Decode an image.
 
         Grey, palette and CMYK images become RGB, and alpha is composited on white. A 16-bit grey value v becomes v / 257,
-        rounded; from 16-bit colour Pillow makes v >> 8. Only the first frame or page is used. EXIF that cannot be read is
-        ignored. Raises UnsupportedPixels for floating-point or 32-bit integer pixels, and what Pillow raises for broken pixels.
+        rounded, and one of 12 bits v / 4095 * 255; from 16-bit colour Pillow makes v >> 8. Only the first frame or page is
+        used. EXIF that cannot be read is ignored. Raises UnsupportedPixels for floating-point or 32-bit integer pixels and for
+        16-bit colours of which one is transparent, and what Pillow raises for broken pixels.
         """
         turned_by_pillow = image.format == "TIFF"
+        if isinstance(image, PngImagePlugin.PngImageFile) and "transparency" in image.info and image.tile:
+            _widen_transparent_color(image)
         image.info.pop("xmp", None)  # Pillow would turn a TIFF by the orientation in it
         if not turned_by_pillow:
             image.load()  # a PNG may have its EXIF after the pixels
@@ -101,11 +106,20 @@ def _orientation(image: Image.Image) -> int:
     return int(orientation) if orientation in _TRANSPOSE else 1
 
 
+def _widen_transparent_color(image: PngImagePlugin.PngImageFile) -> None:
+    """Give the transparent color of a PNG that is not loaded yet the depth that Pillow gives its pixels."""
+    raw_mode = image.tile[0].args
+    if raw_mode == "RGB;16B":  # of the pixels, Pillow keeps the upper bytes alone
+        raise UnsupportedPixels("16-bit colours with a transparent one among them; convert them to 8 bits, or to alpha")
+    if raw_mode in _PNG_KEY_SCALE:
+        image.info["transparency"] *= _PNG_KEY_SCALE[raw_mode]
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in UNSUPPORTED_MODES:
         raise UnsupportedPixels(UNSUPPORTED_MODES[image.mode])
     if image.mode.startswith("I;16"):
-        return _by_strips(image, _negative if _white_is_zero(image) else _eight_bits)
+        return _by_strips(image, _negative if _white_is_zero(image) else _from_12_bits if _has_12_bits(image) else _eight_bits)
     if image.has_transparency_data:
         return _by_strips(image, _on_white)
     return image if image.mode == "RGB" else image.convert("RGB")
@@ -121,12 +135,20 @@ def _by_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]
     return result
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image, white: int = _MOST_16_BIT) -> Image.Image:
     grey = np.asarray(image)
-    reduced = ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    reduced = ((grey.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
     if "transparency" in image.info:
         reduced[grey == image.info["transparency"]] = 255
     return Image.fromarray(reduced).convert("RGB")
+
+
+def _from_12_bits(image: Image.Image) -> Image.Image:
+    return _eight_bits(image, _MOST_12_BIT)
+
+
+def _has_12_bits(image: Image.Image) -> bool:
+    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_BITS_PER_SAMPLE) == (12,)
 
 
 def _white_is_zero(image: Image.Image) -> bool:

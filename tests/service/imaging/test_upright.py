@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, ImageSequence
 
 from service import geometry
 from service.geometry import Photo, UnsupportedPixels, resized, upright_rgb
-from tests.service.helpers.pictures import GREEN, RED, chunk, encoded, exif, flag, opened, oriented, png, stored
+from tests.service.helpers.pictures import GREEN, RED, chunk, encoded, exif, flag, opened, oriented, png, stored, tiff
 
 LOSSLESS = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}}
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, on damaged EXIF
@@ -179,6 +179,30 @@ def test_the_transparent_color_of_a_png_without_palette_is_white(depth: int, kin
     sample = b"".join(value.to_bytes(depth // 8, "big") for value in key)
     content = png((2, 1), depth, kind, sample + bytes(len(sample)), before=chunk(b"tRNS", struct.pack(f">{len(key)}H", *key)))
     assert pixels_of(content).tolist() == [[[255] * 3, [0] * 3]]
+
+
+@pytest.mark.parametrize(("depth", "scale"), [(1, 255), (2, 85), (4, 17)])
+def test_each_transparent_grey_of_few_bits_is_white(depth: int, scale: int) -> None:
+    for key in range(1 << depth):
+        other = (key + 1) % (1 << depth)
+        sample = ((key << depth | other) << 8 - 2 * depth).to_bytes(1, "big")
+        content = png((2, 1), depth, 0, sample, before=chunk(b"tRNS", struct.pack(">H", key)))
+        assert pixels_of(content).tolist() == [[[255] * 3, [other * scale] * 3]]
+
+
+def test_a_transparent_color_of_16_bits_is_refused() -> None:
+    content = png((2, 1), 16, 2, bytes(12), before=chunk(b"tRNS", struct.pack(">3H", 10, 200, 30)))
+    with pytest.raises(UnsupportedPixels, match="transparent"):
+        pixels_of(content)
+
+
+def test_12_bits_of_grey_are_stretched_to_8() -> None:
+    values = np.arange(4096).reshape(64, 64)
+    high, low = values[:, ::2], values[:, 1::2]  # each two in three bytes
+    packed = np.stack([high >> 4, (high & 15) << 4 | low >> 8, low & 255], -1).astype(np.uint8).tobytes()
+    size = ((256, 3, [64]), (257, 3, [64]), (278, 3, [64]))
+    content = tiff(*size, (258, 3, [12]), (262, 3, [1]), (273, 4, [-1]), (277, 3, [1]), (279, 4, [len(packed)]), data=packed)
+    assert (pixels_of(content)[..., 2] == np.round(values * 255 / 4095)).all()
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF"])
