@@ -56,7 +56,12 @@ def main() -> int:
         gc.freeze()
         gc.enable()
         app = create_app(settings, loading.result())
-    except (ValidationError, DeviceUnavailable, FileNotFoundError) as error:
+    except ValidationError as error:
+        for fault in error.errors():
+            name = "_".join(("SEGMENT", *map(str, fault["loc"]))).upper()
+            print(f"cannot start: {name}: {fault['msg']}", file=sys.stderr)  # not the value: it may be a key
+        return 2
+    except (DeviceUnavailable, FileNotFoundError) as error:
         print(f"cannot start: {error}", file=sys.stderr)
         return 2
     raise_file_limit()

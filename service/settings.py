@@ -1,5 +1,6 @@
 """Settings from the environment, prefix `SEGMENT_`. Every default is safe: loopback, no CORS, limits on."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 PILLOW_MAX_PIXELS = 178_956_970  # Pillow itself refuses larger images: twice its Image.MAX_IMAGE_PIXELS
 Device = Literal["auto", "cpu", "cuda"]
 LogFormat = Literal["text", "json"]
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s]+")  # as browsers send it, or `*` for any
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -32,17 +34,28 @@ class Settings(BaseSettings):
     queue_megapixels: float = Field(64, gt=0, description="working size of all accepted requests together")
     log_format: LogFormat = Field("text", description="text or json")
     api_keys: CommaSeparated = Field((), description="comma-separated, sent as X-API-Key or Authorization: Bearer; none: open")
-    cors_origins: CommaSeparated = Field((), description="comma-separated; none: no other site's pages may ask")
+    cors_origins: CommaSeparated = Field(
+        (), description="comma-separated, as https://host; none: no other site's pages may ask"
+    )
 
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
+        value.encode()  # raises UnicodeEncodeError, a ValueError, for bytes that are not UTF-8
         parts = tuple(part.strip() for part in value.split(",") if part.strip())
         if value and not parts:  # keys were intended, but without any the service would be open
             raise ValueError("nothing but commas and spaces")
         return parts
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _as_browsers_send_them(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):  # it would never match
+                raise ValueError(f"{origin!r} is no origin: scheme://host or scheme://host:port, with nothing after it")
+        return origins
 
     @field_validator("models_dir", mode="before")
     @classmethod

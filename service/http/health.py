@@ -3,6 +3,7 @@
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
@@ -42,7 +43,7 @@ def health_router(repository: Repository, counters: Counters, watchdog: Watchdog
             raise Problem(503, f"not enough memory for {', '.join(repository.failing)}")
         return Status()
 
-    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    @router.get("/metrics", summary="Prometheus metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         return Response(generate_latest(counters.registry), media_type=CONTENT_TYPE_LATEST)
 

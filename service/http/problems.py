@@ -68,7 +68,10 @@ def install(app: FastAPI) -> None:
 
     async def framework(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
-        return Problem(error.status_code, str(error.detail), headers=error.headers).response()
+        headers = dict(error.headers or {})
+        if headers.get("Allow") == "GET":
+            headers["Allow"] = "GET, HEAD"  # see service.http.head
+        return Problem(error.status_code, str(error.detail), headers=headers).response()
 
     async def invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)

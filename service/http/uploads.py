@@ -141,7 +141,7 @@ async def uploaded_image(request: Request, budget: UploadBudget) -> AsyncIterato
                     await upload.write(chunk)
                 yield cast(BinaryIO, file)
         else:
-            raise Problem(415, f"send multipart/form-data, image/* or application/octet-stream, not {kind}")
+            raise Problem(415, f"send multipart/form-data, image/* or application/octet-stream, not {kind or 'nothing'}")
     except ClientDisconnect as error:
         raise ClientGone from error
     except OSError as error:

@@ -45,10 +45,10 @@ def test_an_unknown_path_is_404(path: str, colors: TestClient) -> None:
         ("OPTIONS", "/segment", "POST"),
         ("TRACE", "/segment", "POST"),
         ("BREW", "/segment", "POST"),
-        ("POST", "/models", "GET"),
-        ("DELETE", "/models/colors", "GET"),
-        ("POST", "/livez", "GET"),
-        ("POST", "/", "GET"),
+        ("POST", "/models", "GET, HEAD"),
+        ("DELETE", "/models/colors", "GET, HEAD"),
+        ("POST", "/livez", "GET, HEAD"),
+        ("POST", "/", "GET, HEAD"),
     ],
 )
 def test_a_wrong_method_is_405_and_the_right_one_is_told(method: str, path: str, allowed: str, colors: TestClient) -> None:
