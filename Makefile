@@ -16,7 +16,7 @@ test: .venv/cpu,train,test.installed ## lint, types, and the whole suite
 
 train: .venv/$(RUNTIME),train.installed ## set up `.venv/bin/python -m training`
 
-benchmark: .venv/cpu,train,test.installed ## every figure of speed and memory, as one table
+benchmark: .venv/cpu,train,test.installed ## the figures of docs/performance.md, as one table
 	exec .venv/bin/python -m tests.benchmarks
 
 .venv-bench/installed: pyproject.toml constraints.txt tests/benchmarks/competitors/requirements.txt
@@ -30,7 +30,7 @@ benchmark: .venv/cpu,train,test.installed ## every figure of speed and memory, a
 	touch $@
 
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; } # without python3-venv, Debian leaves half of it
 
 clean:
 	rm -rf .venv .venv-bench build *.egg-info

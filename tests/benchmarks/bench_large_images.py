@@ -26,11 +26,11 @@ MODEL = DEFAULT_MODEL.stem
 MAX_MB = {"model": 600, "native": 1000}  # of a service with one model
 
 
-def large_jpeg(orientation: int = 1) -> bytes:
+def large_photo(orientation: int = 1, form: str = "JPEG") -> bytes:
     """The coffee of scikit-image, enlarged; stored in that EXIF orientation."""
     buffer, exif = io.BytesIO(), Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    photos.photo("coffee.png").resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90, exif=exif)
+    photos.photo("coffee.png").resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC).save(buffer, form, quality=90, exif=exif)
     return buffer.getvalue()
 
 
@@ -47,7 +47,7 @@ def measured(models: Path, path: str, photo: bytes) -> tuple[float, float]:
     """Peak memory in megabytes, and seconds, of one request to a fresh service."""
     with start_server(MODELS_DIR=str(models)) as server:
         start = time.perf_counter()
-        answer = httpx.post(server.url + path, content=photo, headers={"Content-Type": "image/jpeg"}, timeout=600)
+        answer = httpx.post(server.url + path, content=photo, headers={"Content-Type": "application/octet-stream"}, timeout=600)
         seconds = time.perf_counter() - start
         assert answer.status_code == 200, answer.text
         return peak_rss(server.process.pid), seconds
@@ -55,10 +55,10 @@ def measured(models: Path, path: str, photo: bytes) -> tuple[float, float]:
 
 def measure() -> Rows:
     """A row for each resolution, form and variant, each on a service of its own; then the tiles of every model."""
-    content = large_jpeg()
-    turned = large_jpeg(orientation=6)
+    content, turned, webp = large_photo(), large_photo(orientation=6), large_photo(form="WEBP")
     cases = [(precision, resolution, "mask", content) for precision in ("fp32", "int8") for resolution in MAX_MB]
     cases += [("fp32", "model", "mask", turned), ("fp32", "model", "overlay", content), ("fp32", "native", "overlay", turned)]
+    cases.append(("fp32", "model", "mask", webp))
     with one_model() as folder:
         for name, models in (("one model", folder), ("all shipped models", MODELS)):
             for precision, resolution, form, photo in cases:
@@ -66,7 +66,8 @@ def measure() -> Rows:
                 peak, seconds = measured(models, path, photo)
                 what = f"peak of {WIDTH}x{HEIGHT}, {name}: {precision}, {resolution}, {form}"
                 what += ", turned by EXIF" if photo is turned else ""
-                bar = MAX_MB[resolution] if models == folder else None
+                what += ", as a WebP" if photo is webp else ""  # Pillow decodes it by way of three more copies
+                bar = MAX_MB[resolution] if models == folder and photo is not webp else None
                 yield Row(what, peak, "MB", at_most=bar, note=f"{seconds:.1f} s")
     for file in sorted(MODELS.rglob("*.onnx")):
         model = loaded(file)
