@@ -32,10 +32,11 @@ def main() -> int:
     from service.inference.models.repository import load_models
     from service.inference.sessions.device import FATAL, DeviceUnavailable, may_use_cuda
     from service.logs import configure
-    from service.memory import return_freed_memory
+    from service.process import raise_file_limit, return_freed_memory
     from service.settings import Settings, variables
 
     return_freed_memory()
+    raise_file_limit()
     try:
         settings = Settings()
         tempfile.gettempdir()  # raises FileNotFoundError where uploads have no folder
@@ -51,20 +52,17 @@ def main() -> int:
         loading = loader.submit(load_models, settings)
         loader.shutdown(wait=False)
         from service.app import create_app
-        from service.server import DrainingServer, raise_file_limit
+        from service.server import DrainingServer
 
         gc.freeze()
         gc.enable()
         app = create_app(settings, loading.result())
-    except ValidationError as error:
-        for fault in error.errors():
-            name = "_".join(("SEGMENT", *map(str, fault["loc"]))).upper()
-            print(f"cannot start: {name}: {fault['msg']}", file=sys.stderr)  # not the value: it may be a key
+    except (ValidationError, DeviceUnavailable, FileNotFoundError) as error:
+        reasons = [str(error)]
+        if isinstance(error, ValidationError):  # without the values: one may be a key
+            reasons = [f"SEGMENT_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors()]
+        print(*(f"cannot start: {reason}" for reason in reasons), sep="\n", file=sys.stderr)
         return 2
-    except (DeviceUnavailable, FileNotFoundError) as error:
-        print(f"cannot start: {error}", file=sys.stderr)
-        return 2
-    raise_file_limit()
     server = DrainingServer(app, settings.host, settings.port)
     # In effect until Uvicorn installs its handlers, and again when Uvicorn restores these and re-raises.
     signal.signal(signal.SIGINT, interrupt)
@@ -72,9 +70,10 @@ def main() -> int:
         signal.signal(signal.SIGTERM, server.handle_exit)
     with suppress(KeyboardInterrupt):  # Uvicorn raises it again after it has stopped
         server.run()
-    if not app.state.close():
-        os._exit(1)  # a worker hangs in native code: an ordinary exit would destroy the interpreter that it still uses
-    return 0
+    status = 0 if app.state.close() else 1
+    # A thread may still be in native code, such as a worker that hangs, or one that tries out a model file: an ordinary exit
+    # would destroy the interpreter that it uses.
+    os._exit(status)
 
 
 def _explain(arguments: list[str]) -> int:

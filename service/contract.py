@@ -126,4 +126,6 @@ class ModelCard(_Frozen):
             raise ValueError("class names must differ")
         if self.stride % self.output_stride:
             raise ValueError("stride must be a multiple of output_stride")
+        if self.halo is not None and (self.halo.before % self.stride or self.halo.after % self.stride):
+            raise ValueError("halo must be multiples of stride")
         return self

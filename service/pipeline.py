@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 Resolution = Literal["model", "native"] | int
 COUNTED_MEGAPIXELS = 480 * 352 / 1e6  # of the image for which a card states `gmac`
 GMAC_PER_S = 10.0  # first estimate of the speed of one core
+SLOWEST_EXPECTED = 1e-3  # megapixels per second; no first estimate is lower, whatever a card says
 
 
 class SizeNotTaken(ValueError):
@@ -62,7 +63,8 @@ class Job:
     def expected_speed(self) -> float:
         """Estimated megapixels per second of one core, used until the speed is measured."""
         gmac_per_megapixel = self.variant.card.gmac / COUNTED_MEGAPIXELS
-        return min(EXPECTED_SPEED, GMAC_PER_S / gmac_per_megapixel) if gmac_per_megapixel else EXPECTED_SPEED
+        expected = GMAC_PER_S / gmac_per_megapixel if gmac_per_megapixel else EXPECTED_SPEED
+        return max(SLOWEST_EXPECTED, min(EXPECTED_SPEED, expected))
 
 
 def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
@@ -124,7 +126,7 @@ def _segmented(job: Job, ticket: Ticket, image: Image.Image, user: tuple[int, in
     """
     model: Model | None = None
     try:
-        model = job.variant.model()
+        model = job.variant.model(ticket.cancellation)
         try:
             found = _labelled(model, ticket, image, user)
         except OutOfDeviceMemory as error:

@@ -2,16 +2,13 @@
 
 import asyncio
 import os
-import resource
 import socket
-from contextlib import suppress
 
 import uvicorn
 from fastapi import FastAPI
 
 from service.http.connections import BoundedProtocol
 
-FILES = 65_536  # more open files than all connections and uploads need
 # How long a connection may stay idle after an answer: longer than clients keep theirs open. Otherwise the server might close
 # a connection just as its client sends a request.
 IDLE_S = 65
@@ -19,14 +16,6 @@ DRAIN_S = 60  # longest wait at shutdown for answers that are under way
 GIVE_UP_S = 45.0  # after this, unanswered requests get 503; a request whose body has paused ends within ten more seconds
 SETTLE_S = 2.0  # longest wait for requests on open connections: on a busy machine, the server receives them late
 SETTLE_STEP_S = 0.05
-
-
-def raise_file_limit() -> None:
-    """Raise this process's limit of open files, up to FILES: each connection takes one, and each spooled upload another."""
-    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
-    with suppress(ValueError, OSError):  # macOS refuses values above a limit that it does not report
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, wanted), most))
 
 
 class DrainingServer(uvicorn.Server):

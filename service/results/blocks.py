@@ -11,6 +11,7 @@ from service.geometry import places
 BLOCK_BYTES = 1 << 21  # enlarged scores of a block, so that those of a class stay in the cache,
 BLOCK_PIXELS = 1 << 14  # ... but at least this many pixels, since each block has a fixed cost
 BLOCK_COLUMNS, BLOCK_SCORES = 512, 128  # most pixels across a block; most scores along each of its sides
+HELD_BYTES = 1 << 25  # scores for a row of blocks, of which there are up to three copies; a row of pixels needs two of scores
 PIECE_ROWS = 64  # rows of pixels enlarged by one matrix product: the fewer rows, the fewer scores the product reads
 
 
@@ -52,6 +53,8 @@ def blocks(
     most = max(1, int(BLOCK_SCORES * min(user[0] / working[0], user[1] / working[1]) * output_stride))
     most_columns = min(BLOCK_COLUMNS, most, width)
     most_rows = min(max(1, max(BLOCK_BYTES // (4 * channels), BLOCK_PIXELS) // most_columns), most)
+    row_bytes = 4 * channels * cells_x * working[1] / (output_stride * height)  # of scores, for each row of pixels
+    most_rows = min(most_rows, max(1, int(HELD_BYTES / row_bytes)))
     columns = []
     for left in range(0, width, most_columns):
         [across], [weights] = _weights(x[left : left + most_columns], cells_x, most_columns)

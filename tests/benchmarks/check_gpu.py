@@ -28,7 +28,7 @@ from service.inference.sessions.runner import Runner
 from service.settings import Device
 from tests import photos
 from tests.bands import joined, loaded
-from tests.benchmarks.bench_large_images import large_jpeg
+from tests.benchmarks.bench_large_images import large_photo
 from tests.benchmarks.bench_scheduling import batch_rates, batch_rows, sizes_that_pay
 from tests.benchmarks.check_gpu_faults import FILE, PATIENCE_S, check_lost_context, check_out_of_memory
 from tests.benchmarks.load import DEFAULT_MODEL, MEGABYTE, crowd, jpeg, milliseconds, rate, resident
@@ -190,7 +190,7 @@ def check_service(device: Device) -> str:
         lines.append(f"GPU memory before and after {ODD_SIZES} odd sizes: {before} and {gpu_memory(device)}")
         lines.append(f"... in {time.perf_counter() - start:.1f} s; resident memory {resident(server.process.pid):.0f} MB")
         start = time.perf_counter()
-        httpx.post(server.url + "/segment?resolution=native&format=mask", content=large_jpeg(), timeout=600).raise_for_status()
+        httpx.post(server.url + "/segment?resolution=native&format=mask", content=large_photo(), timeout=600).raise_for_status()
         lines.append(f"50 megapixels, native: {time.perf_counter() - start:.1f} s, GPU memory {gpu_memory(device)}")
     return "\n".join(lines)
 

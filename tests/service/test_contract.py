@@ -50,6 +50,7 @@ BROKEN: dict[str, dict[str, object]] = {
     "a long side of nothing": {"long_side": 0},
     "a pad value above 255": {"pad_value": 256},
     "an unknown precision": {"precision": "fp64"},
+    "a halo within a cell of the stride": {"halo": {"before": 16, "after": 24}},
     "a halo cut out": {"halo": {"before": -1, "after": 0}},
     "an IoU above 1": {
         "metrics": [

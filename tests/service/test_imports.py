@@ -10,7 +10,7 @@ import pytest
 
 from tests.service_process import ROOT
 
-GROUND = ("contract", "geometry", "logs", "memory", "metrics", "settings")
+GROUND = ("contract", "geometry", "logs", "process", "metrics", "settings")
 LAYERS = (
     "service.imaging",
     "service.inference.files",

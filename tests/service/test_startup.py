@@ -20,6 +20,7 @@ from onnx import TensorProto, helper
 from service.settings import variables
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import admitted, assert_problem, mask_in, mask_of, post
+from tests.service.helpers.foreign_models import endless_model, write_foreign
 from tests.service.helpers.pictures import encoded, flag
 from tests.service.helpers.tiny_models import card, network, write_model
 from tests.service_process import ROOT, Server, start_server, stop_server
@@ -97,6 +98,26 @@ def test_a_second_interrupt_ends_the_process_cleanly_in_the_middle_of_a_run() ->
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(timeout=30) in (0, 1)  # no signal, such as of an abort
         asked.exception(timeout=30)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["as process 1", "as another"])
+def test_it_ends_cleanly_while_a_new_file_is_being_tried_out(first: bool, tmp_path: Path) -> None:
+    write_model(tmp_path)
+    main = (AS_FIRST if first else "") + MAIN
+    server = start_server(("-c", main), MODELS_DIR=str(tmp_path), DEFAULT_MODEL="colors", RELOAD_S="0.1")
+    write_foreign(tmp_path, endless_model())
+    time.sleep(1)
+    server.process.send_signal(signal.SIGTERM if first else signal.SIGINT)
+    assert server.process.wait(timeout=30) == 0  # no signal, such as of an abort
+
+
+def test_a_hundred_models_are_served_whatever_the_soft_limit_of_files(tmp_path: Path) -> None:
+    for number in range(100):
+        write_model(tmp_path, f"{number}.onnx", name=f"colors-{number}")
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    command = ("-c", f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, {most})); {MAIN}")
+    with start_server(command, MODELS_DIR=str(tmp_path), DEFAULT_MODEL="colors-0") as server:
+        assert len(httpx.get(server.url + "/models").json()["models"]) == 100
 
 
 def test_sigterm_lets_accepted_requests_finish(colors_folder: Path) -> None:

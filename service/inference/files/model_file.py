@@ -1,5 +1,6 @@
 """A model file in the models folder: read and checked, but not loaded into a session."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -21,6 +22,7 @@ WHOLE_BYTES = 1 << 30  # limit for a run of a model that cannot be tiled: enough
 UNKNOWN_BYTES_PER_PIXEL = 250  # activations of a network whose layers are not known: more than most networks take
 SCORE_COPIES = 3  # copies of the scores in memory while they are enlarged
 
+NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 Stamp = tuple[tuple[int, int, int], ...]  # of the file and of a card beside it: inode, bytes, time of the last change in ns
 
 
@@ -55,9 +57,13 @@ class _Opened:
                 file.seek(0)
                 return file.read()
         except MemoryError as error:
-            raise UnreadableModel("not enough memory to read it; that is tried again") from error
+            raise _short_of_memory() from error
         except OSError as error:
             raise _unreadable(error) from error
+
+
+def _short_of_memory() -> UnreadableModel:
+    return UnreadableModel("not enough memory to read it; that is tried again")
 
 
 def _unreadable(error: OSError) -> UnreadableModel:
@@ -88,6 +94,8 @@ class ModelFile:
             graph.require_self_contained()
         except (DecodeError, UnsafeFile) as error:
             raise InvalidModel(f"it is no ONNX file that is served: {error}") from error
+        except MemoryError as error:
+            raise _short_of_memory() from error
         card, interface = _card(path, graph)
         size = interface.fixed_size
         if size is not None and prod(size) > (most := _most_whole_pixels(card)):
@@ -119,16 +127,35 @@ class ModelFile:
 
 
 def stamp(path: Path) -> Stamp | None:
-    """A value that changes when the model file or its card changes; None if there is no model file."""
-    found = [_stat(path), _stat(_beside(path))]
-    return tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in found if s is not None) if found[0] else None
+    """A value that changes when the model file or its card changes; None if there is no model file.
+
+    Raises OSError if that cannot be told, for example in a folder that is closed to this process.
+    """
+    if (file := _stat(path)) is None:
+        return None
+    try:
+        card = _stat(_beside(path))
+    except OSError:  # reading it tells why, if it is needed
+        card = None
+    return tuple((found.st_ino, found.st_size, found.st_mtime_ns) for found in (file, card) if found is not None)
 
 
 def _stat(path: Path) -> os.stat_result | None:
+    """None if there is no such file, or only a link that leads nowhere. Raises OSError if that cannot be told."""
     try:
         return path.stat()
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno in NO_FILE:
+            return None
+        raise
+
+
+def _exists(path: Path) -> bool:
+    """Raises UnreadableModel if that cannot be told."""
+    try:
+        return _stat(path) is not None
+    except OSError as error:
+        raise _unreadable(error) from error
 
 
 def _beside(path: Path) -> Path:
@@ -150,7 +177,7 @@ def _card(path: Path, graph: OnnxFile) -> tuple[ModelCard, Interface]:
     try:
         if METADATA_KEY in graph.metadata:
             return ModelCard.model_validate_json(graph.metadata[METADATA_KEY]), Interface()
-        if beside.exists():
+        if _exists(beside):
             source = beside.name
             foreign = ForeignCard.model_validate_json(_Opened(beside).content())
             interface = ForeignInterface(foreign, graph)

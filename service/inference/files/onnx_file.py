@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 Message = Any  # protobuf's generated classes have no static types here
@@ -97,15 +98,20 @@ def _messages() -> Mapping[str, Any]:
 
 
 class UnsafeFile(ValueError):
-    """A file that needs other files or custom operators, or has sparse tensors."""
+    """A file that needs other files or custom operators, has sparse tensors, or would crash ONNX Runtime."""
 
 
 class OnnxFile:
     """The nodes, constants and metadata of a model file."""
 
     def __init__(self, content: bytes) -> None:
-        """Raises google.protobuf.message.DecodeError if `content` is no protobuf message."""
-        self._model = _messages()["Model"].FromString(content)
+        """Raises google.protobuf.message.DecodeError if `content` is no protobuf message, and MemoryError."""
+        try:
+            self._model = _messages()["Model"].FromString(content)
+        except DecodeError as error:
+            if "alloc failed" in str(error):  # so protobuf reports that memory is short
+                raise MemoryError(str(error)) from error
+            raise
         self.metadata: Mapping[str, str] = {entry.key: entry.value for entry in self._model.metadata_props}
         self.nodes: Sequence[Message] = self._model.graph.node
         self.constants: Mapping[str, Message] = {tensor.name: tensor for tensor in self._model.graph.initializer}
@@ -116,7 +122,7 @@ class OnnxFile:
         return sum(prod(tensor.dims) for tensor in self.constants.values())
 
     def require_self_contained(self) -> None:
-        """Raises UnsafeFile if any graph or function has tensors in other files, sparse tensors, or custom operators."""
+        """Raises UnsafeFile if any graph or function has tensors in other files, sparse tensors, or operators not to be run."""
         functions = self._model.functions
         domains = DOMAINS | {function.domain for function in functions}
         graphs: list[Message] = [self._model.graph]
@@ -138,6 +144,8 @@ class OnnxFile:
                 entry = entries.pop()
                 graphs += [*entry.graphs, *([entry.g] if entry.HasField("g") else [])]
                 tensors += [*entry.tensors, *([entry.t] if entry.HasField("t") else [])]
+                if entry.name == "group" and entry.i < 1:
+                    raise UnsafeFile(f"a convolution has {entry.i} groups")  # ONNX Runtime would divide by it
                 _refuse_sparse([*entry.sparse_tensors, *([entry.sparse_tensor] if entry.HasField("sparse_tensor") else [])])
         for tensor in tensors:
             if tensor.data_location:

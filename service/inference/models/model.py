@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,11 +71,14 @@ class Model:
     batches: Batches | None  # on a GPU without a memory limit, if the graph's batch size is free
 
     @classmethod
-    def load(cls, file: ModelFile, content: bytes, open_session: OpenSession) -> "Model":
+    def load(
+        cls, file: ModelFile, content: bytes, open_session: OpenSession, cancellation: Cancellation | None = None
+    ) -> "Model":
         """Open and try out a model file; `content` is its bytes.
 
-        Raises InvalidModel if the model cannot be run, or if the scores of a test image are not as its card says,
-        OutOfDeviceMemory, and DeviceUnavailable as `create_session` does.
+        Raises Cancelled if `cancellation` is cancelled before the model has run a test image, InvalidModel if the model cannot
+        be run, or if the scores of a test image are not as its card says, OutOfDeviceMemory, and DeviceUnavailable as
+        `create_session` does.
         """
         open_session = partial(open_session, precision=file.card.precision)
         try:
@@ -101,7 +105,7 @@ class Model:
             if not isinstance(session.get_inputs()[0].shape[0], int):
                 batches = Batches(runner, lambda: tiling.bytes_per_pixel)
         model = cls(file.card, Runners(runner, open_on_one_core), file.interface, tiling, batches)
-        model._try_out(first)
+        model._try_out(first, cancellation or Cancellation())
         return model
 
     @property
@@ -183,7 +187,8 @@ class Model:
                 if not fits or not runner.has_room((number, height, width)):
                     continue
                 try:
-                    with _time_limit() as cancellation:
+                    cancellation = Cancellation()
+                    with _time_limit(cancellation):
                         runner([np.zeros((1, height, width, 3), np.uint8)], cancellation, number)
                 except OutOfDeviceMemory:  # `Batches` runs images one by one if they do not fit together
                     if number == 1:
@@ -191,12 +196,12 @@ class Model:
                 except RunFailed as error:
                     raise InvalidModel(f"{number} images of {width}x{height} do not run: {error}") from error
 
-    def _try_out(self, runner: Runner) -> None:
+    def _try_out(self, runner: Runner, cancellation: Cancellation) -> None:
         """Run a strip and a square as test images, so that the session allocates the memory it needs. Raises as `load` does."""
         side, stride = min(self.card.long_side or 1, TRIAL_SIDE), self.card.stride
         width, height = self.interface.padded_size(side, side, stride)
         sizes = [(width, height)] if self.interface.fixed_size else [(width + stride, stride), (width, height)]
-        with _time_limit() as cancellation:
+        with _time_limit(cancellation):
             for width, height in sizes:
                 try:
                     scores = runner([np.full((1, height, width, 3), self.card.pad_value, np.uint8)], cancellation)
@@ -211,12 +216,12 @@ class Model:
 
 
 @contextmanager
-def _time_limit() -> Iterator[Cancellation]:
-    """Limits the time of a test run, since a graph may loop forever.
+def _time_limit(cancellation: Cancellation) -> Iterator[None]:
+    """Limits the time of a test run, since a graph may loop forever: cancels it after TRIAL_S.
 
-    Raises InvalidModel after TRIAL_S, and OutOfDeviceMemory if no thread can be started or numpy finds no memory.
+    Raises InvalidModel then, and OutOfDeviceMemory if no thread can be started or numpy finds no memory.
     """
-    cancellation = Cancellation()
+    end = time.monotonic() + TRIAL_S
     timer = threading.Timer(TRIAL_S, cancellation.cancel)
     timer.daemon = True
     try:
@@ -224,8 +229,10 @@ def _time_limit() -> Iterator[Cancellation]:
     except RuntimeError as error:  # the process has reached its limit of threads
         raise OutOfDeviceMemory(str(error)) from error
     try:
-        yield cancellation
+        yield
     except Cancelled as error:
+        if time.monotonic() < end:  # by others
+            raise
         raise InvalidModel(f"a test image takes longer than {TRIAL_S:g} s") from error
     except MemoryError as error:
         raise OutOfDeviceMemory(first_line(error)) from error

@@ -136,9 +136,9 @@ class Repository:
             variant.unload()
 
     def _look(self) -> tuple[dict[Path, Stamp], dict[Path, str]]:
-        """The model files in the folder now; and the folders and links that cannot be followed, with the reason for each.
+        """The model files in the folder now; and the files, folders and links that cannot be reached, with the reason for each.
 
-        The files of a folder that cannot be listed are taken to be as they were at the last scan.
+        A file that cannot be reached, itself or in a folder that cannot be listed, is taken to be as it was at the last scan.
         """
         unreadable: dict[Path, str] = {}
 
@@ -156,15 +156,26 @@ class Repository:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             listed += [Path(folder) / name for name in (*folders, *names)]  # a folder named like a model is reported too
         files = sorted(path for path in listed if path.suffix == ".onnx" and not path.name.startswith("."))
-        found = {path: now for path in files if (now := stamp(path)) is not None}
-        nowhere = {path: "a dangling symbolic link" for path in files if path not in found and path.is_symlink()}
-        kept = {path: before for path, before in self._seen.items() if not unreadable.keys().isdisjoint(path.parents)}
-        return found | kept, unreadable | nowhere
+        found: dict[Path, Stamp] = {}
+        for path in files:
+            try:
+                now = stamp(path)
+            except OSError as error:
+                unreadable[path] = f"it cannot be reached: {error.strerror}"
+                continue
+            if now is not None:
+                found[path] = now
+            elif path.is_symlink():
+                unreadable[path] = "a dangling symbolic link"
+        for path, before in self._seen.items():
+            if not unreadable.keys().isdisjoint((path, *path.parents)):
+                found[path] = before
+        return found, unreadable
 
     def _variant(self, path: Path, now: Stamp, moved: Variant | None, start: bool) -> Variant | None:
         """The variant to serve from a file: its present content if that is complete and runs, else its previous content."""
         known = self._known.get(path)
-        if known is None and moved is not None:  # a file that was renamed is the same file
+        if moved is not None and (known is None or known.stamp != now):  # a file that was renamed is the same file
             moved.file = replace(moved.file, path=path)
             return moved
         before = known if known is not None and known.runs_on is not None and known.fault is None else None

@@ -5,9 +5,11 @@ import threading
 from service.contract import ModelCard
 from service.inference.files.model_file import InvalidModel, ModelFile, Stamp
 from service.inference.models.model import Model
+from service.inference.sessions.cancellation import Cancellation
 from service.inference.sessions.device import DeviceUnavailable, OpenSession, ReportedDevice, require_same_device
 from service.inference.sessions.errors import OutOfDeviceMemory, RunFailed
 
+WAIT_S = 0.1  # between two looks at whether a request that waits for the model is cancelled
 FAILED_RUNS = 3  # consecutive runs that fail for lack of memory, until the service reports that it is not ready
 
 
@@ -33,19 +35,23 @@ class Variant:
         """The card of the file."""
         return self.file.card
 
-    def model(self, warm: bool = False) -> Model:
+    def model(self, cancellation: Cancellation | None = None, warm: bool = False) -> Model:
         """The model, loaded by the first call; `warm`: also warm it up then, which a request does not wait for.
 
-        Raises UnreadableModel, and what `Model.load` raises: InvalidModel again at every call, but if these bytes have run
-        before, RunFailed in place of InvalidModel, and OutOfDeviceMemory in place of DeviceUnavailable.
+        Raises Cancelled if `cancellation` is cancelled before the model has run a test image, UnreadableModel, and what
+        `Model.load` raises: InvalidModel again at every call, but if these bytes have run before, RunFailed in place of
+        InvalidModel, and OutOfDeviceMemory in place of DeviceUnavailable.
         """
-        with self._lock:
+        cancellation = cancellation or Cancellation()
+        while not self._lock.acquire(timeout=WAIT_S):  # another request may be loading it
+            cancellation.check()
+        try:
             if self.fault is not None:
                 raise InvalidModel(self.fault)
             if self._model is None:
                 try:
                     self._content = self._content or self.file.content()
-                    model = Model.load(self.file, self._content, self._open_session)
+                    model = Model.load(self.file, self._content, self._open_session, cancellation)
                     if warm:
                         model.warm_up()
                 except InvalidModel as error:
@@ -60,6 +66,8 @@ class Variant:
                 require_same_device(model.device, self.runs_on or model.device)
                 self._model, self.runs_on = model, model.device
             return self._model
+        finally:
+            self._lock.release()
 
     def rest(self) -> None:
         """Drop the model until it is needed again; `runs_on` is kept."""

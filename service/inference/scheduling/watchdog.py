@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 
-from service.inference.models.model import Model
+from service.inference.models.model import TRIAL_S, Model
 from service.inference.models.repository import Repository
 from service.inference.models.variant import Variant
 from service.inference.scheduling.engine import Engine
@@ -13,7 +13,7 @@ from service.inference.sessions.errors import OutOfDeviceMemory
 
 QUIET_S = 60.0  # seconds without a success before a trial is run
 CHECK_INTERVAL_S = 5.0  # seconds between two checks
-TRIAL_S = 30.0  # seconds; longest wait for the trial of each model, and for cancelled work to end
+HUNG_S = 30.0  # seconds; longest wait for cancelled work to end
 FAILED_TRIALS = 2  # failed trials in a row before the service is declared dead
 
 log = logging.getLogger(__name__)
@@ -39,13 +39,13 @@ class Watchdog:
 
     def check(self) -> None:
         """Run a trial if one is due. To be called every CHECK_INTERVAL_S seconds, from one thread."""
-        if self._engine.last_success > self._last_trial:
-            self._failures = 0
-        if self._engine.has_hung(TRIAL_S):
+        if self._engine.has_hung(HUNG_S):
             if self.alive:
                 log.error("work does not end, though it was called off: /livez says so from now on")
             self._failures = FAILED_TRIALS
             return
+        if self._engine.last_success > self._last_trial:
+            self._failures = 0
         quiet = time.monotonic() - max(self._engine.last_success, self._last_trial)
         fails = self._engine.last_failure > self._engine.last_success
         if quiet >= QUIET_S and (fails or self._engine.admitted_megapixels == 0):
@@ -79,7 +79,7 @@ def _runs(name: str, variant: Variant, cancellation: Cancellation) -> bool:
     """Whether a model segments an image or only lacks memory: others may hold the memory, and a restart would not help."""
     model: Model | None = None
     try:
-        model = variant.model()
+        model = variant.model(cancellation)
         model.run_smallest(cancellation)
         variant.succeeded()
     except OutOfDeviceMemory:

@@ -45,10 +45,12 @@ class Tiling:
         return bytes_per_pixel(self._layers.layers) if self._layers else unknown_bytes_per_pixel(self._card)
 
     def runs_whole(self, width: int, height: int) -> bool:
-        """Whether a padded image of that size fits one run."""
-        if width * height <= SURELY_WHOLE_PIXELS:
+        """Whether a padded image of that size fits one run. Raises OutOfDeviceMemory if there is no memory to find out."""
+        pixels, most = width * height, RUN_BYTES[self._device]
+        score_bytes = pixels / self._card.output_stride**2 * len(self._card.classes) * 4
+        if pixels <= SURELY_WHOLE_PIXELS and score_bytes <= most:
             return True
-        return width * height * self.bytes_per_pixel <= RUN_BYTES[self._device]
+        return pixels * self.bytes_per_pixel <= most
 
     def network(self, width: int, height: int, small: bool = False) -> TiledNetwork:
         """The tiled network for a padded image of that size; `small`: with tiles that take less memory than usual.
@@ -106,6 +108,8 @@ class Tiling:
             return Layers.of(self._content, OUTPUT_NAME)
         except (UnknownLayer, LookupError, ValueError):  # an unusual graph is tiled as one part
             return None
+        except MemoryError as error:
+            raise OutOfDeviceMemory(first_line(error)) from error
 
     def _whole(self, size: tuple[int, int], run_bytes: int) -> TiledPart:
         """The network as one part, with the halo given by its card."""

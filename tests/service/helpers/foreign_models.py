@@ -42,12 +42,43 @@ def foreign_model(
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
+def endless_model() -> onnx.ModelProto:
+    """A graph that adds 0 to its input 2^40 times."""
+    step = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["goes_on"]), helper.make_node("Add", ["sum", "zero"], ["next"])],
+        "step",
+        [
+            helper.make_tensor_value_info("number", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
+        ],
+    )
+    constants = [
+        helper.make_tensor("steps", TensorProto.INT64, [], [1 << 40]),
+        helper.make_tensor("true", TensorProto.BOOL, [], [True]),
+        helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["steps", "true", "pixel_values"], ["out"], body=step)],
+        "endless",
+        [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+        constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 def write_foreign(folder: Path, model: onnx.ModelProto, **changes: object) -> None:
-    """The model and its card, some entries of which are changed; `input` is changed entry by entry."""
-    (folder / "foreign.onnx").write_bytes(model.SerializeToString())
+    """The model and its card, some entries of which are changed; `input` is changed entry by entry. `file`: their stem."""
+    file = changes.pop("file", "foreign")
+    (folder / f"{file}.onnx").write_bytes(model.SerializeToString())
     given = {"name": "pixel_values", "mean": MEAN, "std": STD} | dict(changes.pop("input", {}))  # type: ignore[call-overload]
     card = {"name": "foreign", "input": given, "output": {"name": "out"}, "classes": ["red", "green", "blue"]}
-    (folder / "foreign.json").write_text(json.dumps(card | changes))
+    (folder / f"{file}.json").write_text(json.dumps(card | changes))
 
 
 def broken(folder: Path) -> str:

@@ -1,8 +1,11 @@
 """Sessions of ONNX Runtime that have no memory for a run, and what runs are asked to give back."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnxruntime as ort
 import pytest
+from google.protobuf.message import DecodeError
 
 MESSAGE = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : BFCArena::AllocateRawInternal Failed to allocate memory for 3211264"
 SHRINKAGE = "memory.enable_memory_arena_shrinkage"
@@ -47,3 +50,10 @@ def shrunk_arenas(options: ort.RunOptions) -> str:
     except RuntimeError:  # there is no such entry
         return ""
     return arenas
+
+
+def _short_of_memory(_: bytes) -> object:
+    raise DecodeError("Error parsing message: Arena alloc failed")
+
+
+UNPARSED = SimpleNamespace(FromString=_short_of_memory)  # for protobuf's class of a model, when memory is short

@@ -21,6 +21,7 @@ from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import admitted, assert_problem, post
 from tests.service.helpers.live import Endless, Line, colors_app, head, serving
 from tests.service.helpers.pictures import encoded, flag
+from tests.service.helpers.tiny_models import write_model
 
 IMAGE = encoded(flag())  # 96x64: 0.006144 megapixels
 MEGAPIXELS = 0.006144
@@ -152,3 +153,8 @@ def test_a_deadline_that_passes_is_counted(make_client: MakeClient) -> None:
     client = make_client(deadline_s=1e-6, deadline_s_per_megapixel=0)
     assert_problem(post(client, IMAGE), 504, limit=1e-6)
     assert 'segment_http_requests_total{route="/segment",status="504"} 1.0' in client.get("/metrics").text
+
+
+def test_a_card_that_says_it_is_endlessly_slow_is_answered(make_client: MakeClient, tmp_path: Path) -> None:
+    write_model(tmp_path, gmac=1e308)
+    assert post(make_client(models_dir=tmp_path), IMAGE).status_code == 200

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
+from service.inference.files import onnx_file
 from service.inference.files.model_file import InvalidModel
 from service.inference.models.model import Model
 from service.inference.models.repository import NO_MEMORY, Repository
@@ -17,6 +18,7 @@ from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import assert_problem, post
 from tests.service.helpers.model_folders import changed, looked_twice, with_card
 from tests.service.helpers.pictures import encoded, flag
+from tests.service.helpers.short_sessions import UNPARSED
 from tests.service.helpers.tiny_models import card, network, write_model
 
 TWO_CLASSES = [{"id": number, "name": str(number), "color": "#000000"} for number in range(2)]
@@ -196,6 +198,16 @@ def test_what_the_system_lacks_is_no_fault_of_a_file(
         assert "not enough memory" in repository.broken["colors.onnx"]
     repository.refresh(changes=False)
     assert list(repository.models) == ["colors"] and not repository.broken
+
+
+def test_a_file_that_there_is_no_memory_to_parse_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_model(tmp_path)
+    with monkeypatch.context() as short:
+        short.setattr(onnx_file, "_messages", lambda: {"Model": UNPARSED})
+        repository = Repository(tmp_path, "cpu")
+        assert repository.broken == {"colors.onnx": "not enough memory to read it; that is tried again"}
+    repository.refresh(changes=False)
+    assert list(repository.models) == ["colors"]
 
 
 def test_a_variant_that_cannot_be_read_when_it_is_first_asked_for_is_503_and_then_answers(

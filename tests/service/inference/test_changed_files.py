@@ -17,6 +17,7 @@ from service.inference.models.variant import Variant
 from service.inference.sessions.cancellation import Cancellation
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import assert_problem
+from tests.service.helpers.foreign_models import foreign_model, write_foreign
 from tests.service.helpers.model_folders import OTHER_CLASSES, changed, looked_twice, with_card
 from tests.service.helpers.tiny_models import write_model
 
@@ -89,6 +90,18 @@ def test_a_file_that_is_renamed_is_served_without_a_break(tmp_path: Path) -> Non
     repository.refresh()
     assert repository.variant("colors") is before
     assert before.file.path.name == "renamed.onnx"
+
+
+def test_a_file_that_is_moved_over_another_is_served_without_a_break(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    write_model(tmp_path, "other.onnx", name="other")
+    repository = Repository(tmp_path, "cpu")
+    before = repository.variant("colors")
+    (tmp_path / "colors.onnx").rename(tmp_path / "other.onnx")
+    for _ in range(3):
+        repository.refresh()
+        assert list(repository.models) == ["colors"]
+        assert repository.variant("colors") is before
 
 
 def test_two_files_of_a_name_are_not_loaded_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,6 +245,44 @@ def test_what_is_in_a_folder_that_cannot_be_listed_stays_in_service(
     (models / gone).rename(tmp_path / "elsewhere")
     expected = {"colors", "another"} if gone == "." else {"another"}  # the models folder itself is to be there
     assert set(looked_twice(repository).models) == expected
+
+
+def test_a_file_that_cannot_be_reached_is_told_and_stays_in_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_model(tmp_path)
+    write_model(tmp_path, "closed.onnx", name="closed")
+    repository = Repository(tmp_path, "cpu")
+    stat = Path.stat
+
+    def denied(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path.name in {"closed.onnx", "late.onnx"}:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    with monkeypatch.context() as context:  # as above
+        context.setattr(Path, "stat", denied)
+        write_model(tmp_path, "late.onnx", name="late")
+        assert set(looked_twice(repository).models) == {"colors", "closed"}
+        assert set(Repository(tmp_path, "cpu").models) == {"colors"}
+        reason = "it cannot be reached: Permission denied"
+        assert repository.broken == {"closed.onnx": reason, "late.onnx": reason}
+    assert set(looked_twice(repository).models) == {"colors", "closed", "late"}
+    assert not repository.broken
+
+
+def test_a_card_that_cannot_be_reached_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_foreign(tmp_path, foreign_model())
+    stat = Path.stat
+
+    def denied(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path.suffix == ".json":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "stat", denied)
+        repository = Repository(tmp_path, "cpu")
+        assert "Permission denied; that is tried again" in repository.broken["foreign.onnx"]
+    assert list(looked_twice(repository).models) == ["foreign"]
 
 
 def test_a_hidden_file_is_no_model(tmp_path: Path) -> None:

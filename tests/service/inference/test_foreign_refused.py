@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from service.inference.models import model
 from service.inference.sessions import runner
-from tests.service.helpers.foreign_models import broken, foreign_model, write_foreign
+from tests.service.helpers.foreign_models import broken, endless_model, foreign_model, write_foreign
 
 
 def test_without_a_card_beside_it_a_file_is_left_out(tmp_path: Path) -> None:
@@ -118,34 +117,12 @@ def test_operators_of_other_libraries_are_not_loaded(tmp_path: Path) -> None:
     assert "custom operators are not loaded" in broken(tmp_path)
 
 
-def endless_model() -> onnx.ModelProto:
-    """A graph that adds 0 to its input 2^40 times."""
-    step = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["goes_on"]), helper.make_node("Add", ["sum", "zero"], ["next"])],
-        "step",
-        [
-            helper.make_tensor_value_info("number", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("sum", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
-        ],
-    )
-    constants = [
-        helper.make_tensor("steps", TensorProto.INT64, [], [1 << 40]),
-        helper.make_tensor("true", TensorProto.BOOL, [], [True]),
-        helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
-    ]
-    graph = helper.make_graph(
-        [helper.make_node("Loop", ["steps", "true", "pixel_values"], ["out"], body=step)],
-        "endless",
-        [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["n", 3, "h", "w"])],
-        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
-        constants,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+def test_a_convolution_of_no_groups_is_not_loaded(tmp_path: Path) -> None:
+    model = foreign_model()
+    node = helper.make_node("ConvTranspose", ["float", "two"], ["other"], group=0)  # ONNX Runtime would divide by it
+    model.graph.node.append(node)
+    write_foreign(tmp_path, model)
+    assert "0 groups" in broken(tmp_path)
 
 
 @pytest.mark.timeout(60)

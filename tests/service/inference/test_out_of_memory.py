@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.inference.files import model_file
+from service.inference.files import model_file, onnx_file
 from service.inference.models.repository import Repository
 from service.inference.models.variant import FAILED_RUNS
 from service.inference.sessions.cancellation import Cancellation
@@ -16,9 +16,9 @@ from service.inference.tiling import plan
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import assert_problem, mask_of, post, strongest_color
 from tests.service.helpers.pictures import encoded, flag
-from tests.service.helpers.short_sessions import MESSAGE, Short
+from tests.service.helpers.short_sessions import MESSAGE, UNPARSED, Short
 from tests.service.helpers.tiny_models import LONG_SIDE, write_model
-from tests.service_process import ROOT
+from tests.service_process import MODELS, ROOT
 
 
 @pytest.fixture
@@ -48,6 +48,14 @@ def test_without_a_halo_it_is_503_and_the_session_is_opened_anew_for_the_next(sh
     short.room = 1 << 40
     assert post(client, encoded(flag())).status_code == 200
     assert short.opened > opened
+
+
+def test_without_memory_to_find_its_tiles_an_image_is_503(make_client: MakeClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, image = make_client(models_dir=MODELS, default_model="animals-fcn8s-lite0"), encoded(flag(1500, 1000))
+    with monkeypatch.context() as short:
+        short.setattr(onnx_file, "_messages", lambda: {"Model": UNPARSED})
+        assert_problem(post(client, image, resolution="native", precision="fp32"), 503, "not enough memory")
+    assert post(client, image, resolution="native", precision="fp32").status_code == 200
 
 
 def test_when_it_repeats_the_service_is_not_ready_until_a_run_succeeds(short: Short, make_client: MakeClient) -> None:

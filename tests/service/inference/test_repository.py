@@ -1,5 +1,7 @@
 """A folder of model files: which are found, and which of several is served."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ from service.inference.models.repository import Repository, UnknownModel
 from service.inference.sessions.device import DeviceUnavailable
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import assert_problem, post
+from tests.service.helpers.foreign_models import endless_model, foreign_model, write_foreign
+from tests.service.helpers.live import PATIENCE_S
 from tests.service.helpers.model_folders import OTHER_CLASSES
 from tests.service.helpers.pictures import encoded, flag
 from tests.service.helpers.tiny_models import write_model
@@ -83,6 +87,23 @@ def test_the_automatic_variant_is_loaded_at_once_and_another_when_it_is_asked_fo
     assert client.get("/models/colors").json()["variants"] == ["fp32"]
     [broken] = client.get("/models").json()["broken"]
     assert broken["file"] == "colors.int8.onnx" and "its scores of an image" in broken["reason"]
+
+
+def test_a_variant_that_does_not_get_ready_holds_nothing_up_but_its_own_requests(
+    make_client: MakeClient, tmp_path: Path
+) -> None:
+    write_foreign(tmp_path, foreign_model())
+    write_foreign(tmp_path, endless_model(), file="foreign.int8", precision="int8")
+    client = make_client(models_dir=tmp_path, default_model="foreign", deadline_s=0.5, deadline_s_per_megapixel=0)
+    image = encoded(flag())
+    with ThreadPoolExecutor(8) as pool:  # more than there are workers
+        late = list(pool.map(lambda _: post(client, image, precision="int8"), range(8)))
+    assert {answer.status_code for answer in late} <= {429, 504}
+    assert 504 in {answer.status_code for answer in late}
+    end = time.monotonic() + PATIENCE_S
+    while (answer := post(client, image)).status_code != 200:  # until the workers have let go
+        assert time.monotonic() < end, answer.text
+    assert client.get("/models").json()["broken"] == []
 
 
 def test_where_the_best_variant_does_not_run_the_next_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "CHECK_INTERVAL_S", 0.01)
     monkeypatch.setattr(watchdog, "QUIET_S", 0.05)
     monkeypatch.setattr(watchdog, "TRIAL_S", 1.0)
+    monkeypatch.setattr(watchdog, "HUNG_S", 1.0)
 
 
 class Runs:
@@ -171,18 +172,25 @@ def test_while_requests_succeed_nothing_is_tried(own: Own, runs: Runs, monkeypat
     assert trials <= quiet_spells
 
 
-def test_work_that_does_not_end_though_it_was_called_off_is_death(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_that_does_not_end_though_it_was_called_off_is_death(
+    own: Own, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     gate = threading.Event()
 
     def hung(job: Job, ticket: Ticket) -> tuple[object, Rendered]:
         assert gate.wait(PATIENCE_S)
         return process(job, ticket)
 
-    monkeypatch.setattr(segment, "process", hung)
     client = own(deadline_s=0.1, deadline_s_per_megapixel=0)
+    wait_until(lambda: post(client, IMAGE).status_code == 200)
+    monkeypatch.setattr(segment, "process", hung)
     assert_problem(post(client, IMAGE), 504, limit=0.1)
     assert client.get("/livez").status_code == 200
     wait_until(lambda: client.get("/livez").status_code == 503)
+    for _ in range(20):  # at each of which the watchdog has looked again
+        assert client.get("/livez").status_code == 503
+        time.sleep(0.02)
+    assert caplog.text.count("work does not end") == 1
     gate.set()
     wait_until(lambda: client.get("/livez").status_code == 200)
 

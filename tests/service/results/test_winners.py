@@ -127,6 +127,13 @@ def test_no_band_of_scores_is_held_while_the_next_is_computed() -> None:
     assert len(bands) == 6
 
 
+def test_of_many_classes_few_rows_of_scores_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks_module, "HELD_BYTES", 1 << 20)
+    rows = (np.zeros((255, 1, 400), np.float32) for _ in range(300))
+    held = [block.scores.shape[1:3] for block in blocks(rows, 300, (400, 300), (400, 300), 1)]
+    assert max(pieces * rows for pieces, rows in held) * 400 * 255 * 4 < 3 << 20
+
+
 def test_what_was_called_off_is_not_computed() -> None:
     [block] = blocks([np.zeros((2, 3, 3), np.float32)], 3, (24, 24), (24, 24), 8)
     cancellation = Cancellation()

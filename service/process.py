@@ -1,12 +1,15 @@
-"""Limits how much freed memory this process keeps."""
+"""Limits of this process: how much freed memory it keeps, and how many files it may open."""
 
 import ctypes
 import platform
+import resource
+from contextlib import suppress
 
 KEPT_BYTES = 8 << 20  # free memory that a heap may keep at its top
 # Blocks of this size and larger are mapped individually, and so returned individually. Above 2 MB, the heap creeps for longer
 # (tests/benchmarks/bench_memory.py); with 1 MB, an image of 1280x960 takes a quarter longer.
 MAPPED_BYTES = 2 << 20
+FILES = 65_536  # more open files than all connections, uploads and model files need
 ARENAS = 2  # glibc's default allows one for each thread, up to eight for each core
 
 
@@ -23,3 +26,11 @@ def return_freed_memory() -> None:
         libc.mallopt(m_trim_threshold, KEPT_BYTES)
         libc.mallopt(m_mmap_threshold, MAPPED_BYTES)
         libc.mallopt(m_arena_max, ARENAS)
+
+
+def raise_file_limit() -> None:
+    """Raise this process's limit of open files, up to FILES: for each connection, spooled upload and model file."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if most == resource.RLIM_INFINITY else min(FILES, most)
+    with suppress(ValueError, OSError):  # macOS refuses values above a limit that it does not report
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(now, wanted), most))
