@@ -42,6 +42,14 @@ def foreign_model(
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
+def model_of(operator: str) -> onnx.ModelProto:
+    """A graph of one operator."""
+    given = helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["n", 3, "h", "w"])
+    scores = helper.make_tensor_value_info("out", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node(operator, ["pixel_values"], ["out"])], operator, [given], [scores])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
 def endless_model() -> onnx.ModelProto:
     """A graph that adds 0 to its input 2^40 times."""
     step = helper.make_graph(

@@ -70,14 +70,20 @@ def skipping(path: Path) -> bytes:
     return content
 
 
-def graph_with(operator: str) -> bytes:
-    """A network of one operator."""
+def graph_with(operator: str, **attributes: Any) -> bytes:  # noqa: ANN401
+    """A network of one operator on the image at half its size; a `Conv` has a kernel of 3x3, a `Resize` doubles."""
     image = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["n", "h", "w", 3])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, None)
+    more = {"Conv": ["weight"], "Resize": ["", "scales"]}
     nodes = [
         helper.make_node("Transpose", [INPUT_NAME], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("Cast", ["planes"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node(operator, ["float"], ["scores"]),
+        helper.make_node("MaxPool", ["float"], ["half"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node(operator, ["half", *more.get(operator, [])], ["scores"], **attributes),
     ]
-    content: bytes = helper.make_model(helper.make_graph(nodes, "g", [image], [scores])).SerializeToString()
+    constants = [
+        onnx.numpy_helper.from_array(np.ones((3, 3, 3, 3), np.float32), "weight"),
+        onnx.numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scales"),
+    ]
+    content: bytes = helper.make_model(helper.make_graph(nodes, "g", [image], [scores], constants)).SerializeToString()
     return content

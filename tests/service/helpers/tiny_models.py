@@ -39,17 +39,22 @@ def card(**changes: object) -> dict[str, object]:
 
 
 def network(
-    metadata: str | None = None, input_name: str = "image", input_type: int = TensorProto.UINT8, opset: int = 17
+    metadata: str | None = None,
+    input_name: str = "image",
+    input_type: int = TensorProto.UINT8,
+    opset: int = 17,
+    scores_type: int = TensorProto.FLOAT,
 ) -> bytes:
     """An ONNX file that averages each colour over cells; the card, if any, is written as it is given."""
     image = helper.make_tensor_value_info(input_name, input_type, ["n", "h", "w", 3])
-    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3, "y", "x"])
+    scores = helper.make_tensor_value_info("scores", scores_type, ["n", 3, "y", "x"])
     cell = [OUTPUT_STRIDE, OUTPUT_STRIDE]
     nodes = [
         helper.make_node("Cast", [input_name], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
         helper.make_node("AveragePool", ["planes"], ["means"], kernel_shape=cell, strides=cell),
-        helper.make_node("Mul", ["means", "scale"], ["scores"]),
+        helper.make_node("Mul", ["means", "scale"], ["scaled"]),
+        helper.make_node("Cast", ["scaled"], ["scores"], to=scores_type),
     ]
     scale = helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 32])
     graph = helper.make_graph(nodes, "colors", [image], [scores], [scale])

@@ -141,6 +141,13 @@ def test_no_decoder_reads_the_file_by_its_descriptor(name: str) -> None:
     assert decode(open_image(cast(BinaryIO, _Numbered(FORMATS[name])), LIMIT), never).size == flag().size
 
 
+def test_an_image_that_is_converted_is_closed() -> None:
+    upload = open_image(io.BytesIO(encoded(Image.new("RGBA", (4, 4)))), LIMIT)
+    assert decode(upload, never).size == (4, 4)
+    with pytest.raises(ValueError, match="closed image"):
+        upload.image.getpixel((0, 0))
+
+
 def test_a_file_is_read_from_its_start_wherever_it_stands() -> None:
     file = io.BytesIO(encoded(flag()))
     file.seek(17)

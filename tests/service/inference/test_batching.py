@@ -3,7 +3,7 @@
 import gc
 import threading
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
@@ -47,18 +47,22 @@ class Device:
 class Crowd:
     """Threads that come while the device is held by a first one."""
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_per_pixel: float = 1.0) -> None:
         self.device = Device()
-        self.batches = Batches(self.device, lambda: 1.0)
+        self.batches = Batches(self.device, lambda: bytes_per_pixel)
         self.pool = ThreadPoolExecutor(32)
         self.device.gate.clear()
         self.first = self.pool.submit(self.batches.run, image(99, height=8), Cancellation())
         assert self.device.entered.wait(PATIENCE_S)
 
     def come(self, *images: NDArray[np.uint8], cancellation: Cancellation | None = None) -> list[float | Exception]:
-        futures = [self.pool.submit(self.batches.run, one, cancellation or Cancellation()) for one in images]
-        while len(self.batches._waiting) < len(images):
-            assert not any(future.done() for future in futures)
+        """One after the other; the cancellation is the first one's."""
+        futures: list[Future[NDArray[np.float32]]] = []
+        for one in images:
+            futures.append(self.pool.submit(self.batches.run, one, cancellation or Cancellation()))
+            cancellation = None
+            while len(self.batches._waiting) < len(futures):
+                assert not any(future.done() for future in futures)
         self.device.gate.set()
         results: list[float | Exception] = []
         for future in futures:
@@ -113,12 +117,30 @@ def test_a_batch_has_no_more_images_than_there_is_room_for(room: float, size: in
     assert largest_batch(BATCH_BYTES / room) == size
 
 
+def test_images_that_would_not_fit_together_are_run_one_by_one() -> None:
+    crowd = Crowd(bytes_per_pixel=BATCH_BYTES / 48)  # room for three of their 16 pixels, and a batch is of four
+    assert crowd.come(image(1), image(2)) == [1, 2]
+    assert [shape[0] for shape in crowd.device.shapes] == [1, 1, 1]
+
+
 def test_who_is_called_off_while_waiting_is_not_run() -> None:
     crowd, cancelled = Crowd(), Cancellation()
     cancelled.cancel()
     [result] = crowd.come(image(1), cancellation=cancelled)
     assert isinstance(result, Cancelled)
     assert crowd.device.shapes == [(1, 8, 4, 3)]
+
+
+def test_who_is_called_off_during_a_shared_run_does_not_end_it_for_others() -> None:
+    crowd, leaving = Crowd(), Cancellation()
+
+    def run(images: list[NDArray[np.uint8]], cancellation: Cancellation, size: int) -> NDArray[np.float32]:
+        if len(images) == 2:
+            leaving.cancel()
+        return Device.__call__(crowd.device, images, cancellation, size)
+
+    crowd.batches._run = run
+    assert crowd.come(image(1), image(2), cancellation=leaving) == [1, 2]
 
 
 def test_who_has_its_scores_does_not_wait_for_runs_of_others() -> None:

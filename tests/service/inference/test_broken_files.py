@@ -32,6 +32,7 @@ BAD = {
     "a card of another shape": network("[1, 2]"),
     "another name for the input": network(json.dumps(card()), input_name="pixels"),
     "another type of input": network(json.dumps(card()), input_type=TensorProto.FLOAT),
+    "scores of half precision": network(json.dumps(card()), scores_type=TensorProto.FLOAT16),
     "an opset from the future": network(json.dumps(card()), opset=999),
     "fewer classes on the card": with_card(classes=TWO_CLASSES),
     "another output stride on the card": with_card(output_stride=8),
@@ -44,8 +45,8 @@ def test_a_file_that_is_no_model_is_left_out_with_a_word_in_the_log(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "bad.onnx").write_bytes(BAD[name])
-    write_model(tmp_path, "good.onnx")
-    assert list(Repository(tmp_path, "cpu").models) == ["colors"]
+    write_model(tmp_path, "good.onnx", name="good")
+    assert list(Repository(tmp_path, "cpu").models) == ["good"]
     assert "left out" in caplog.text
     assert "bad.onnx" in caplog.text
 

@@ -1,6 +1,9 @@
 """The device that is used is the device that is told."""
 
+import itertools
 import json
+import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,18 +15,21 @@ import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from service.contract import Precision
-from service.inference.models.repository import Repository
+from service.inference.models.repository import Repository, load_models
 from service.inference.models.variant import FAILED_RUNS
-from service.inference.sessions import device
-from service.inference.sessions.device import DeviceUnavailable, create_session, require_one_runtime
+from service.inference.sessions import device, runner
+from service.inference.sessions.cancellation import Cancellation
+from service.inference.sessions.device import DeviceUnavailable, ReportedDevice, create_session, require_one_runtime
 from service.inference.sessions.errors import OutOfDeviceMemory
+from service.settings import Device, Settings
 from tests.service.conftest import MakeClient
-from tests.service.helpers.answers import mask_of, post, samples, strongest_color
+from tests.service.helpers.answers import post
 from tests.service.helpers.model_folders import looked_twice
 from tests.service.helpers.pictures import encoded, flag
 from tests.service.helpers.tiny_models import card, network, write_model
 
 IMAGE = encoded(flag())
+FP32 = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
 COMPARED = {"fp32_mean_iou": 0.7, "lost_points": 0.0, "fp32_milliseconds": 36.0, "latency_ratio": 1.8}
 
 
@@ -57,7 +63,7 @@ def test_with_auto_the_cpu_it_fell_back_to_is_told(
     cuda = CudaFallsBack(monkeypatch)
     write_model(tmp_path)
     client = make_client(models_dir=tmp_path, device="auto")
-    assert cuda.asked[0] == (device.CUDA, device.cuda_options("fp32"))
+    assert cuda.asked[0] == (device.CUDA, FP32)
     assert "this model runs on the CPU: " in caplog.text
     assert client.get("/models/colors").json()["device"] == "cpu"
     assert post(client, IMAGE).json()["model"]["device"] == "cpu"
@@ -67,7 +73,15 @@ def test_a_limit_of_gpu_memory_is_handed_on(monkeypatch: pytest.MonkeyPatch, tmp
     cuda = CudaFallsBack(monkeypatch)
     write_model(tmp_path)
     make_client(models_dir=tmp_path, device="auto", gpu_memory_bytes=1 << 30)
-    assert cuda.asked[0] == (device.CUDA, device.cuda_options("fp32") | {"gpu_mem_limit": "1073741824"})
+    assert cuda.asked[0] == (device.CUDA, FP32 | {"gpu_mem_limit": "1073741824"})
+
+
+def test_libraries_of_cuda_are_loaded_before_a_session_is_to_find_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = CudaFallsBack(monkeypatch)
+    sessions_before: list[int] = []
+    monkeypatch.setattr(ort, "preload_dlls", lambda: sessions_before.append(len(cuda.asked)))
+    create_session(network(json.dumps(card())), "auto")
+    assert sessions_before == [0]
 
 
 def test_tensor_cores_round_what_is_half_precise_and_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -114,27 +128,13 @@ def test_one_wheel_of_onnx_runtime_is_enough(names: list[str], tmp_path: Path) -
     require_one_runtime(installed(tmp_path, *names))
 
 
-def test_both_wheels_at_once_are_refused(tmp_path: Path) -> None:
+def test_both_wheels_at_once_are_refused_before_models_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = installed(tmp_path, "numpy", "onnxruntime_gpu", "OnnxRuntime")
     with pytest.raises(DeviceUnavailable, match="onnxruntime and onnxruntime-gpu are both installed"):
-        require_one_runtime(installed(tmp_path, "numpy", "onnxruntime_gpu", "OnnxRuntime"))
-
-
-@pytest.mark.usefixtures("says_cuda")
-def test_on_a_gpu_images_are_run_in_batches_whose_shapes_are_warmed(
-    ran: list[tuple[int, int, int]], tmp_path: Path, make_client: MakeClient
-) -> None:
-    write_model(tmp_path)
-    write_model(tmp_path, "colors.fp16.onnx", precision="fp16")
-    client = make_client(models_dir=tmp_path)
-    sides = [(96, 128), (128, 128), (128, 96)]
-    assert ran == [(1, 16, 144), (1, 128, 128), *((number, *side) for number in (1, 4) for side in sides)]
-    warmed = len(ran)
-    assert np.array_equal(mask_of(client, IMAGE), strongest_color(flag()))
-    assert ran[warmed:] == [(1, 64, 96)]
-    assert samples(client)["segment_runs_total", "batched"] == 1
-    warmed = len(ran)
-    mask_of(client, IMAGE, precision="fp16")  # loaded while a request waits: tried out, and no more
-    assert ran[warmed:] == [(1, 16, 144), (1, 128, 128), (1, 64, 96)]
+        require_one_runtime(folders)
+    monkeypatch.syspath_prepend(*folders)
+    with pytest.raises(DeviceUnavailable, match="both installed"):
+        load_models(Settings(models_dir=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,9 @@ def test_cores_are_those_of_the_containers_quota(
     assert device.usable_cpus() == cores
 
 
-def test_a_session_has_a_thread_for_each_core_and_none_of_them_spins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_has_a_thread_for_each_core_none_of_them_spins_and_no_memory_is_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(device, "usable_cpus", lambda: 3)
     asked: list[ort.SessionOptions] = []
     original = ort.InferenceSession
@@ -174,7 +176,10 @@ def test_a_session_has_a_thread_for_each_core_and_none_of_them_spins(monkeypatch
     for threads in (None, 1):
         create_session(network(json.dumps(card())), "cpu", threads)
     assert [options.intra_op_num_threads for options in asked] == [3, 1]
-    assert {options.get_session_config_entry("session.intra_op.allow_spinning") for options in asked} == {"0"}
+    for options in asked:
+        assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+        assert options.get_session_config_entry("session.use_env_allocators") == "1"
+        assert not options.enable_mem_pattern  # there would be one for every size of images
 
 
 def test_a_damaged_file_is_told_of_in_its_error_and_nowhere_else(capfd: pytest.CaptureFixture[str]) -> None:
@@ -198,17 +203,35 @@ def test_a_new_file_that_falls_back_is_told_and_keeps_no_other_from_being_taken(
     assert list(repository.models) == ["colors"]
 
 
-def test_a_session_that_is_opened_anew_and_falls_back_is_want_of_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("asked", "said"), [("auto", "fell back from cuda"), ("cuda", "could not start CUDA")])
+def test_a_session_that_is_opened_anew_and_falls_back_is_want_of_memory(
+    asked: Device, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     write_model(tmp_path)
     variant = Repository(tmp_path, "cpu").variant("colors")
+    CudaFallsBack(monkeypatch)
+    variant._open_session = partial(create_session, device=asked)
     variant.runs_on = "cuda"  # as if it had run there
     variant.rest()
     for _ in range(FAILED_RUNS):
         assert not variant.is_failing
-        with pytest.raises(OutOfDeviceMemory, match="fell back from cuda"):
+        with pytest.raises(OutOfDeviceMemory, match=said):
             variant.model()
         variant.ran_out_of_memory(None)
     assert variant.is_failing
+
+
+def test_a_further_session_that_falls_back_is_want_of_memory_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first_alone: Iterator[ReportedDevice] = itertools.chain(["cuda"], itertools.repeat("cpu"))
+    monkeypatch.setattr(runner, "reported_device", lambda _: next(first_alone))
+    write_model(tmp_path, long_side=None, halo={"before": 16, "after": 16})
+    model = Repository(tmp_path, "cpu").variant("colors").model()
+    model.run(model.smallest_image, Cancellation())  # its shape has no session of its own then
+    assert re.search("no session for 1 images of 16x16.* fell back from cuda", caplog.text)
+    with pytest.raises(OutOfDeviceMemory, match="fell back from cuda"):
+        model.tiling.network(4096, 4096)
 
 
 def test_where_a_gpu_cannot_be_had_what_was_loaded_for_it_is_let_go_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
 from PIL import Image
 
 from service.inference.models.repository import Repository
 from service.inference.sessions.cancellation import Cancellation
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import assert_problem, mask_in, mask_of, post, strongest_color
-from tests.service.helpers.foreign_models import MEAN, STD, foreign_model, write_foreign
+from tests.service.helpers.foreign_models import MEAN, STD, foreign_model, model_of, write_foreign
 from tests.service.helpers.pictures import encoded, flag
 
 
@@ -69,14 +68,8 @@ def test_a_card_that_is_mended_is_read_again(tmp_path: Path) -> None:
 def test_scores_that_are_not_finite_are_no_result(
     form: str, operator: str, mean: float, make_client: MakeClient, tmp_path: Path
 ) -> None:
-    graph = helper.make_graph(
-        [helper.make_node(operator, ["pixel_values"], ["out"])],
-        operator,
-        [helper.make_tensor_value_info("pixel_values", TensorProto.FLOAT, ["n", 3, "h", "w"])],
-        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
-    )
-    one = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    write_foreign(tmp_path, one, input={"mean": [mean] * 3, "std": (1, 1, 1)})  # finite on the grey of a test image
+    # finite on the grey of a test image
+    write_foreign(tmp_path, model_of(operator), input={"mean": [mean] * 3, "std": (1, 1, 1)})
     client = make_client(models_dir=tmp_path, default_model="foreign")
     assert post(client, encoded(Image.new("RGB", (70, 50), "grey")), format=form).status_code == 200
     black_corner = Image.new("RGB", (70, 50), "grey")

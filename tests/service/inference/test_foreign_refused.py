@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from service.inference.models import model
 from service.inference.sessions import runner
-from tests.service.helpers.foreign_models import broken, endless_model, foreign_model, write_foreign
+from tests.service.helpers.foreign_models import broken, endless_model, foreign_model, model_of, write_foreign
 
 
 def test_without_a_card_beside_it_a_file_is_left_out(tmp_path: Path) -> None:
@@ -53,6 +53,11 @@ def test_a_graph_that_holds_the_size_of_what_it_was_exported_with_is_refused(lon
     assert "its card says" in broken(tmp_path)
 
 
+def test_a_graph_whose_scores_of_a_test_image_are_not_finite_is_refused(tmp_path: Path) -> None:
+    write_foreign(tmp_path, model_of("Log"), input={"mean": [0.9] * 3})  # of a grey that is darker
+    assert broken(tmp_path) == "its scores of a test image are not finite"
+
+
 def test_a_stride_that_would_make_the_smallest_image_huge_is_refused(tmp_path: Path) -> None:
     write_foreign(tmp_path, foreign_model(), stride=4096)
     assert "stride" in broken(tmp_path)
@@ -68,14 +73,21 @@ def test_a_file_that_reads_other_files_is_not_loaded(tmp_path: Path) -> None:
     assert "lies in another file" in broken(tmp_path)
 
 
-def test_tensors_in_other_files_are_found_in_inner_graphs_too(tmp_path: Path) -> None:
+ELSEWHERE = TensorProto(name="x", data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+INNER = helper.make_graph([], "inner", [], [helper.make_tensor_value_info("x", TensorProto.FLOAT, [])], [ELSEWHERE])
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("If", ["c"], ["y"], then_branch=INNER, else_branch=INNER),
+        helper.make_node("Constant", [], ["y"], value=ELSEWHERE),
+    ],
+    ids=["an inner graph", "a constant"],
+)
+def test_tensors_in_other_files_are_found_within_nodes_too(node: NodeProto, tmp_path: Path) -> None:
     model = foreign_model()
-    inner = helper.make_graph([], "inner", [], [helper.make_tensor_value_info("x", TensorProto.FLOAT, [])])
-    tensor = helper.make_tensor("x", TensorProto.FLOAT, [], [1.0])
-    tensor.data_location = TensorProto.EXTERNAL
-    inner.initializer.append(tensor)
-    condition = helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)
-    model.graph.node.append(condition)
+    model.graph.node.append(node)
     write_foreign(tmp_path, model)
     assert "lies in another file" in broken(tmp_path)
 
@@ -115,6 +127,15 @@ def test_sparse_tensors_are_not_loaded(tmp_path: Path) -> None:
 def test_operators_of_other_libraries_are_not_loaded(tmp_path: Path) -> None:
     write_foreign(tmp_path, foreign_model(domain="my.company"))
     assert "custom operators are not loaded" in broken(tmp_path)
+
+
+def test_operators_of_other_libraries_are_found_within_functions_too(tmp_path: Path) -> None:
+    model = foreign_model()
+    node = helper.make_node("Op", ["x"], ["y"], domain="my.company")
+    function = helper.make_function("mine", "F", ["x"], ["y"], [node], [helper.make_opsetid("my.company", 1)])
+    model.functions.append(function)
+    write_foreign(tmp_path, model)
+    assert "operator Op is of 'my.company': custom operators are not loaded" in broken(tmp_path)
 
 
 def test_a_convolution_of_no_groups_is_not_loaded(tmp_path: Path) -> None:

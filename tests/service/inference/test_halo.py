@@ -53,3 +53,27 @@ def test_a_layer_that_sees_the_whole_image_is_not_known() -> None:
     assert Layers.of(graph_with("Relu"), "scores").scores.channels == 3
     with pytest.raises(UnknownLayer, match="GlobalAveragePool scores"):
         Layers.of(graph_with("GlobalAveragePool"), "scores")
+
+
+@pytest.mark.parametrize(
+    ("operator", "known", "change"),
+    [
+        ("Resize", {"mode": "linear"}, {"coordinate_transformation_mode": "asymmetric"}),
+        ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]}, {"ceil_mode": 1}),
+        ("AveragePool", {"kernel_shape": [2, 2], "strides": [2, 2]}, {"auto_pad": "SAME_UPPER"}),
+        ("Conv", {"pads": [1, 1, 1, 1]}, {"auto_pad": "SAME_LOWER"}),
+        ("Conv", {"pads": [1, 1, 1, 1]}, {"pads": [0, 0, 0, 0]}),
+    ],
+)
+def test_a_layer_whose_places_do_not_follow_from_its_strides_is_not_known(
+    operator: str, known: dict[str, object], change: dict[str, object]
+) -> None:
+    assert Layers.of(graph_with(operator, **known), "scores").scores.channels == 3
+    with pytest.raises(UnknownLayer, match=f"{operator} scores"):
+        Layers.of(graph_with(operator, **known | change), "scores")
+
+
+@pytest.mark.parametrize("dilation", [1, 4])
+def test_a_convolution_reaches_as_far_as_it_is_dilated(dilation: int) -> None:
+    content = graph_with("Conv", dilations=[dilation] * 2, pads=[dilation] * 4)
+    assert Layers.of(content, "scores").layers[-1].reach(0, 0) == (2 * dilation, 2 * dilation)

@@ -59,8 +59,10 @@ def test_what_large_images_and_tiles_took_is_given_back(
         list(loaded.scores(image, Cancellation(), small_tiles=small).bands)
         assert set(asked) == expected
     asked.clear()
+    assert loaded.tiling._sessions
     loaded.give_back()
     assert asked == [arenas]
+    assert not loaded.tiling._sessions
 
 
 def test_what_a_failed_attempt_held_is_gone_before_the_next(

@@ -147,7 +147,10 @@ def test_a_graph_of_one_size_that_its_card_does_not_suit_is_told(
 
 
 @pytest.mark.usefixtures("says_cuda")
-def test_on_a_gpu_a_graph_of_one_size_is_warmed_in_that_size_alone(ran: list[tuple[int, int, int]], tmp_path: Path) -> None:
-    write_foreign(tmp_path, foreign_model(size=(128, 96)))
+@pytest.mark.parametrize(("batch", "numbers"), [("n", SIZES), (1, (1,))])
+def test_on_a_gpu_a_graph_of_one_size_is_warmed_in_that_size_alone_and_in_the_batches_that_it_takes(
+    batch: str | int, numbers: tuple[int, ...], ran: list[tuple[int, int, int]], tmp_path: Path
+) -> None:
+    write_foreign(tmp_path, foreign_model(size=(128, 96), batch=batch))
     assert Repository(tmp_path, "cpu").models
-    assert set(ran) == {(number, 96, 128) for number in SIZES}
+    assert set(ran) == {(number, 96, 128) for number in numbers}

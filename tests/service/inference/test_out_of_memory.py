@@ -195,6 +195,14 @@ def test_a_device_that_no_longer_opens_what_it_ran_is_no_verdict_on_a_file_eithe
     assert variant.model().device == "cpu"
 
 
+def test_a_session_is_opened_anew_from_what_was_loaded_even_if_the_file_has_been_written_to(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    variant = Repository(tmp_path, "cpu").variant("colors")
+    (tmp_path / "colors.onnx").write_bytes(b"written to")
+    variant.ran_out_of_memory(variant.model())
+    assert variant.model().device == "cpu"
+
+
 def test_requests_that_share_a_session_count_as_one_failure(tmp_path: Path) -> None:
     write_model(tmp_path)
     variant = Repository(tmp_path, "cpu").variant("colors")

@@ -2,6 +2,9 @@
 
 import ctypes
 import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +94,36 @@ def test_shipped_models_give_the_same_scores_in_two_buffers_that_are_used_again(
         assert np.array_equal(run([pixels], Cancellation()), session.run(["scores"], {"image": pixels})[0])
         places.add(tuple(cuda.held))
     assert len(places) == 1 and len(cuda.held) == 2
+
+
+def test_runs_at_once_do_not_write_into_each_others_buffers(
+    cuda: Cuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path)
+    run, session = opened(tmp_path / "colors.onnx")
+    first, *others = (images(1, 64, 64, seed) for seed in range(3))
+    run([first], Cancellation())  # both buffers are there
+    run_bound, both = Runner._run_bound, threading.Barrier(2)
+
+    def meeting(*given: Any) -> NDArray[np.generic]:  # noqa: ANN401
+        scores = run_bound(*given)
+        with suppress(threading.BrokenBarrierError):  # they do not meet: one waits for the other
+            both.wait(0.5)
+        return scores
+
+    monkeypatch.setattr(Runner, "_run_bound", meeting)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda one: run([one], Cancellation()), others))
+    for pixels, scores in zip(others, found, strict=True):
+        assert np.array_equal(scores, session.run(["scores"], {"image": pixels})[0])
+
+
+def test_buffers_for_a_large_image_are_not_kept(cuda: Cuda, tmp_path: Path) -> None:
+    write_model(tmp_path)
+    run, _ = opened(tmp_path / "colors.onnx")
+    run([images(1, 1024, 1040)], Cancellation())
+    gc.collect()
+    assert not cuda.held
 
 
 def test_a_graph_that_gives_another_shape_than_its_card_says_does_not_run(cuda: Cuda, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from service.inference.models.repository import Repository
 from service.inference.sessions.cancellation import Cancellation
 from service.inference.sessions.device import CUDA
 from service.inference.sessions.errors import OutOfDeviceMemory
-from service.inference.sessions.planned import PAUSE_S, WEIGHT_BYTES, PlannedRunner
+from service.inference.sessions.planned import MAX_SESSIONS, PAUSE_S, WEIGHT_BYTES, PlannedRunner
 from service.inference.sessions.runner import ORDINARY_PIXELS, Runner
 from tests.service.helpers.tiny_models import write_model
 
@@ -51,11 +51,11 @@ class Session:
 class Card:
     """A GPU, on which sessions are opened; the first is the model's."""
 
-    def __init__(self) -> None:
+    def __init__(self, weights: int = WEIGHTS) -> None:
         self.opens, self.room = True, 1 << 40  # pixels that new sessions have memory for
         self.sessions = [Session(self)]
         self.open, self.open_at_the_last_run = weakref.WeakSet(self.sessions), 0
-        runner = PlannedRunner(self._runner(self.sessions[0]), self._open, WEIGHTS)
+        runner = PlannedRunner(self._runner(self.sessions[0]), self._open, weights)
         self.run: Callable[..., NDArray[np.float32]] = runner
         self.has_room = runner.has_room
 
@@ -99,6 +99,13 @@ def test_the_shape_that_has_not_come_for_longest_makes_room() -> None:
     assert [card.segment(*shape) for shape in ((1, 32, 32), (1, 32, 96), (1, 64, 64), (1, 32, 64))] == [1, 3, 4, 5]
 
 
+def test_sessions_are_so_many_at_most_however_light_their_weights() -> None:
+    card = Card(weights=1)
+    widths = [16 * number for number in range(1, MAX_SESSIONS + 2)]
+    assert [card.segment(1, 16, width) for width in widths] == list(range(1, MAX_SESSIONS + 2))
+    assert [card.segment(1, 16, width) for width in widths[1::-1]] == [2, MAX_SESSIONS + 2]  # the first had made room
+
+
 def test_a_session_that_makes_room_is_let_go_of() -> None:
     card = Card()
     card.segment(1, 32, 32)
@@ -139,6 +146,8 @@ def test_a_session_that_finds_too_little_memory_is_let_go_of_before_the_models_o
     card.room = 0
     assert card.segment(1, 64, 64) == 0
     assert card.open_at_the_last_run == 2  # the first, and the one that was there
+    card.room = 1 << 40
+    assert card.segment(1, 48, 48) == 0  # for a while
     assert card.segment(1, 32, 32) == 1
 
 

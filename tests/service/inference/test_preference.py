@@ -1,5 +1,7 @@
 """Which variant answers by itself."""
 
+from pathlib import Path
+
 import pytest
 
 from service.contract import ModelCard, Precision
@@ -42,3 +44,23 @@ def test_a_variant_answers_where_it_pays_and_its_price_is_known(
 def test_what_there_is_answers() -> None:
     alone: dict[Precision, ModelCard] = {"fp16": cards()["fp16"]}
     assert by_preference(alone, "cpu") == ["fp16"]
+
+
+@pytest.mark.parametrize(
+    ("instructions", "are_quick"),
+    [
+        ("sse4_2 avx avx2 avx512f", False),
+        ("avx2 avx_vnni", True),
+        ("avx512f avx512_vnni", True),
+        ("amx_tile amx_int8", True),
+        ("fp asimd", False),
+        ("fp asimd asimddp", True),
+    ],
+)
+def test_a_processor_says_whether_it_has_products_of_bytes(
+    instructions: str, are_quick: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "cpuinfo"
+    told.write_text(f"processor\t: 0\nflags\t\t: fpu {instructions} sse\n")
+    monkeypatch.setattr(preference, "Path", lambda _: told)
+    assert preference.has_int8_dot_product.__wrapped__() == are_quick

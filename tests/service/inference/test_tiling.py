@@ -14,7 +14,7 @@ from service.geometry import enlarge, label_map, network_input
 from service.inference.files.model_file import ModelFile
 from service.inference.sessions.cancellation import Cancellation, Cancelled
 from service.inference.sessions.device import create_session
-from service.inference.sessions.errors import OutOfDeviceMemory
+from service.inference.sessions.errors import OutOfDeviceMemory, RunFailed
 from service.inference.tiling import plan
 from service.inference.tiling.layers import Layers, UnknownLayer
 from service.inference.tiling.parts import Part, TiledPart
@@ -142,6 +142,15 @@ def test_parts_that_could_not_be_opened_for_a_moment_are_opened_for_the_next_ima
     failures = 2
     with pytest.raises(OutOfDeviceMemory, match="pthread_create"):
         Tiling(content, ModelFile.read(path).card, open_session, "cpu").network(4096, 4096)
+
+
+def test_tiles_whose_scores_are_of_another_shape_than_the_card_says_are_no_result(tmp_path: Path) -> None:
+    card = write_model(tmp_path, output_stride=8, halo={"before": 16, "after": 16})  # it is 4
+    content = (tmp_path / "colors.onnx").read_bytes()
+    network = Tiling(content, card, lambda model: create_session(model, "cpu"), "cpu").network(64, 128)
+    scores = network.scores(lambda _: np.zeros((1, 128, 64, 3), np.uint8), 64, 128, Cancellation())
+    with pytest.raises(RunFailed, match="scores of a tile is"):
+        list(scores.bands)
 
 
 @pytest.mark.usefixtures("small_runs")
