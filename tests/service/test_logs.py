@@ -9,6 +9,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service import logs
+from service.http import segment
+from service.inference.scheduling.workers import Ticket
+from service.pipeline import Job, process
+from service.results.renderings import Rendered
 from tests.service.helpers.answers import post
 from tests.service.helpers.pictures import encoded, flag
 from tests.service_process import ROOT
@@ -60,6 +64,20 @@ def test_other_lines_of_a_request_carry_its_id_too() -> None:
     finally:
         logs.request_id.reset(token)
     assert logs._Text().format(record).endswith("out of memory")
+
+
+def test_what_is_logged_while_an_image_is_at_work_carries_the_id_of_its_request(
+    colors: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids: list[str] = []
+
+    def noting(job: Job, ticket: Ticket) -> tuple[object, Rendered]:
+        ids.append(logs.request_id.get())  # on the worker's thread
+        return process(job, ticket)
+
+    monkeypatch.setattr(segment, "process", noting)
+    colors.post("/segment", content=encoded(flag()), headers={"X-Request-ID": "job-7"})
+    assert ids == ["job-7"]
 
 
 def test_a_traceback_is_part_of_its_line() -> None:

@@ -22,10 +22,10 @@ from tests.service.helpers.answers import admitted, assert_problem, post
 from tests.service.helpers.live import Endless, Line, colors_app, head, serving
 from tests.service.helpers.pictures import encoded, flag
 from tests.service.helpers.tiny_models import write_model
+from tests.service.helpers.waiting import PATIENCE_S, wait_until
 
 IMAGE = encoded(flag())  # 96x64: 0.006144 megapixels
 MEGAPIXELS = 0.006144
-PATIENCE_S = 30.0
 
 
 class Gate:
@@ -33,8 +33,10 @@ class Gate:
 
     def __init__(self) -> None:
         self.open = threading.Event()
+        self.came: list[Ticket] = []
 
     def __call__(self, job: Job, ticket: Ticket) -> tuple[object, Rendered]:
+        self.came.append(ticket)
         assert self.open.wait(PATIENCE_S)
         return process(job, ticket)
 
@@ -50,10 +52,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 
 def wait_for(client: TestClient, megapixels: float) -> None:
     """Wait until that much is accepted."""
-    deadline = time.monotonic() + PATIENCE_S
-    while admitted(client) != pytest.approx(megapixels):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: admitted(client) == pytest.approx(megapixels))
 
 
 def test_a_request_too_many_is_429_with_a_time_to_retry_and_the_place_is_free_afterwards(
@@ -71,6 +70,22 @@ def test_a_request_too_many_is_429_with_a_time_to_retry_and_the_place_is_free_af
         assert [future.result().status_code for future in accepted] == [200, 200]
     wait_for(client, 0)
     assert post(client, IMAGE).status_code == 200
+
+
+def test_two_images_of_the_most_pixels_are_at_work_at_a_time(
+    make_client: MakeClient, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.app.usable_cpus", lambda: 4)
+    client = make_client(max_pixels=96 * 64)
+    with ThreadPoolExecutor() as pool:
+        accepted = [pool.submit(post, client, IMAGE) for _ in range(3)]
+        wait_for(client, 3 * MEGAPIXELS)
+        wait_until(lambda: len(gate.came) >= 2)
+        time.sleep(0.1)  # in which a third would begin too
+        at_work = len(gate.came)
+        gate.open.set()
+        assert [future.result().status_code for future in accepted] == [200] * 3
+    assert at_work == 2
 
 
 def test_broken_images_are_told_so_even_when_the_queue_is_full(make_client: MakeClient, gate: Gate) -> None:

@@ -1,15 +1,23 @@
 """What an engine takes, what it refuses at once, and when it says to come again; without HTTP."""
 
 import asyncio
+import io
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from service.inference.scheduling.engine import DeadlineExceeded, QueueFull
+from service.imaging.decode import open_image
+from service.inference.models.repository import Repository
+from service.inference.scheduling.engine import EXPECTED_SPEED, DeadlineExceeded, QueueFull
 from service.inference.scheduling.workers import Ticket
 from service.inference.sessions.cancellation import Cancelled
+from service.pipeline import Job
 from tests.service.helpers.engines import Held, asynchronous, at_a_megapixel_a_second, at_work, engine_of, quick, until
+from tests.service.helpers.pictures import encoded, flag
+from tests.service.helpers.tiny_models import write_model
 
 
 def wait_for_cancellation(ticket: Ticket) -> None:
@@ -71,6 +79,45 @@ async def test_what_would_wait_longer_than_its_deadline_is_refused() -> None:
         third = asyncio.create_task(engine.run(quick, 0.01, 1000))
         held.go.set()
         await asyncio.gather(first, second, third)
+
+
+@asynchronous
+async def test_what_is_at_work_is_expected_to_end_after_what_is_left_of_its_time() -> None:
+    held = Held()
+    with engine_of(queue_megapixels=1000) as engine:
+        await at_a_megapixel_a_second(engine)
+        running = await at_work(engine, held, 0.5, 300)
+        with pytest.raises(DeadlineExceeded):  # no longer QueueFull: it was taken, and waited
+            while True:
+                with suppress(QueueFull):
+                    await engine.run(quick, 0.01, 0.2)
+                await asyncio.sleep(0.01)
+        held.go.set()
+        await running
+
+
+@asynchronous
+async def test_what_is_at_work_is_expected_to_end_at_its_deadline_at_the_latest() -> None:
+    held = Held()
+    with engine_of(queue_megapixels=1000) as engine:
+        await at_a_megapixel_a_second(engine)
+        running = await at_work(engine, held, 100, 10)  # for 100 seconds, if it had the time
+        waiting = asyncio.create_task(engine.run(quick, 0.01, 30))
+        await asyncio.sleep(0)
+        held.go.set()
+        await asyncio.gather(running, waiting)
+
+
+@asynchronous
+async def test_the_pixels_that_were_sent_take_time_beside_those_that_the_network_sees() -> None:
+    held = Held()
+    with engine_of(queue_megapixels=1000) as engine:
+        await at_a_megapixel_a_second(engine)
+        running = await at_work(engine, held, 0.01, 300, held_pixels=10**9)  # as much as 100 megapixels
+        with pytest.raises(QueueFull):
+            await engine.run(quick, 0.01, 30)
+        held.go.set()
+        await running
 
 
 @asynchronous
@@ -144,6 +191,16 @@ async def test_each_kind_of_work_is_expected_to_take_what_its_own_kind_takes() -
         await asyncio.gather(running, waiting, last)
 
 
+def test_until_a_variant_is_measured_its_speed_is_what_its_card_says(tmp_path: Path) -> None:
+    write_model(tmp_path, gmac=16.896)  # for 0.16896 megapixels
+    write_model(tmp_path, "colors.fp16.onnx", precision="fp16")
+    repository, upload = Repository(tmp_path, "cpu"), open_image(io.BytesIO(encoded(flag())), 10**6)
+    variants = repository.variant("colors"), repository.variant("colors", "fp16")
+    fp32, fp16 = (Job(upload, variant, "model", "json", opacity=0.5) for variant in variants)
+    assert fp32.kind != fp16.kind
+    assert [fp32.expected_speed, fp16.expected_speed] == pytest.approx([0.1, EXPECTED_SPEED])
+
+
 @asynchronous
 async def test_what_has_not_ended_within_its_deadline_shows_how_slow_its_kind_is() -> None:
     held = Held()
@@ -154,6 +211,27 @@ async def test_what_has_not_ended_within_its_deadline_shows_how_slow_its_kind_is
         running = await at_work(engine, held, 1, 300)
         with pytest.raises(QueueFull):  # half a second, or more, for each megapixel: of 4 in all, 1.6 may pass
             await engine.run(quick, 3, 2)
+        held.go.set()
+        await running
+
+
+@asynchronous
+async def test_what_is_called_off_at_once_does_not_look_quick() -> None:
+    held, started = Held(), threading.Event()
+
+    def endless(ticket: Ticket) -> None:
+        started.set()
+        wait_for_cancellation(ticket)
+
+    with engine_of(queue_megapixels=1000) as engine:
+        await at_a_megapixel_a_second(engine)
+        called_off = asyncio.create_task(engine.run(endless, 100, 300))
+        await until(started.is_set)
+        called_off.cancel()
+        await until(lambda: engine.admitted_megapixels == 0)
+        running = await at_work(engine, held, 100, 300)
+        with pytest.raises(QueueFull):  # 100 seconds behind it
+            await engine.run(quick, 1, 30)
         held.go.set()
         await running
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from onnx import TensorProto
 
 from service.inference.files import onnx_file
@@ -16,10 +17,12 @@ from service.inference.models.repository import NO_MEMORY, Repository
 from service.inference.sessions.errors import OutOfDeviceMemory
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import assert_problem, post
+from tests.service.helpers.live import colors_app
 from tests.service.helpers.model_folders import changed, looked_twice, with_card
 from tests.service.helpers.pictures import encoded, flag
 from tests.service.helpers.short_sessions import UNPARSED
 from tests.service.helpers.tiny_models import card, network, write_model
+from tests.service.helpers.waiting import wait_until
 
 TWO_CLASSES = [{"id": number, "name": str(number), "color": "#000000"} for number in range(2)]
 BAD = {
@@ -160,6 +163,29 @@ def test_a_file_that_cannot_be_read_just_now_is_tried_again(tmp_path: Path, monk
     repository.refresh()
     assert list(repository.models) == ["colors"]
     assert not repository.broken
+
+
+def test_a_service_that_does_not_look_for_changes_tries_what_could_not_be_read_again_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.app.RETRY_S", 0.01)
+    attempts: list[object] = []
+
+    def denied(file: int, *_: object, **__: object) -> None:
+        attempts.append(file)
+        raise PermissionError(13, "Permission denied")
+
+    write_model(tmp_path)
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr(os, "fdopen", denied)
+        with TestClient(colors_app(tmp_path)) as client:
+            write_model(tmp_path, "other.onnx", name="other")
+            before = len(attempts)
+            wait_until(lambda: len(attempts) > before + 3)  # long enough to see that the other file does not change
+            assert client.get("/readyz").status_code == 503
+            unreadable.undo()
+            wait_until(lambda: client.get("/readyz").status_code == 200)
+            assert [entry["name"] for entry in client.get("/models").json()["models"]] == ["colors"]
 
 
 def test_what_there_was_no_memory_for_is_tried_again_though_changes_are_not_looked_for(

@@ -41,6 +41,7 @@ async def test_work_whose_time_is_over_before_its_turn_never_starts() -> None:
         with pytest.raises(DeadlineExceeded):
             await engine.run(late, 0.01, 0.05)
         await until(lambda: engine.admitted_megapixels == 0.01)  # its place is free while the first still runs
+        assert not engine.has_hung(0)  # though the first's worker has not come to it
         held.go.set()
         assert await first == "done"
     assert not late.started.is_set()

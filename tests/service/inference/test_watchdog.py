@@ -3,12 +3,15 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import onnxruntime as ort
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service import app
@@ -21,10 +24,12 @@ from service.pipeline import Job, process
 from service.results.renderings import Rendered
 from service.settings import Settings
 from tests.service.helpers.answers import assert_problem, post
+from tests.service.helpers.live import Endless
 from tests.service.helpers.pictures import encoded, flag
+from tests.service.helpers.short_sessions import MESSAGE
 from tests.service.helpers.tiny_models import write_model
+from tests.service.helpers.waiting import PATIENCE_S, wait_until
 
-PATIENCE_S = 30.0
 WATCHED = "watched"  # dataset on the card of the model whose runs are counted
 Own = Callable[..., TestClient]
 IMAGE = encoded(flag())
@@ -72,13 +77,6 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     return Runs(monkeypatch)
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def lost_context(_: ort.RunOptions) -> None:
     raise RuntimeError(
         "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Conv node. Name:'hardtanh_1' "
@@ -87,8 +85,12 @@ def lost_context(_: ort.RunOptions) -> None:
     )
 
 
+def lacks_memory(_: ort.RunOptions) -> None:
+    raise RuntimeError(MESSAGE)
+
+
 def hangs(options: ort.RunOptions) -> None:
-    wait_until(lambda: options.terminate)
+    wait_until(lambda: options.terminate, 2 * PATIENCE_S)  # if nobody calls it off, it outlasts the test
     raise RuntimeError("Exiting due to terminate flag being set to true.")
 
 
@@ -107,6 +109,39 @@ def test_a_service_whose_runs_fail_or_hang_is_dead_until_one_succeeds(
     wait_until(lambda: client.get("/livez").status_code == 200)
 
 
+def test_a_service_that_lacks_memory_is_not_dead_and_a_test_image_shows_that_it_is_ready_again(own: Own, runs: Runs) -> None:
+    client = own()
+    runs.fault = lacks_memory
+    wait_until(lambda: client.get("/readyz").status_code == 503)
+    before = runs.count
+    wait_until(lambda: runs.count > before + watchdog.FAILED_TRIALS + 1)
+    assert client.get("/livez").status_code == 200
+    runs.fault = None
+    wait_until(lambda: client.get("/readyz").status_code == 200)
+
+
+def test_several_models_have_the_time_of_a_trial_each(
+    own: Own, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "TRIAL_S", 0.3)
+    for number in range(3):
+        write_model(tmp_path, f"{number}.onnx", name=f"model-{number}", dataset=WATCHED)
+    client = own()
+    runs.fault = lambda _: time.sleep(0.15)  # all four take twice as long as one may
+    before = runs.count
+    wait_until(lambda: runs.count > before + 6)  # a whole trial, wherever in a trial the first of them was
+    assert client.get("/livez").status_code == 200
+
+
+def test_trials_are_as_far_apart_as_it_may_be_quiet(own: Own, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "QUIET_S", 0.3)
+    own()
+    trials: list[float] = []
+    runs.fault = lambda _: trials.append(time.monotonic())
+    wait_until(lambda: len(trials) > 3)
+    assert min(later - earlier for earlier, later in pairwise(trials)) >= watchdog.QUIET_S
+
+
 def test_while_another_model_runs_one_that_fails_is_no_death(own: Own, runs: Runs, tmp_path: Path) -> None:
     write_model(tmp_path, "another.onnx", name="another")
     client = own()
@@ -116,23 +151,23 @@ def test_while_another_model_runs_one_that_fails_is_no_death(own: Own, runs: Run
     assert client.get("/livez").status_code == 200
 
 
-def test_a_service_whose_runs_all_fail_is_dead_though_it_is_busy(own: Own, runs: Runs) -> None:
+def test_a_service_whose_runs_all_fail_is_dead_though_it_is_always_busy(
+    own: Own, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "usable_cpus", lambda: 2)  # a worker is left beside the one that never ends
+    endless = Endless()
     client = own()
-    runs.fault = lost_context
-    stop = threading.Event()
-
-    def keep_asking() -> None:
-        while not stop.is_set():
-            post(client, IMAGE)
-
-    asking = [threading.Thread(target=keep_asking) for _ in range(4)]
-    for thread in asking:
-        thread.start()
-    wait_until(lambda: client.get("/livez").status_code == 503)
-    assert_problem(post(client, IMAGE), 503, "CUDA failure 700")
-    stop.set()
-    for thread in asking:
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(segment, "process", endless)
+            pool.submit(post, client, IMAGE)
+            assert endless.started.wait(PATIENCE_S)
+        runs.fault = lost_context
+        try:
+            assert_problem(post(client, IMAGE), 503, "CUDA failure 700")
+            wait_until(lambda: client.get("/livez").status_code == 503, PATIENCE_S / 2)  # the endless work has all of it
+        finally:
+            cast(FastAPI, client.app).state.give_up()
 
 
 def test_a_service_that_is_busy_is_not_tried(own: Own, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,6 +210,7 @@ def test_while_requests_succeed_nothing_is_tried(own: Own, runs: Runs, monkeypat
 def test_work_that_does_not_end_though_it_was_called_off_is_death(
     own: Own, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(watchdog, "QUIET_S", 2 * PATIENCE_S)  # no trial is needed to see that it lives again
     gate = threading.Event()
 
     def hung(job: Job, ticket: Ticket) -> tuple[object, Rendered]:

@@ -65,12 +65,13 @@ async def test_images_at_work_hold_no_more_pixels_than_they_may_but_one_that_is_
 @asynchronous
 async def test_what_waits_for_room_is_passed_but_not_put_off() -> None:
     running, passing, waiting = Held(), Held(), Held()
-    engine = Engine(3, 10, most_held_pixels=100)
+    engine = Engine(4, 10, most_held_pixels=100)
     tasks = [asyncio.create_task(engine.run(running, 1, 30, 60))]
     await until(running.started.is_set)
-    tasks.append(asyncio.create_task(engine.run(waiting, 1, 30, 70)))  # and a worker is left for others
+    tasks.append(asyncio.create_task(engine.run(waiting, 1, 30, 70)))  # and workers are left for others
     fits_now_alone = asyncio.create_task(engine.run(lambda _: waiting.started.is_set(), 1, 30, 40))
     tasks.append(asyncio.create_task(engine.run(passing, 1, 30, 30)))
+    one_too_many = asyncio.create_task(engine.run(lambda _: waiting.started.is_set(), 1, 30, 10))
     await until(passing.started.is_set)
     assert not waiting.started.is_set()
     running.go.set()
@@ -79,6 +80,22 @@ async def test_what_waits_for_room_is_passed_but_not_put_off() -> None:
         work.go.set()
     assert await asyncio.gather(*tasks) == ["done"] * 3
     assert await fits_now_alone
+    assert await one_too_many  # beside what passed it already, and what waits, it has no room
+    engine.close()
+
+
+@asynchronous
+async def test_room_that_one_image_leaves_is_taken_by_all_that_fit_into_it() -> None:
+    large, smaller = Held(), (Held(), Held(), Held())
+    engine = Engine(4, 10, most_held_pixels=100)
+    running = [await at_work(engine, large, 1, 30, 100)]
+    running += [asyncio.create_task(engine.run(work, 1, 30, 33)) for work in smaller]
+    await until(lambda: engine.admitted_megapixels == 4)
+    large.go.set()
+    await until(lambda: all(work.started.is_set() for work in smaller))
+    for work in smaller:
+        work.go.set()
+    await asyncio.gather(*running)
     engine.close()
 
 
