@@ -26,7 +26,16 @@ LAYERS = (
     "service.server",
     "service.__main__",
 )
-SOURCES = sorted((ROOT / "service").rglob("*.py"))
+
+
+def sources(folder: str) -> list[Path]:
+    """The files of a package: there are some."""
+    found = sorted((ROOT / folder).rglob("*.py"))
+    assert len(found) > 1
+    return found
+
+
+SOURCES = sources("service")
 
 
 def imports_of(path: Path) -> set[str]:
@@ -65,7 +74,7 @@ def test_a_module_imports_nothing_from_above_it(path: Path) -> None:
 
 def test_training_sees_only_the_contract_geometry_and_metrics_of_the_service() -> None:
     allowed = ("service.contract.", "service.geometry.", "service.metrics.")
-    for path in (ROOT / "training").rglob("*.py"):
+    for path in sources("training"):
         for name in imports_of(path):
             assert not name.startswith("service") or name.startswith(allowed), f"{name_of(path)} imports {name}"
 
@@ -110,5 +119,5 @@ def test_imports_have_no_side_effects_to_speak_of(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["service", "training", "tests"])
 def test_no_file_is_longer_than_300_lines(folder: str) -> None:
-    lengths = {name_of(path): len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py")}
+    lengths = {name_of(path): len(path.read_text().splitlines()) for path in sources(folder)}
     assert {name: lines for name, lines in lengths.items() if lines > 300} == {}

@@ -5,15 +5,17 @@ import io
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from service.http import segment, uploads
 from service.server import SETTLE_S
 from tests.photos import photo
 from tests.service.helpers.answers import assert_problem
-from tests.service.helpers.live import Endless, Line, colors_app, head, serving
+from tests.service.helpers.live import Endless, Gate, Line, colors_app, head, serving
 from tests.service.helpers.pictures import encoded, flag
 from tests.service_process import start_server
 
@@ -70,6 +72,46 @@ def test_work_that_takes_too_long_when_it_stops_is_answered_503(colors_folder: P
     answer = line.response()
     assert_problem(answer, 503, "the service is stopping")
     assert answer.headers["connection"] == "close"
+    line.close()
+
+
+def test_an_answer_that_is_ready_while_it_waits_for_others_requests_ends_its_connection(
+    colors_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.server.SETTLE_S", PATIENCE_S)
+    gate, app = Gate(), colors_app(colors_folder)
+    monkeypatch.setattr(segment, "process", gate)
+
+    def answered_after_the_end_has_begun() -> httpx.Response:
+        end = time.monotonic() + PATIENCE_S
+        while not app.state.draining and time.monotonic() < end:
+            time.sleep(0.01)
+        gate.open.set()
+        answer = working.response()
+        for line in (working, silent):  # nobody is waited for any more
+            line.close()
+        return answer
+
+    with ThreadPoolExecutor(1) as pool, serving(app) as address:
+        silent, working = Line(address), Line(address)
+        working.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
+        assert gate.started.wait(PATIENCE_S)
+        answer = pool.submit(answered_after_the_end_has_begun)
+    assert answer.result().status_code == 200
+    assert answer.result().headers.get("connection") == "close"
+
+
+def test_it_stops_at_last_whatever_is_under_way(colors_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.server.DRAIN_S", 1)
+    monkeypatch.setattr("service.server.GIVE_UP_S", 10 * PATIENCE_S)
+    endless = Endless()
+    monkeypatch.setattr(segment, "process", endless)
+    with serving(colors_app(colors_folder)) as address:
+        line = Line(address)
+        line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
+        assert endless.started.wait(PATIENCE_S)
+        start = time.monotonic()
+    assert time.monotonic() < start + PATIENCE_S / 2
     line.close()
 
 

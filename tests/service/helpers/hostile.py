@@ -33,11 +33,15 @@ HEADERS = {  # of too many pixels
     "TIFF": tiff((256, 4, [2**32 - 1]), (257, 4, [2**32 - 1]), (258, 3, [8]), (262, 3, [1]), (273, 4, [8]), (277, 3, [1])),
 }
 
-BOMBS = {  # chunks of a PNG, small until they are unpacked
-    "zTXt": chunk(b"zTXt", b"bomb\0\0" + zlib.compress(bytes(20_000_000))),
-    "iTXt": chunk(b"iTXt", b"bomb\0\1\0\0\0" + zlib.compress(bytes(20_000_000))),
-    "iCCP": chunk(b"iCCP", b"bomb\0\0" + zlib.compress(bytes(20_000_000))),
-}
+
+def bombs(size: int) -> dict[str, bytes]:
+    """Chunks of a PNG, small until they are unpacked."""
+    packed = zlib.compress(bytes(size))
+    starts = {"zTXt": b"bomb\0\0", "iTXt": b"bomb\0\1\0\0\0", "iCCP": b"bomb\0\0"}
+    return {name: chunk(name.encode(), start + packed) for name, start in starts.items()}
+
+
+BOMBS = bombs(20_000_000)
 
 ABSURD = {  # TIFFs
     "a directory that is its own successor": tiff(*SIZE, (258, 3, [8]), next_directory=8, data=bytes(16)),

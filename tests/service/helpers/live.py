@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.inference.scheduling.workers import Ticket
-from service.pipeline import Job
+from service.pipeline import Job, process
 from service.results.renderings import Rendered
 from service.server import DrainingServer
 from service.settings import Settings
@@ -37,6 +37,20 @@ class Endless:
                 raise
             time.sleep(0.01)
         raise AssertionError("nobody called it off")
+
+
+class Gate:
+    """Stands before the work of each request, which waits at it until it is open."""
+
+    def __init__(self) -> None:
+        self.started, self.open = threading.Event(), threading.Event()
+        self.came: list[Ticket] = []
+
+    def __call__(self, job: Job, ticket: Ticket) -> tuple[object, Rendered]:
+        self.came.append(ticket)
+        self.started.set()
+        assert self.open.wait(PATIENCE_S)
+        return process(job, ticket)
 
 
 def colors_app(models: Path) -> FastAPI:

@@ -1,6 +1,8 @@
 """Clients that are slow or want too much: what they send, and what they are told."""
 
+import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -39,6 +41,33 @@ def metrics(address: tuple[str, int]) -> str:
     line = Line(address)
     line.send(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n")
     return line.response().text
+
+
+def counted(address: tuple[str, int], sample: str) -> float:
+    """What /metrics says of one name and its labels."""
+    found = re.search(rf"^{re.escape(sample)} (\S+)$", metrics(address), re.MULTILINE)
+    return float(found[1]) if found else 0
+
+
+@contextmanager
+def counting(address: tuple[str, int], sample: str) -> Iterator[None]:
+    """One of the counters of /metrics goes up by what happens within."""
+    before = counted(address, sample)
+    yield
+    end = time.monotonic() + PATIENCE_S
+    while counted(address, sample) <= before:
+        assert time.monotonic() < end, sample
+        time.sleep(0.02)
+
+
+def refusals(reason: str | int) -> str:
+    """The name in /metrics of the connections that were refused or cut off for one reason."""
+    return f'segment_connections_refused_total{{reason="{reason}"}}'
+
+
+def answers(status: int) -> str:
+    """The name in /metrics of the answers of one status to POST /segment."""
+    return f'segment_http_requests_total{{route="/segment",status="{status}"}}'
 
 
 @contextmanager

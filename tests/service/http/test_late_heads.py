@@ -9,7 +9,7 @@ from service.inference.scheduling.workers import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
 from tests.service.helpers.live import PATIENCE_S, Line, head
-from tests.service.helpers.slow_clients import GET, IMAGE, SHORT_S, assert_cut_off
+from tests.service.helpers.slow_clients import GET, IMAGE, SHORT_S, assert_cut_off, counted, refusals
 
 pytestmark = pytest.mark.usefixtures("impatient_with_heads")
 
@@ -19,6 +19,15 @@ def test_half_a_head_is_cut_off_with_408(start: bytes, address: tuple[str, int])
     line = Line(address)
     line.send(start)
     assert_cut_off(line, 408, limit=SHORT_S)
+
+
+def test_a_client_that_has_left_before_its_head_was_whole_is_not_counted_as_late(address: tuple[str, int]) -> None:
+    before, gone, late = counted(address, refusals(408)), Line(address), Line(address)
+    gone.send(GET[:20])
+    gone.close()
+    late.send(GET[:20])
+    assert_cut_off(late, 408, limit=SHORT_S)  # so that the time of the one that has gone is over, too
+    assert counted(address, refusals(408)) == before + 1
 
 
 def test_a_connection_that_asks_nothing_is_closed(address: tuple[str, int]) -> None:

@@ -1,7 +1,6 @@
 """A full queue and a deadline, as a client meets them."""
 
 import re
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,32 +12,16 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.http import segment
-from service.inference.scheduling.workers import Ticket
 from service.inference.sessions.device import usable_cpus
-from service.pipeline import Job, process
-from service.results.renderings import Rendered
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import admitted, assert_problem, post
-from tests.service.helpers.live import Endless, Line, colors_app, head, serving
+from tests.service.helpers.live import Endless, Gate, Line, colors_app, head, serving
 from tests.service.helpers.pictures import encoded, flag
 from tests.service.helpers.tiny_models import write_model
-from tests.service.helpers.waiting import PATIENCE_S, wait_until
+from tests.service.helpers.waiting import wait_until
 
 IMAGE = encoded(flag())  # 96x64: 0.006144 megapixels
 MEGAPIXELS = 0.006144
-
-
-class Gate:
-    """Stands before the work of each request."""
-
-    def __init__(self) -> None:
-        self.open = threading.Event()
-        self.came: list[Ticket] = []
-
-    def __call__(self, job: Job, ticket: Ticket) -> tuple[object, Rendered]:
-        self.came.append(ticket)
-        assert self.open.wait(PATIENCE_S)
-        return process(job, ticket)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What is refused or cut off at the connection is counted in /metrics, and told in the log."""
 
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -15,8 +14,9 @@ from tests.service.helpers.slow_clients import (
     IMAGE,
     SHORT_S,
     assert_answered,
-    metrics,
+    counting,
     noise_request,
+    refusals,
     slow_reader,
 )
 
@@ -24,23 +24,13 @@ pytestmark = pytest.mark.usefixtures("impatient_with_heads")
 
 
 @contextmanager
-def counted_and_logged(
-    reason: str, address: tuple[str, int], caplog: pytest.LogCaptureFixture, message: str = "refused"
-) -> Iterator[None]:
-    """Connections are refused or cut off for this reason within: /metrics and the log say so."""
-
-    def count() -> float:
-        found = re.search(rf'segment_connections_refused_total{{reason="{reason}"}} (\S+)', metrics(address))
-        return float(found[1]) if found else 0
-
-    before = count()
-    with caplog.at_level("INFO"):
+def counted_and_logged(reason: int | str, address: tuple[str, int], caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Connections are refused with this status, or cut off for this reason, within: /metrics and the log say so."""
+    with caplog.at_level("INFO"), counting(address, refusals(reason)):
         yield
-        end = time.monotonic() + PATIENCE_S
-        while count() <= before:
-            assert time.monotonic() < end
-            time.sleep(0.02)
-    assert message in caplog.messages
+    message, field = ("refused", "status") if isinstance(reason, int) else ("cut off", "reason")
+    told = [vars(record)["fields"] for record in caplog.records if record.getMessage() == message]
+    assert reason in [fields[field] for fields in told]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +42,7 @@ def test_what_is_refused_at_the_connection_is_counted_and_logged(
     sent: bytes, status: int, address: tuple[str, int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "MAX_PIPELINED_REQUESTS", 10)
-    with counted_and_logged(str(status), address, caplog):
+    with counted_and_logged(status, address, caplog):
         line = Line(address)
         line.send(sent)
         if status != 429:  # a flood is cut off without an answer of its own
@@ -68,13 +58,13 @@ def test_one_connection_too_many_and_one_that_makes_room_are_counted_and_logged(
     working = Line(address)
     working.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
     assert held.started.wait(PATIENCE_S)
-    with counted_and_logged("503", address, caplog), monkeypatch.context() as patch:
+    with counted_and_logged(503, address, caplog), monkeypatch.context() as patch:
         time.sleep(2 * SHORT_S)  # what asked for the metrics has gone
         patch.setattr(connections, "MAX_CONNECTIONS", 1)
         assert Line(address).response().status_code == 503
     working.close()
     assert held.cancelled.wait(PATIENCE_S)
-    with counted_and_logged("made room", address, caplog, "cut off"), monkeypatch.context() as patch:
+    with counted_and_logged("made room", address, caplog), monkeypatch.context() as patch:
         idle = Line(address)
         idle.send(GET)
         assert idle.response().status_code == 200
@@ -95,7 +85,7 @@ def test_an_answer_that_is_not_taken_is_counted_and_logged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(f"service.http.{constant}", value)
-    with counted_and_logged(reason, address, caplog, "cut off"), slow_reader(address) as connection:
+    with counted_and_logged(reason, address, caplog), slow_reader(address) as connection:
         connection.sendall(noise_request())
         connection.recv(1, socket.MSG_PEEK)  # its answer is there
         time.sleep(2 * SHORT_S)

@@ -1,14 +1,24 @@
 """Too many connections, and too many requests on one: some are cut off, and the others are served meanwhile."""
 
 import resource
+import socket
 import time
 from contextlib import suppress
 
 import pytest
 
 from service.http import connections, segment
-from tests.service.helpers.live import PATIENCE_S, Endless, Line, head
-from tests.service.helpers.slow_clients import GET, IMAGE, SHORT_S, assert_cut_off
+from tests.service.helpers.live import PATIENCE_S, Endless, Gate, Line, head
+from tests.service.helpers.slow_clients import (
+    GET,
+    IMAGE,
+    SHORT_S,
+    assert_answered,
+    assert_cut_off,
+    noise,
+    noise_request,
+    slow_reader,
+)
 
 pytestmark = pytest.mark.usefixtures("impatient_with_heads")
 
@@ -79,6 +89,49 @@ def test_connections_whose_work_is_under_way_are_not_dropped_for_new_ones(
     assert_cut_off(Line(address), 503, limit=1)
     working.close()
     assert held.cancelled.wait(PATIENCE_S)
+
+
+def test_neither_a_body_under_way_nor_an_answer_that_is_being_taken_makes_room(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "STALLED_S", PATIENCE_S)
+    sending = Line(address)
+    with slow_reader(address) as taking:
+        taking.sendall(noise_request())
+        taking.recv(1, socket.MSG_PEEK)  # its answer is there
+        sending.send(GET + head(f"Content-Length: {len(IMAGE)}") + IMAGE[:50])
+        assert sending.response().status_code == 200  # so that its body has begun
+        monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
+        assert_cut_off(Line(address), 503, limit=2)
+        received = 0
+        while received < len(noise()):  # the answer is larger
+            chunk = taking.recv(1 << 20)
+            assert chunk
+            received += len(chunk)
+    sending.send(IMAGE[50:])
+    assert sending.response().status_code == 200
+    sending.close()
+
+
+def test_a_connection_is_idle_from_the_end_of_its_answer_on(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", PATIENCE_S)
+    gate = Gate()
+    monkeypatch.setattr(segment, "process", gate)
+    working, idle = Line(address), Line(address)
+    working.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
+    assert gate.started.wait(PATIENCE_S)
+    idle.send(GET)
+    assert idle.response().status_code == 200
+    time.sleep(0.01)
+    gate.open.set()
+    assert working.response().status_code == 200
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
+    assert_answered(address)
+    assert idle.is_closed()
+    working.send(GET)
+    assert working.response().status_code == 200
+    for line in (working, idle):
+        line.close()
 
 
 def test_idle_connections_and_stalled_bodies_make_room_too(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:

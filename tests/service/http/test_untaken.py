@@ -8,7 +8,19 @@ import pytest
 
 from service.http import connections, segment, unsent
 from tests.service.helpers.live import PATIENCE_S, Endless, Line, head
-from tests.service.helpers.slow_clients import GET, GET_MEGABYTE, IMAGE, SHORT_S, metrics, noise, noise_request, slow_reader
+from tests.service.helpers.slow_clients import (
+    GET,
+    GET_MEGABYTE,
+    IMAGE,
+    SHORT_S,
+    answers,
+    counted,
+    counting,
+    noise,
+    noise_request,
+    refusals,
+    slow_reader,
+)
 
 pytestmark = pytest.mark.usefixtures("impatient_with_heads")
 
@@ -42,12 +54,14 @@ def test_work_stops_and_frees_its_place_when_the_client_goes(
         content = b"--b\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\n" + IMAGE + b"\r\n--b--\r\n"
         kind = "Content-Type: multipart/form-data; boundary=b"
     request = b"POST /segment HTTP/1.1\r\nHost: test\r\n" + f"{kind}\r\nContent-Length: {len(content)}\r\n\r\n".encode()
-    line.send(request + content)
-    assert held.started.wait(PATIENCE_S)
-    line.close()
-    assert held.cancelled.wait(PATIENCE_S)
+    with counting(address, answers(499)):
+        line.send(request + content)
+        assert held.started.wait(PATIENCE_S)
+        assert counted(address, "segment_admitted_megapixels") > 0
+        line.close()
+        assert held.cancelled.wait(PATIENCE_S)
     end = time.monotonic() + PATIENCE_S
-    while "segment_admitted_megapixels 0.0" not in (text := metrics(address)) or '"499"' not in text:
+    while counted(address, "segment_admitted_megapixels"):
         assert time.monotonic() < end
         time.sleep(0.02)
 
@@ -75,6 +89,21 @@ def test_a_client_that_does_not_take_its_answers_is_cut_off(address: tuple[str, 
             while chunk := connection.recv(1 << 20):
                 received += len(chunk)
     assert 0 < received < times * 1_000_000
+
+
+def test_a_client_that_has_taken_half_of_its_answer_and_then_pauses_is_cut_off(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unsent, "WRITE_CHECK_S", SHORT_S)
+    with slow_reader(address) as connection, suppress(ConnectionResetError):
+        received = 0
+        with counting(address, refusals("not taken")):
+            connection.sendall(noise_request("Connection: close"))
+            while received < len(noise()) // 2 and (chunk := connection.recv(1 << 14)):
+                received += len(chunk)
+        while chunk := connection.recv(1 << 20):
+            received += len(chunk)
+    assert received < len(noise())
 
 
 def test_of_too_many_answers_the_one_goes_that_has_been_taken_for_longest(

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from service.inference.scheduling.periodic import PeriodicThread
-from tests.service.helpers.waiting import PATIENCE_S
+from tests.service.helpers.live import PATIENCE_S
 
 
 def test_a_task_that_fails_is_told_and_run_again(caplog: pytest.LogCaptureFixture) -> None:

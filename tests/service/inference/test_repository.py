@@ -4,11 +4,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import onnxruntime as ort
 import pytest
 
 from service.inference.models import preference
 from service.inference.models.repository import Repository, UnknownModel
-from service.inference.sessions.device import DeviceUnavailable
+from service.inference.sessions.device import CUDA, DeviceUnavailable
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import assert_problem, post
 from tests.service.helpers.foreign_models import endless_model, foreign_model, write_foreign
@@ -61,16 +62,28 @@ def test_of_two_files_of_one_name_and_precision_the_first_is_served(tmp_path: Pa
     assert "another fp32 file" in caplog.text
 
 
-def test_asking_for_cuda_where_there_is_none_is_an_error_and_no_silent_cpu(tmp_path: Path) -> None:
-    with pytest.raises(DeviceUnavailable):  # nothing there to prove that CUDA is in use
-        Repository(tmp_path, "cuda")
-    write_model(tmp_path)
-    import onnxruntime
+@pytest.fixture
+def without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime has no CUDA, whichever of its wheels is installed."""
+    others = [provider for provider in ort.get_available_providers() if provider != CUDA]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: others)
 
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("this onnxruntime has CUDA")
+
+def test_asking_for_cuda_where_no_model_proves_that_it_is_in_use_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DeviceUnavailable):
+        Repository(tmp_path, "cuda")
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_asking_for_cuda_where_there_is_none_is_an_error_and_no_silent_cpu(tmp_path: Path) -> None:
+    write_model(tmp_path)
     with pytest.raises(DeviceUnavailable, match="SEGMENT_DEVICE=cuda"):
         Repository(tmp_path, "cuda")
+
+
+@pytest.mark.usefixtures("without_cuda")
+def test_asking_for_any_device_where_there_is_no_cuda_gets_the_cpu(tmp_path: Path) -> None:
+    write_model(tmp_path)
     assert Repository(tmp_path, "auto").model("colors").device == "cpu"
 
 

@@ -24,11 +24,11 @@ from service.pipeline import Job, process
 from service.results.renderings import Rendered
 from service.settings import Settings
 from tests.service.helpers.answers import assert_problem, post
-from tests.service.helpers.live import Endless
+from tests.service.helpers.live import PATIENCE_S, Endless
 from tests.service.helpers.pictures import encoded, flag
 from tests.service.helpers.short_sessions import MESSAGE
 from tests.service.helpers.tiny_models import write_model
-from tests.service.helpers.waiting import PATIENCE_S, wait_until
+from tests.service.helpers.waiting import wait_until
 
 WATCHED = "watched"  # dataset on the card of the model whose runs are counted
 Own = Callable[..., TestClient]
