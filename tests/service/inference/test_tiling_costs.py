@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.contract import INPUT_NAME, OUTPUT_NAME
+from service.contract import INPUT_NAME, OUTPUT_NAME, ModelCard
 from service.inference.files.model_file import ModelFile
 from service.inference.sessions.cancellation import Cancellation
 from service.inference.sessions.device import create_session
@@ -18,7 +18,7 @@ from service.inference.tiling.plan import MAX_NETWORKS, Tiling
 from service.inference.tiling.tiles import TiledNetwork
 from tests.bands import joined, loaded, tiled_work
 from tests.service.helpers.tiled import FILES, MEGAPIXEL, large_photo, many_classes
-from tests.service.helpers.tiny_models import write_model
+from tests.service.helpers.tiny_models import card, write_model
 from tests.service_process import MODELS
 
 
@@ -109,3 +109,11 @@ def test_the_scores_that_are_held_are_bounded_whatever_the_number_of_classes(
     assert len(bands) > 1 and max(band.nbytes for band in bands) <= 3 << 20
     [whole] = create_session(content, "cpu").run([OUTPUT_NAME], {INPUT_NAME: pixels})
     assert np.allclose(joined(replace(scores, bands=bands)), whole[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(("classes", "runs_whole"), [(3, True), (255, False)])
+def test_a_small_image_is_tiled_all_the_same_if_its_scores_are_many(classes: int, runs_whole: bool) -> None:
+    entries = [{"id": number, "name": f"class {number}", "color": "#000000"} for number in range(classes)]
+    described = ModelCard.model_validate(card(classes=entries, output_stride=1, halo={"before": 16, "after": 16}))
+    tiling = Tiling(b"", described, lambda model: create_session(model, "cpu"), "cpu")  # of layers that are not known
+    assert tiling.runs_whole(720, 720) is runs_whole
