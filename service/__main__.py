@@ -70,10 +70,9 @@ def main() -> int:
         signal.signal(signal.SIGTERM, server.handle_exit)
     with suppress(KeyboardInterrupt):  # Uvicorn raises it again after it has stopped
         server.run()
-    status = 0 if app.state.close() else 1
     # A thread may still be in native code, such as a worker that hangs, or one that tries out a model file: an ordinary exit
     # would destroy the interpreter that it uses.
-    os._exit(status)
+    os._exit(0 if app.state.close() else 1)
 
 
 def _explain(arguments: list[str]) -> int:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from service.inference.files.model_file import ModelFile
 from service.inference.models.model import Model
 from service.inference.scores import Scores
+from service.inference.sessions.cancellation import Cancellation
 from service.inference.sessions.device import create_session
 from service.inference.tiling.tiles import TiledNetwork, tiles
 from service.settings import Device
@@ -17,7 +18,7 @@ from service.settings import Device
 
 def loaded(file: Path, device: Device = "cpu") -> Model:
     """A model file as the service loads it."""
-    return Model.load(ModelFile.read(file), file.read_bytes(), partial(create_session, device=device))
+    return Model.load(ModelFile.read(file), file.read_bytes(), partial(create_session, device=device), Cancellation())
 
 
 def joined(scores: Scores) -> NDArray[np.float32]:

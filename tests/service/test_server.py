@@ -17,6 +17,8 @@ from tests.photos import photo
 from tests.service.helpers.answers import assert_problem
 from tests.service.helpers.live import Endless, Gate, Line, colors_app, head, serving
 from tests.service.helpers.pictures import encoded, flag
+from tests.service.helpers.slow_clients import line_at_work
+from tests.service.helpers.waiting import wait_until
 from tests.service_process import start_server
 
 IMAGE = encoded(flag())
@@ -64,9 +66,7 @@ def test_work_that_takes_too_long_when_it_stops_is_answered_503(colors_folder: P
     monkeypatch.setattr(segment, "process", endless)
     monkeypatch.setattr("service.server.GIVE_UP_S", 0.5)
     with serving(colors_app(colors_folder)) as address:
-        line = Line(address)
-        line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
-        assert endless.started.wait(PATIENCE_S)
+        line = line_at_work(address, endless)
         start = time.monotonic()
     assert time.monotonic() < start + PATIENCE_S / 2
     answer = line.response()
@@ -83,9 +83,7 @@ def test_an_answer_that_is_ready_while_it_waits_for_others_requests_ends_its_con
     monkeypatch.setattr(segment, "process", gate)
 
     def answered_after_the_end_has_begun() -> httpx.Response:
-        end = time.monotonic() + PATIENCE_S
-        while not app.state.draining and time.monotonic() < end:
-            time.sleep(0.01)
+        wait_until(lambda: app.state.draining)
         gate.open.set()
         answer = working.response()
         for line in (working, silent):  # nobody is waited for any more
@@ -93,9 +91,7 @@ def test_an_answer_that_is_ready_while_it_waits_for_others_requests_ends_its_con
         return answer
 
     with ThreadPoolExecutor(1) as pool, serving(app) as address:
-        silent, working = Line(address), Line(address)
-        working.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
-        assert gate.started.wait(PATIENCE_S)
+        silent, working = Line(address), line_at_work(address, gate)
         answer = pool.submit(answered_after_the_end_has_begun)
     assert answer.result().status_code == 200
     assert answer.result().headers.get("connection") == "close"
@@ -107,9 +103,7 @@ def test_it_stops_at_last_whatever_is_under_way(colors_folder: Path, monkeypatch
     endless = Endless()
     monkeypatch.setattr(segment, "process", endless)
     with serving(colors_app(colors_folder)) as address:
-        line = Line(address)
-        line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
-        assert endless.started.wait(PATIENCE_S)
+        line = line_at_work(address, endless)
         start = time.monotonic()
     assert time.monotonic() < start + PATIENCE_S / 2
     line.close()

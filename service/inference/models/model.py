@@ -71,9 +71,7 @@ class Model:
     batches: Batches | None  # on a GPU without a memory limit, if the graph's batch size is free
 
     @classmethod
-    def load(
-        cls, file: ModelFile, content: bytes, open_session: OpenSession, cancellation: Cancellation | None = None
-    ) -> "Model":
+    def load(cls, file: ModelFile, content: bytes, open_session: OpenSession, cancellation: Cancellation) -> "Model":
         """Open and try out a model file; `content` is its bytes.
 
         Raises Cancelled if `cancellation` is cancelled before the model has run a test image, InvalidModel if the model cannot
@@ -105,7 +103,7 @@ class Model:
             if not isinstance(session.get_inputs()[0].shape[0], int):
                 batches = Batches(runner, lambda: tiling.bytes_per_pixel)
         model = cls(file.card, Runners(runner, open_on_one_core), file.interface, tiling, batches)
-        model._try_out(first, cancellation or Cancellation())
+        model._try_out(first, cancellation)
         return model
 
     @property

@@ -2,7 +2,6 @@
 
 import re
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -11,12 +10,14 @@ import numpy as np
 from PIL import Image
 
 from tests.service.helpers.answers import assert_problem
-from tests.service.helpers.live import PATIENCE_S, Line
+from tests.service.helpers.live import PATIENCE_S, Endless, Gate, Line, head
 from tests.service.helpers.pictures import encoded, flag
+from tests.service.helpers.waiting import wait_until
 
 SHORT_S = 1.0  # a machine under load stalls for a good part of a second
 IMAGE = encoded(flag())
 GET = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"
+POST = head(f"Content-Length: {len(IMAGE)}") + IMAGE
 GET_MEGABYTE = b"GET /static-offline-docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: test\r\n\r\n"  # and more
 
 
@@ -26,6 +27,14 @@ def assert_cut_off(line: Line, status: int, limit: float | None = None) -> None:
     assert_problem(response, status, limit=limit)
     assert response.headers["connection"] == "close"
     assert line.is_closed()
+
+
+def line_at_work(address: tuple[str, int], work: Endless | Gate) -> Line:
+    """A connection whose request has reached `work`, which stands in its way."""
+    line = Line(address)
+    line.send(POST)
+    assert work.started.wait(PATIENCE_S)
+    return line
 
 
 def assert_answered(address: tuple[str, int]) -> None:
@@ -54,10 +63,7 @@ def counting(address: tuple[str, int], sample: str) -> Iterator[None]:
     """One of the counters of /metrics goes up by what happens within."""
     before = counted(address, sample)
     yield
-    end = time.monotonic() + PATIENCE_S
-    while counted(address, sample) <= before:
-        assert time.monotonic() < end, sample
-        time.sleep(0.02)
+    wait_until(lambda: counted(address, sample) > before)
 
 
 def refusals(reason: str | int) -> str:

@@ -9,7 +9,7 @@ from service.inference.scheduling.workers import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
 from tests.service.helpers.live import PATIENCE_S, Line, head
-from tests.service.helpers.slow_clients import GET, IMAGE, SHORT_S, assert_cut_off, counted, refusals
+from tests.service.helpers.slow_clients import GET, IMAGE, POST, SHORT_S, assert_cut_off, counted, refusals
 
 pytestmark = pytest.mark.usefixtures("impatient_with_heads")
 
@@ -80,7 +80,7 @@ def test_a_request_whose_work_takes_longer_than_a_head_may_is_answered(
 
     monkeypatch.setattr(segment, "process", slowly)
     line = Line(address)
-    line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
+    line.send(POST)
     assert line.response().status_code == 200
 
 

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 import pytest
 
 from service.http import connections, segment
-from tests.service.helpers.live import PATIENCE_S, Endless, Line, head
+from tests.service.helpers.live import PATIENCE_S, Endless, Line
 from tests.service.helpers.slow_clients import (
     GET,
-    IMAGE,
     SHORT_S,
     assert_answered,
     counting,
+    line_at_work,
     noise_request,
     refusals,
     slow_reader,
@@ -55,9 +55,7 @@ def test_one_connection_too_many_and_one_that_makes_room_are_counted_and_logged(
 ) -> None:
     held = Endless()
     monkeypatch.setattr(segment, "process", held)
-    working = Line(address)
-    working.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
-    assert held.started.wait(PATIENCE_S)
+    working = line_at_work(address, held)
     with counted_and_logged(503, address, caplog), monkeypatch.context() as patch:
         time.sleep(2 * SHORT_S)  # what asked for the metrics has gone
         patch.setattr(connections, "MAX_CONNECTIONS", 1)

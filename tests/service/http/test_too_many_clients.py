@@ -15,6 +15,7 @@ from tests.service.helpers.slow_clients import (
     SHORT_S,
     assert_answered,
     assert_cut_off,
+    line_at_work,
     noise,
     noise_request,
     slow_reader,
@@ -82,9 +83,7 @@ def test_connections_whose_work_is_under_way_are_not_dropped_for_new_ones(
     held = Endless()
     monkeypatch.setattr(segment, "process", held)
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
-    working = Line(address)
-    working.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
-    assert held.started.wait(PATIENCE_S)
+    working = line_at_work(address, held)
     time.sleep(2 * SHORT_S)  # what earlier tests left open has gone
     assert_cut_off(Line(address), 503, limit=1)
     working.close()
@@ -117,9 +116,7 @@ def test_a_connection_is_idle_from_the_end_of_its_answer_on(address: tuple[str, 
     monkeypatch.setattr(connections, "HEAD_S", PATIENCE_S)
     gate = Gate()
     monkeypatch.setattr(segment, "process", gate)
-    working, idle = Line(address), Line(address)
-    working.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE)
-    assert gate.started.wait(PATIENCE_S)
+    working, idle = line_at_work(address, gate), Line(address)
     idle.send(GET)
     assert idle.response().status_code == 200
     time.sleep(0.01)

@@ -7,11 +7,12 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from service.http import connections, segment, unsent
-from tests.service.helpers.live import PATIENCE_S, Endless, Line, head
+from tests.service.helpers.live import PATIENCE_S, Endless, Line
 from tests.service.helpers.slow_clients import (
     GET,
     GET_MEGABYTE,
     IMAGE,
+    POST,
     SHORT_S,
     answers,
     counted,
@@ -21,6 +22,7 @@ from tests.service.helpers.slow_clients import (
     refusals,
     slow_reader,
 )
+from tests.service.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("impatient_with_heads")
 
@@ -60,10 +62,7 @@ def test_work_stops_and_frees_its_place_when_the_client_goes(
         assert counted(address, "segment_admitted_megapixels") > 0
         line.close()
         assert held.cancelled.wait(PATIENCE_S)
-    end = time.monotonic() + PATIENCE_S
-    while counted(address, "segment_admitted_megapixels"):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_until(lambda: counted(address, "segment_admitted_megapixels") == 0)
 
 
 def test_a_client_that_leaves_requests_behind_the_one_at_work_is_worked_for_no_longer(
@@ -72,7 +71,7 @@ def test_a_client_that_leaves_requests_behind_the_one_at_work_is_worked_for_no_l
     held = Endless()
     monkeypatch.setattr(segment, "process", held)
     line = Line(address)
-    line.send(2 * (head(f"Content-Length: {len(IMAGE)}") + IMAGE))
+    line.send(2 * POST)
     assert held.started.wait(PATIENCE_S)
     line.close()
     assert held.cancelled.wait(PATIENCE_S)

@@ -5,9 +5,8 @@ import pytest
 
 from service.http import connections
 from tests.service.helpers.live import Line, chunked, head
-from tests.service.helpers.slow_clients import GET, IMAGE
+from tests.service.helpers.slow_clients import GET, IMAGE, POST
 
-POST = head(f"Content-Length: {len(IMAGE)}") + IMAGE
 NONSENSE = b"\0\1\2 nonsense\r\n\r\n"
 TWO_LENGTHS = head("Content-Length: 1", "Content-Length: 2")
 LARGE_HEAD = GET[:-2] + b"X-Large: " + b"x" * (connections.HEAD_BYTES + 1)

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from tests.service.helpers.answers import assert_problem
 from tests.service.helpers.foreign_models import foreign_model, write_foreign
 from tests.service.helpers.model_folders import OTHER_CLASSES, changed, looked_twice, with_card
 from tests.service.helpers.tiny_models import write_model
+from tests.service.helpers.waiting import wait_until
 
 
 def test_a_file_that_appears_is_served_once_it_has_stopped_changing(tmp_path: Path) -> None:
@@ -72,10 +72,7 @@ def test_the_service_looks_by_itself_and_tells_of_broken_files(make_client: Make
     assert_problem(client.get("/readyz"), 503)
     write_model(tmp_path)
     (tmp_path / "bad.onnx").write_bytes(b"bad")
-    end = time.monotonic() + 30
-    while client.get("/readyz").status_code != 200 or not client.get("/models").json()["broken"]:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_until(lambda: client.get("/readyz").status_code == 200 and client.get("/models").json()["broken"])
     [broken] = client.get("/models").json()["broken"]
     assert broken["file"] == "bad.onnx" and "no ONNX file" in broken["reason"]
     assert "segment_broken_models 1.0" in client.get("/metrics").text

@@ -1,6 +1,5 @@
 """A folder of model files: which are found, and which of several is served."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,10 +12,10 @@ from service.inference.sessions.device import CUDA, DeviceUnavailable
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import assert_problem, post
 from tests.service.helpers.foreign_models import endless_model, foreign_model, write_foreign
-from tests.service.helpers.live import PATIENCE_S
 from tests.service.helpers.model_folders import OTHER_CLASSES
 from tests.service.helpers.pictures import encoded, flag
 from tests.service.helpers.tiny_models import write_model
+from tests.service.helpers.waiting import wait_until
 
 
 def test_models_are_found_in_folders_below(tmp_path: Path) -> None:
@@ -113,9 +112,7 @@ def test_a_variant_that_does_not_get_ready_holds_nothing_up_but_its_own_requests
         late = list(pool.map(lambda _: post(client, image, precision="int8"), range(8)))
     assert {answer.status_code for answer in late} <= {429, 504}
     assert 504 in {answer.status_code for answer in late}
-    end = time.monotonic() + PATIENCE_S
-    while (answer := post(client, image)).status_code != 200:  # until the workers have let go
-        assert time.monotonic() < end, answer.text
+    wait_until(lambda: post(client, image).status_code == 200)  # the workers have let go
     assert client.get("/models").json()["broken"] == []
 
 
