@@ -6,11 +6,12 @@ are enlarged bilinearly to the upright image's own size; only then are they comp
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageChops, PngImagePlugin, TiffImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
 STRIP_BYTES = 1 << 21  # enlarged scores held at once: enough for few numpy calls, and still within the CPU's cache
 STRIP_PIXELS = 1 << 20  # pixels converted at once
@@ -119,7 +120,10 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in UNSUPPORTED_MODES:
         raise UnsupportedPixels(UNSUPPORTED_MODES[image.mode])
     if image.mode.startswith("I;16"):
-        return _by_strips(image, _negative if _white_is_zero(image) else _from_12_bits if _has_12_bits(image) else _eight_bits)
+        tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+        white = _MOST_12_BIT if tags.get(_BITS_PER_SAMPLE) == (12,) else _MOST_16_BIT
+        is_negative = tags.get(_PHOTOMETRIC) == 0  # Pillow inverts those of up to 8 bits itself, but not those of 16
+        return _by_strips(image, partial(_eight_bits, white=white, is_negative=is_negative))
     if image.has_transparency_data:
         return _by_strips(image, _on_white)
     return image if image.mode == "RGB" else image.convert("RGB")
@@ -135,29 +139,15 @@ def _by_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]
     return result
 
 
-def _eight_bits(image: Image.Image, white: int = _MOST_16_BIT) -> Image.Image:
+def _eight_bits(image: Image.Image, white: int, is_negative: bool) -> Image.Image:
+    """Grey of more than 8 bits, of which `white` is the highest value; in a negative, that is black."""
     grey = np.asarray(image)
     reduced = ((grey.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
     if "transparency" in image.info:
         reduced[grey == image.info["transparency"]] = 255
+    if is_negative:
+        reduced = 255 - reduced
     return Image.fromarray(reduced).convert("RGB")
-
-
-def _from_12_bits(image: Image.Image) -> Image.Image:
-    return _eight_bits(image, _MOST_12_BIT)
-
-
-def _has_12_bits(image: Image.Image) -> bool:
-    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_BITS_PER_SAMPLE) == (12,)
-
-
-def _white_is_zero(image: Image.Image) -> bool:
-    """Whether a TIFF stores a negative (0 is white). Pillow inverts those of up to 8 bits itself, but not those of 16."""
-    return isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
-
-
-def _negative(image: Image.Image) -> Image.Image:
-    return ImageChops.invert(_eight_bits(image))
 
 
 def _on_white(image: Image.Image) -> Image.Image:
