@@ -3,6 +3,8 @@
 import http.client
 import io
 import signal
+import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service import server
 from service.http import segment, uploads
 from service.server import SETTLE_S
 from tests.photos import photo
@@ -28,37 +31,63 @@ PATIENCE_S = 30.0
 def test_requests_sent_but_not_yet_accepted_are_answered_before_it_stops() -> None:
     buffer = io.BytesIO()
     photo("chelsea.png").save(buffer, "JPEG")
-    server = start_server()
-    address = server.url.removeprefix("http://")
+    started = start_server()
+    address = started.url.removeprefix("http://")
     kept = http.client.HTTPConnection(address, timeout=60)  # open since before, idle
     kept.request("GET", "/livez")
     kept.getresponse().read()
-    server.process.send_signal(signal.SIGSTOP)  # from here on the kernel accepts, and nobody reads
+    started.process.send_signal(signal.SIGSTOP)  # from here on the kernel accepts, and nobody reads
     connections = [kept, *(http.client.HTTPConnection(address, timeout=60) for _ in range(5))]
     for connection in connections:
         connection.request("POST", "/segment", buffer.getvalue(), {"Content-Type": "image/jpeg"})
-    server.process.send_signal(signal.SIGTERM)
+    started.process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
-    server.process.send_signal(signal.SIGCONT)
+    started.process.send_signal(signal.SIGCONT)
     answers = [connection.getresponse() for connection in connections]
     assert [answer.status for answer in answers] == [200] * 6
     assert all(answer.read().endswith(b"}") for answer in answers)
     assert all(answer.getheader("connection") == "close" for answer in answers)
-    assert server.process.wait(timeout=60) == -signal.SIGTERM  # Uvicorn raises it again; as process 1 it ends with 0
+    assert started.process.wait(timeout=60) == -signal.SIGTERM  # Uvicorn raises it again; as process 1 it ends with 0
 
 
 def test_a_connection_made_before_it_stops_may_still_send_its_request() -> None:
-    server = start_server()
-    probe, late = (http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60) for _ in range(2))
+    started = start_server()
+    probe, late = (http.client.HTTPConnection(started.url.removeprefix("http://"), timeout=60) for _ in range(2))
     for connection in (probe, late):
         connection.connect()
-    server.process.send_signal(signal.SIGTERM)
+    started.process.send_signal(signal.SIGTERM)
     time.sleep(SETTLE_S / 4)
     probe.request("GET", "/readyz")
     assert probe.getresponse().status == 503
     late.request("GET", "/livez")
     assert late.getresponse().status == 200
-    assert server.process.wait(timeout=60) == -signal.SIGTERM
+    assert started.process.wait(timeout=60) == -signal.SIGTERM
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can keep handshakes from beginning")
+def test_no_connection_is_made_between_the_last_that_is_accepted_and_the_end_of_listening(
+    colors_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = socket.socket()
+    late.settimeout(0.2)
+    failures: list[type[OSError]] = []
+
+    def accept_all_just_before_another_comes(listener: socket.socket) -> list[socket.socket]:
+        accepted = accept_all(listener)
+        try:
+            late.connect(listener.getsockname())  # if this succeeds, the end of listening resets it
+        except OSError as error:
+            failures.append(type(error))
+        return accepted
+
+    accept_all = server._accept_all
+    monkeypatch.setattr(server, "_accept_all", accept_all_just_before_another_comes)
+    with serving(colors_app(colors_folder)) as address:
+        pass
+    assert failures == [TimeoutError]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+    late.close()
 
 
 def test_work_that_takes_too_long_when_it_stops_is_answered_503(colors_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
