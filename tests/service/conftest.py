@@ -1,5 +1,6 @@
 """Applications around the red, green and blue model, each with settings of its own."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -52,7 +53,7 @@ def colors(make_client: MakeClient) -> TestClient:
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     """What runners run from now on of small images: the size of each batch, and the height and width of its images.
 
-    Large ones are of the shipped models, which other applications of the tests have.
+    Large ones are of the shipped models, which other applications of the tests have; so are those of watchdogs.
     """
     shapes: list[tuple[int, int, int]] = []
     run = runner.Runner.__call__
@@ -65,7 +66,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
         release_memory: bool = False,
     ) -> NDArray[np.float32]:
         _, height, width, _ = images[0].shape
-        if max(height, width) <= 144:
+        if max(height, width) <= 144 and threading.current_thread().name != "trial":
             shapes.append((size, height, width))
         return run(one, images, cancellation, size, release_memory)
 

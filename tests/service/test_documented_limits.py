@@ -61,6 +61,7 @@ STATED = {
         f"not ended {minutes(watchdog.HUNG_S)} after its deadline",
         f"`SEGMENT_RELOAD_S` seconds (default {SETTINGS.reload_s:g})",
         f"answered a test image within {model.TRIAL_S:g} s",
+        f"a process of its own, for at most {2 * model.TRIAL_S:g} s",
         f"with `pad_value` ({foreign.ForeignCard.model_fields['pad_value'].default})",
         f"up to about {megapixels_untiled(0)} megapixels, or {megapixels_untiled(21)} with 21 scores for each pixel",
     ],

@@ -23,6 +23,7 @@ from tests.service.helpers.answers import admitted, assert_problem, mask_in, mas
 from tests.service.helpers.foreign_models import endless_model, write_foreign
 from tests.service.helpers.pictures import encoded, flag
 from tests.service.helpers.tiny_models import card, network, write_model
+from tests.service.helpers.waiting import wait_until
 from tests.service_process import ROOT, Server, start_server, stop_server
 
 PHOTOS = ROOT / "service" / "static" / "samples"
@@ -106,9 +107,12 @@ def test_it_ends_cleanly_while_a_new_file_is_being_tried_out(first: bool, tmp_pa
     main = (AS_FIRST if first else "") + MAIN
     server = start_server(("-c", main), MODELS_DIR=str(tmp_path), DEFAULT_MODEL="colors", RELOAD_S="0.1")
     write_foreign(tmp_path, endless_model())
-    time.sleep(1)
+    wait_until(lambda: bool(psutil.Process(server.process.pid).children()))
+    [trial] = psutil.Process(server.process.pid).children()
+    time.sleep(0.5)  # until the graph runs
     server.process.send_signal(signal.SIGTERM if first else signal.SIGINT)
     assert server.process.wait(timeout=30) == 0  # no signal, such as of an abort
+    wait_until(lambda: not trial.is_running() or trial.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_hundred_models_are_served_whatever_the_soft_limit_of_files(tmp_path: Path) -> None:

@@ -103,6 +103,11 @@ class ModelFile:
         return cls(path, hashlib.sha256(content).hexdigest(), card, interface, opened)
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether another exporter made it, so that it may hold any graph."""
+        return isinstance(self.interface, ForeignInterface)
+
+    @property
     def most_pixels(self) -> int | None:
         """The most pixels, at the working size with padding, of an image that the model can run; None: any number, in tiles."""
         if self.interface.fixed_size is not None:

@@ -98,7 +98,7 @@ def _messages() -> Mapping[str, Any]:
 
 
 class UnsafeFile(ValueError):
-    """A file that needs other files or custom operators, has sparse tensors, or would crash ONNX Runtime."""
+    """A file that needs other files or custom operators, or has sparse tensors."""
 
 
 class OnnxFile:
@@ -144,8 +144,6 @@ class OnnxFile:
                 entry = entries.pop()
                 graphs += [*entry.graphs, *([entry.g] if entry.HasField("g") else [])]
                 tensors += [*entry.tensors, *([entry.t] if entry.HasField("t") else [])]
-                if entry.name == "group" and entry.i < 1:
-                    raise UnsafeFile(f"a convolution has {entry.i} groups")  # ONNX Runtime would divide by it
                 _refuse_sparse([*entry.sparse_tensors, *([entry.sparse_tensor] if entry.HasField("sparse_tensor") else [])])
         for tensor in tensors:
             if tensor.data_location:

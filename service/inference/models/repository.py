@@ -10,6 +10,7 @@ from pathlib import Path
 from service.contract import Precision
 from service.inference.files.model_file import InvalidModel, ModelFile, Stamp, UnreadableModel, stamp
 from service.inference.models.preference import by_preference
+from service.inference.models.trial import require_survivor
 from service.inference.models.variant import Variant
 from service.inference.sessions.device import (
     DeviceUnavailable,
@@ -59,6 +60,7 @@ class Repository:
         """Load the models in the folder. Raises DeviceUnavailable if `device` is not available."""
         self._folder, self._device = folder, device
         self._open_session: OpenSession = partial(create_session, device=device, gpu_memory_bytes=gpu_memory_bytes)
+        self._try_out = partial(require_survivor, device=device, gpu_memory_bytes=gpu_memory_bytes)
         self._seen: dict[Path, Stamp] = {}  # model files found by the last scan
         self._known: dict[Path, Variant] = {}  # all valid files
         self._rejected: dict[Path, tuple[Stamp, str]] = {}
@@ -186,7 +188,10 @@ class Repository:
             return before
         self._rejected.pop(path, None)
         try:
-            fresh = Variant(ModelFile.read(path), now, self._open_session)
+            file = ModelFile.read(path)
+            if file.is_foreign or not start:
+                self._try_out(file)
+            fresh = Variant(file, now, self._open_session)
             if not start:
                 fresh.model(warm=True)
         except InvalidModel as error:

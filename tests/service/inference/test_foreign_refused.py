@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from onnx import NodeProto, TensorProto, helper
 
-from service.inference.models import model
+from service.inference.models import model, repository
 from service.inference.sessions import runner
 from tests.service.helpers.foreign_models import broken, endless_model, foreign_model, model_of, write_foreign
 
@@ -138,24 +138,17 @@ def test_operators_of_other_libraries_are_found_within_functions_too(tmp_path: P
     assert "operator Op is of 'my.company': custom operators are not loaded" in broken(tmp_path)
 
 
-def test_a_convolution_of_no_groups_is_not_loaded(tmp_path: Path) -> None:
-    model = foreign_model()
-    node = helper.make_node("ConvTranspose", ["float", "two"], ["other"], group=0)  # ONNX Runtime would divide by it
-    model.graph.node.append(node)
-    write_foreign(tmp_path, model)
-    assert "0 groups" in broken(tmp_path)
-
-
 @pytest.mark.timeout(60)
 def test_a_graph_whose_test_image_does_not_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "TRIAL_S", 0.5)
     write_foreign(tmp_path, endless_model())
-    assert broken(tmp_path) == "a test image takes longer than 0.5 s"
+    assert broken(tmp_path) == "to load it and to run test images takes longer than 1 s"
 
 
 @pytest.mark.timeout(60)
 def test_a_warm_up_that_does_not_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "reported_device", lambda session: "cuda")  # a session of the CPU that says it is on a GPU
+    monkeypatch.setattr(repository, "require_survivor", lambda *_, **__: None)
     monkeypatch.setattr(model.Model, "_try_out", lambda *_: None)
     monkeypatch.setattr(model, "TRIAL_S", 0.5)
     write_foreign(tmp_path, endless_model(), long_side=64)
