@@ -81,7 +81,7 @@ def _weights(positions: NDArray[np.float64], cells: int, most: int) -> tuple[NDA
     """
     count = -(-len(positions) // most)
     length = -(-len(positions) // count)
-    pieces = np.pad(positions, (0, count * length - len(positions)), "edge").reshape(count, length)
+    pieces = positions[np.minimum(np.arange(count * length), len(positions) - 1)].reshape(count, length)
     first, end = pieces[:, 0].astype(np.intp), np.minimum(pieces[:, -1].astype(np.intp) + 2, cells)
     between = int((end - first).max())
     indices = np.minimum(first, end[-1] - between)[:, None] + np.arange(between)

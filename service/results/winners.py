@@ -35,10 +35,9 @@ def winners(block: Block, cancellation: Cancellation) -> Winners:
     """Compare the enlarged scores of a block's classes. Raises as `Cancellation.run_options` does."""
     behind = block.scores - block.scores.max(0)  # a common offset does not change a pixel's probabilities
     classes = len(behind)
-    of_class = behind.reshape(classes, -1)
-    most, least = of_class.max(1), of_class.min(1)
-    # Enlarged scores lie between the scores they are made from: a class that is always below another's lowest score never wins.
-    loses = most < least.max()  # none, if a score is NaN
+    # Enlarged scores lie between the four that they are made from: a class does not win where another's lowest is higher.
+    most, least = _of_four(np.maximum, behind), _of_four(np.minimum, behind)
+    loses = (most < least.max(0)).reshape(classes, -1).all(1)  # none, if every score is NaN
     order = np.argsort(loses, kind="stable").astype(np.uint8)
     compared = _compared(classes - int(np.count_nonzero(loses)), classes)
     inputs = {
@@ -48,10 +47,17 @@ def winners(block: Block, cancellation: Cancellation) -> Winners:
         "ids": order[:compared, None, None, None],
     }
     with cancellation.run_options() as options:
-        labels, probability = _session(classes, compared, bool(least.min() >= -UNDERFLOW_MARGIN)).run(None, inputs, options)
+        labels, probability = _session(classes, compared, bool(behind.min() >= -UNDERFLOW_MARGIN)).run(None, inputs, options)
     labels = np.broadcast_to(labels, probability.shape)  # with one candidate, there is only one label
     labels, probability = (found.reshape(-1, found.shape[-1])[: block.height] for found in (labels, probability))
     return Winners(labels, probability, order[:compared])
+
+
+def _of_four(extreme: np.ufunc, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(C, n, k, l) -> (C, n, k - 1, l - 1): the extreme of each four scores that pixels lie between; a single k or l stays."""
+    of_two = extreme(scores[:, :, :-1], scores[:, :, 1:]) if scores.shape[2] > 1 else scores
+    found: NDArray[np.float32] = extreme(of_two[..., :-1], of_two[..., 1:]) if scores.shape[3] > 1 else of_two
+    return found
 
 
 def _compared(candidates: int, classes: int) -> int:
