@@ -1,14 +1,14 @@
 """The models in a folder, by name and precision, kept up to date with the folder while the service runs."""
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from service.contract import Precision
-from service.inference.files.model_file import InvalidModel, ModelFile, Stamp, UnreadableModel, stamp
+from service.inference.files.folder import Scan, scan
+from service.inference.files.model_file import InvalidModel, ModelFile, Stamp, UnreadableModel
 from service.inference.models.preference import by_preference
 from service.inference.models.trial import require_survivor
 from service.inference.models.variant import Variant
@@ -61,12 +61,10 @@ class Repository:
         self._folder, self._device = folder, device
         self._open_session: OpenSession = partial(create_session, device=device, gpu_memory_bytes=gpu_memory_bytes)
         self._try_out = partial(require_survivor, device=device, gpu_memory_bytes=gpu_memory_bytes)
-        self._seen: dict[Path, Stamp] = {}  # model files found by the last scan
+        self._scan = Scan({}, {})  # the last one
         self._known: dict[Path, Variant] = {}  # all valid files
-        self._rejected: dict[Path, tuple[Stamp, str]] = {}
-        self._unlisted: dict[Path, str] = {}  # why a folder or a link could not be followed by the last scan
-        self._waiting: dict[Path, str] = {}  # why a file is not served yet
-        self._unused: dict[Path, str] = {}
+        self._rejected: dict[Path, tuple[Stamp, str]] = {}  # invalid ones, and why
+        self._left_out: dict[Path, str] = {}  # why valid files are not served, or not yet, and what cannot be reached
         self.models: Mapping[str, ServedModel] = {}  # replaced as a whole, never modified
         self.refresh(start=True)
         if device == "cuda" and not self.models:
@@ -91,7 +89,7 @@ class Repository:
         # Copies, because this property is read from other threads than the one that runs `refresh`.
         rejected = {path: reason for path, (_, reason) in self._rejected.copy().items()}
         found_later = {path: variant.fault for path, variant in self._known.copy().items() if variant.fault is not None}
-        reasons = rejected | found_later | self._waiting.copy() | self._unused
+        reasons = rejected | found_later | self._left_out
         return {_printable(path.relative_to(self._folder).as_posix()): _printable(reason) for path, reason in reasons.items()}
 
     def model(self, name: str) -> ServedModel:
@@ -110,95 +108,63 @@ class Repository:
         only try again to load files that could not be loaded before. An invalid file is listed in `broken`; what was served
         from it before stays in service. Raises DeviceUnavailable as `Model.load` does, but only with `start`.
         """
-        found, self._unlisted = self._look() if changes else (self._seen, self._unlisted)
-        moved = {variant.stamp: variant for path, variant in self._known.items() if path not in found}
         told = self.broken
-        self._waiting = self._unlisted.copy()
+        now = scan(self._folder, self._scan) if changes else self._scan
+        left_out = dict(now.unreachable)
+        moved = {variant.stamp: variant for path, variant in self._known.items() if path not in now.files}
         known = {
             path: variant
-            for path, now in found.items()
-            if (variant := self._variant(path, now, moved.get(now), start)) is not None
+            for path, stamp in now.files.items()
+            if (variant := self._variant(path, stamp, moved.get(stamp), start, left_out)) is not None
         }
         by_name: dict[str, list[Variant]] = {}
         for _, variant in sorted(known.items(), key=lambda entry: self._rank(*entry)):
             by_name.setdefault(variant.card.name, []).append(variant)
-        models = {name: served for name, variants in by_name.items() if (served := self._serve(variants, start)) is not None}
+        models = {
+            name: served for name, variants in by_name.items() if (served := self._serve(variants, start, left_out)) is not None
+        }
         in_service = {variant for served in models.values() for variant in served.variants.values()}
         others = {path: variant for path, variant in known.items() if variant not in in_service and not variant.fault}
-        self._unused = {
-            path: self._why_not(variant, models[variant.card.name])
-            for path, variant in others.items()
-            if path not in self._waiting
-        }
-        self._rejected = {path: entry for path, entry in self._rejected.items() if path in found}
-        self._seen, self._known = found, known
+        for path, variant in others.items():
+            if path not in left_out:
+                left_out[path] = self._why_not(variant, models[variant.card.name])
+        self._rejected = {path: entry for path, entry in self._rejected.items() if path in now.files}
+        self._scan, self._known, self._left_out = now, known, left_out
         self._tell(models, told)
         self.models = models
         for variant in others.values():  # until now they may have been in service
             variant.unload()
 
-    def _look(self) -> tuple[dict[Path, Stamp], dict[Path, str]]:
-        """The model files in the folder now; and the files, folders and links that cannot be reached, with the reason for each.
+    def _variant(
+        self, path: Path, stamp: Stamp, moved: Variant | None, start: bool, left_out: dict[Path, str]
+    ) -> Variant | None:
+        """The variant to serve from a file: its present content if that is complete and runs, else its previous content.
 
-        A file that cannot be reached, itself or in a folder that cannot be listed, is taken to be as it was at the last scan.
+        If the present content is not served yet, the reason is added to `left_out`.
         """
-        unreadable: dict[Path, str] = {}
-
-        def note(error: OSError) -> None:
-            unreadable[Path(error.filename)] = f"it cannot be listed: {error.strerror}"
-
-        listed: list[Path] = []
-        real: set[str] = set()
-        for folder, folders, names in os.walk(self._folder, onerror=note, followlinks=True):
-            target = os.path.realpath(folder)
-            if target in real:  # seen before: links can form loops
-                folders.clear()
-                continue
-            real.add(target)
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            listed += [Path(folder) / name for name in (*folders, *names)]  # a folder named like a model is reported too
-        files = sorted(path for path in listed if path.suffix == ".onnx" and not path.name.startswith("."))
-        found: dict[Path, Stamp] = {}
-        for path in files:
-            try:
-                now = stamp(path)
-            except OSError as error:
-                unreadable[path] = f"it cannot be reached: {error.strerror}"
-                continue
-            if now is not None:
-                found[path] = now
-            elif path.is_symlink():
-                unreadable[path] = "a dangling symbolic link"
-        for path, before in self._seen.items():
-            if not unreadable.keys().isdisjoint((path, *path.parents)):
-                found[path] = before
-        return found, unreadable
-
-    def _variant(self, path: Path, now: Stamp, moved: Variant | None, start: bool) -> Variant | None:
-        """The variant to serve from a file: its present content if that is complete and runs, else its previous content."""
         known = self._known.get(path)
-        if moved is not None and (known is None or known.stamp != now):  # a file that was renamed is the same file
+        if moved is not None and (known is None or known.stamp != stamp):  # a file that was renamed is the same file
             moved.file = replace(moved.file, path=path)
             return moved
         before = known if known is not None and known.runs_on is not None and known.fault is None else None
-        is_being_written = self._seen.get(path) != now and not start
-        if is_being_written or (known is not None and known.stamp == now):
+        is_being_written = self._scan.files.get(path) != stamp and not start
+        if is_being_written or (known is not None and known.stamp == stamp):
             return known
-        if path in self._rejected and self._rejected[path][0] == now:
+        if path in self._rejected and self._rejected[path][0] == stamp:
             return before
         self._rejected.pop(path, None)
         try:
             file = ModelFile.read(path)
             if file.is_foreign or not start:
                 self._try_out(file)
-            fresh = Variant(file, now, self._open_session)
+            fresh = Variant(file, stamp, self._open_session)
             if not start:
                 fresh.model(warm=True)
         except InvalidModel as error:
-            self._rejected[path] = now, str(error)
+            self._rejected[path] = stamp, str(error)
             return before
         except LATER as error:
-            self._waiting[path] = _why_later(error)
+            left_out[path] = _why_later(error)
             return before
         return fresh
 
@@ -214,8 +180,11 @@ class Repository:
             return 0 if served.best in own else 1
         return 2 if variant.card.precision == "fp32" else 3
 
-    def _serve(self, candidates: Sequence[Variant], start: bool) -> ServedModel | None:
-        """A model's variants that have the same classes, with the best one loaded; None if none can be loaded."""
+    def _serve(self, candidates: Sequence[Variant], start: bool, left_out: dict[Path, str]) -> ServedModel | None:
+        """A model's variants that have the same classes, with the best one loaded; None if none can be loaded.
+
+        Why a variant cannot be loaded now is added to `left_out`.
+        """
         left = [variant for variant in candidates if variant.fault is None]
         devices: tuple[ReportedDevice, ...] = ("cuda", "cpu") if may_use_cuda(self._device) else ("cpu",)
         while left:
@@ -229,7 +198,7 @@ class Repository:
                     if start and isinstance(error, DeviceUnavailable):
                         raise
                     if not isinstance(error, InvalidModel):  # not the file's fault: tried again by the next `refresh`
-                        self._waiting[variant.file.path] = _why_later(error)
+                        left_out[variant.file.path] = _why_later(error)
                     left.remove(variant)
                     break
                 if runs_on == device or device == devices[-1]:
