@@ -24,6 +24,7 @@ from PIL import Image
 from tests.docker_client import PORT, Container, Docker, answers
 from tests.docker_engine import Engine
 from tests.photos import photo
+from tests.service.helpers.foreign_models import CRASH, crashing, foreign_model, write_foreign
 from tests.service_process import ROOT
 
 GPU = ("-f", "docker-compose.yml", "-f", "docker/compose.gpu.yml")
@@ -47,7 +48,7 @@ def docker(engine: Engine | None) -> Docker:
 
 @pytest.fixture(scope="module")
 def container(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    """`docker compose up` in a copy of this folder, with files added that must stay outside the image."""
+    """`docker compose up` in a copy of this folder, with own models mounted, and files that must stay outside the image."""
     if not answers(docker.environment, "info"):
         pytest.skip("needs a running Docker engine, or DOCKER_ENGINE: a script that starts one")
     folder = tmp_path_factory.mktemp("clone") / "fcn-service"
@@ -55,6 +56,12 @@ def container(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Itera
     for outsider in ("models/research/forbidden.onnx", "models/animals.safetensors", "service/__pycache__/stale.pyc"):
         (folder / outsider).parent.mkdir(exist_ok=True)
         (folder / outsider).write_bytes(b"must not be in the image")
+    mine = folder / "mine"
+    mine.mkdir()
+    write_foreign(mine, foreign_model())
+    write_foreign(mine, crashing(foreign_model()), file="crashing")
+    mount = {"services": {"segment": {"volumes": ["./mine:/app/models/mine:ro"]}}}
+    (folder / "docker-compose.override.yml").write_text(json.dumps(mount))
     docker = Docker(folder, docker.environment)
     try:
         docker.run("compose", "up", "--detach", "--wait", timeout=800)
@@ -92,6 +99,12 @@ def test_the_page_is_there(container: Container) -> None:
     page = httpx.get(container.url + "/", timeout=30)
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
+
+
+def test_own_models_are_served_and_one_that_would_end_the_service_is_left_out(container: Container) -> None:
+    models = httpx.get(container.url + "/models", timeout=30).json()
+    assert "foreign" in {model["name"] for model in models["models"]}
+    assert models["broken"] == [{"file": "mine/crashing.onnx", "reason": CRASH}]
 
 
 def test_a_20_mb_upload_goes_through_the_tmpfs_and_leaves_nothing(container: Container) -> None:

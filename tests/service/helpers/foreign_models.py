@@ -8,6 +8,7 @@ from onnx import TensorProto, helper
 
 from service.inference.models.repository import Repository
 
+CRASH = "it ends the process that tries it out: SIGFPE"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -78,6 +79,16 @@ def endless_model() -> onnx.ModelProto:
         constants,
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def crashing(network: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with a convolution of no groups, by whose number ONNX Runtime divides."""
+    weights = helper.make_tensor("weights", TensorProto.FLOAT, [3, 3, 1, 1], [1.0] * 9)
+    network.graph.initializer.append(weights)
+    [planes] = [node.output[0] for node in network.graph.node if node.op_type == "AveragePool"]
+    network.graph.node.append(helper.make_node("ConvTranspose", [planes, "weights"], ["unused"], group=0))
+    network.graph.output.append(helper.make_tensor_value_info("unused", TensorProto.FLOAT, None))
+    return network
 
 
 def write_foreign(folder: Path, model: onnx.ModelProto, **changes: object) -> None:

@@ -14,22 +14,10 @@ from onnx import helper
 from service.inference.files.model_file import ModelFile
 from service.inference.models import model
 from service.inference.models.repository import Repository
-from tests.service.helpers.foreign_models import broken, endless_model, foreign_model, write_foreign
+from tests.service.helpers.foreign_models import CRASH, broken, crashing, endless_model, foreign_model, write_foreign
 from tests.service.helpers.model_folders import looked_twice, with_card
 from tests.service.helpers.tiny_models import write_model
 from tests.service.helpers.waiting import wait_until
-
-CRASH = "it ends the process that tries it out: SIGFPE"
-
-
-def crashing(network: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with a convolution of no groups, by whose number ONNX Runtime divides."""
-    weights = helper.make_tensor("weights", onnx.TensorProto.FLOAT, [3, 3, 1, 1], [1.0] * 9)
-    network.graph.initializer.append(weights)
-    [planes] = [node.output[0] for node in network.graph.node if node.op_type == "AveragePool"]
-    network.graph.node.append(helper.make_node("ConvTranspose", [planes, "weights"], ["unused"], group=0))
-    network.graph.output.append(helper.make_tensor_value_info("unused", onnx.TensorProto.FLOAT, None))
-    return network
 
 
 def inlined_without_end() -> onnx.ModelProto:
