@@ -16,7 +16,8 @@ def main() -> int:
         return _explain(sys.argv[1:])
 
     def end_at_once(number: int, frame: object) -> None:
-        os._exit(128 + number)  # an exception would be lost in the weak references' callbacks of Python's import system
+        # Not by an exception: imports run callbacks of weak references, where Python only prints it.
+        os._exit(128 + number)
 
     interrupt = signal.signal(signal.SIGINT, end_at_once)
     is_first = os.getpid() == 1  # as in a container: the kernel delivers to process 1 only signals that have a handler
@@ -64,7 +65,7 @@ def main() -> int:
         print(*(f"cannot start: {reason}" for reason in reasons), sep="\n", file=sys.stderr)
         return 2
     server = DrainingServer(app, settings.host, settings.port)
-    # In effect until Uvicorn installs its handlers, and again when Uvicorn restores these and re-raises.
+    # Uvicorn replaces these handlers while it runs, then restores them and raises the signal again.
     signal.signal(signal.SIGINT, interrupt)
     if is_first:
         signal.signal(signal.SIGTERM, server.handle_exit)

@@ -17,9 +17,10 @@ from service.http import problems
 from service.http.access import require_key
 from service.http.catalogue import catalogue_router
 from service.http.cors import AllowOrigins
-from service.http.counters import AccountForRequests, Counters
+from service.http.counters import Counters
 from service.http.head import AnswerHead
 from service.http.health import health_router
+from service.http.request_log import RequestLog
 from service.http.segment import segment_router
 from service.http.uploads import UploadBudget
 from service.inference.models.repository import Repository, load_models
@@ -99,5 +100,5 @@ def create_app(settings: Settings, repository: Repository | None = None) -> Fast
     app.add_middleware(AnswerHead)
     if settings.cors_origins:
         app.add_middleware(AllowOrigins, origins=settings.cors_origins)
-    app.add_middleware(AccountForRequests, counters=counters)  # added last, so outermost
+    app.add_middleware(RequestLog, counters=counters)  # added last, so outermost
     return app

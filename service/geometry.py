@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 
 STRIP_BYTES = 1 << 21  # enlarged scores held at once: enough for few numpy calls, and still within the CPU's cache
 STRIP_PIXELS = 1 << 20  # pixels converted at once
@@ -31,7 +32,6 @@ _TRANSPOSE = {  # EXIF orientation -> the operation that turns the stored image 
     8: Image.Transpose.ROTATE_90,
 }
 _SWAPS_AXES = 5  # this orientation and the higher ones exchange width and height
-_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
 _MOST_16_BIT, _MOST_12_BIT = 65_535, 4_095  # values of white
 _PNG_KEY_SCALE = {"L;2": 85, "L;4": 17}  # Pillow widens pixels of these raw modes to 8 bits, but not the transparent color
 _RAW_EXIF = "Raw profile type exif"  # key of the PNG text in which ImageMagick once stored EXIF
@@ -121,8 +121,9 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise UnsupportedPixels(UNSUPPORTED_MODES[image.mode])
     if image.mode.startswith("I;16"):
         tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-        white = _MOST_12_BIT if tags.get(_BITS_PER_SAMPLE) == (12,) else _MOST_16_BIT
-        is_negative = tags.get(_PHOTOMETRIC) == 0  # Pillow inverts those of up to 8 bits itself, but not those of 16
+        white = _MOST_12_BIT if tags.get(BITSPERSAMPLE) == (12,) else _MOST_16_BIT
+        # Pillow inverts negatives of up to 8 bits itself, but not those of 16.
+        is_negative = tags.get(PHOTOMETRIC_INTERPRETATION) == 0
         return _by_strips(image, partial(_eight_bits, white=white, is_negative=is_negative))
     if image.has_transparency_data:
         return _by_strips(image, _on_white)

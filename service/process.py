@@ -10,7 +10,7 @@ KEPT_BYTES = 8 << 20  # free memory that a heap may keep at its top
 # (tests/benchmarks/bench_memory.py); with 1 MB, an image of 1280x960 takes a quarter longer.
 MAPPED_BYTES = 2 << 20
 FILES = 65_536  # more open files than all connections, uploads and model files need
-ARENAS = 2  # glibc's default allows one for each thread, up to eight for each core
+MALLOC_ARENAS = 2  # glibc's default allows one for each thread, up to eight for each core
 
 
 def return_freed_memory() -> None:
@@ -25,7 +25,7 @@ def return_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(m_trim_threshold, KEPT_BYTES)
         libc.mallopt(m_mmap_threshold, MAPPED_BYTES)
-        libc.mallopt(m_arena_max, ARENAS)
+        libc.mallopt(m_arena_max, MALLOC_ARENAS)
 
 
 def raise_file_limit() -> None:

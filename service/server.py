@@ -48,7 +48,7 @@ class DrainingServer(uvicorn.Server):
                 http=BoundedProtocol,
                 ws="none",
                 log_config=None,
-                access_log=False,  # `service.http.counters` logs requests
+                access_log=False,  # `service.http.request_log` does that
                 timeout_keep_alive=IDLE_S,
                 timeout_graceful_shutdown=DRAIN_S,
             )

@@ -4,8 +4,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from service.contract import ModelCard, Precision
-from service.http.problems import Problem, responses
-from service.inference.models.repository import Repository, ServedModel, UnknownModel
+from service.http.problems import responses
+from service.inference.models.repository import Repository, ServedModel
 from service.inference.sessions.device import ReportedDevice
 
 
@@ -37,7 +37,7 @@ def catalogue_router(repository: Repository, default_model: str) -> APIRouter:
     router = APIRouter(prefix="/models")
 
     def entry(served: ServedModel) -> CatalogueEntry:
-        file = served.best.file
+        file = served.preferred.file
         variants = [precision for precision, variant in served.variants.items() if variant.fault is None]
         return CatalogueEntry(**file.card.model_dump(), sha256=file.sha256, device=served.device, variants=variants)
 
@@ -49,9 +49,6 @@ def catalogue_router(repository: Repository, default_model: str) -> APIRouter:
 
     @router.get("/{name}", summary="One model's card", responses=responses(401, 404, 422))
     async def card(name: str) -> CatalogueEntry:
-        try:
-            return entry(repository.model(name))
-        except UnknownModel as error:
-            raise Problem(404, str(error)) from error
+        return entry(repository.model(name))
 
     return router

@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from service.http.counters import Counters
-from service.http.problems import Problem, responses
+from service.http.problems import Problem, no_model, responses, stopping
 from service.inference.models.repository import Repository
 from service.inference.scheduling.watchdog import Watchdog
 
@@ -25,7 +25,7 @@ def health_router(repository: Repository, counters: Counters, watchdog: Watchdog
 
     def require_alive() -> None:
         if not watchdog.alive:
-            raise Problem(503, "the watchdog's test images fail")
+            raise Problem(503, "images can no longer be segmented: test images fail, or work does not end")
 
     @router.get("/livez", summary="Is the process alive? If not, restart it", responses=responses(503))
     async def livez() -> Status:
@@ -35,10 +35,10 @@ def health_router(repository: Repository, counters: Counters, watchdog: Watchdog
     @router.get("/readyz", summary="Can it answer?", responses=responses(503))
     async def readyz(request: Request) -> Status:
         if request.app.state.draining:
-            raise Problem(503, "the service is stopping")
+            raise stopping()
         require_alive()
         if not repository.models:
-            raise Problem(503, "no model is loaded")
+            raise no_model()
         if repository.failing:
             raise Problem(503, f"not enough memory for {', '.join(repository.failing)}")
         return Status()

@@ -1,7 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457), for every way in which a request can fail."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from service.http.disconnect import ClientGone
+from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage
+from service.inference.models.repository import UnknownModel
 from service.inference.sessions.errors import is_out_of_memory
 from service.logs import request_id
 
@@ -59,8 +61,24 @@ def responses(*statuses: int) -> dict[int | str, dict[str, object]]:
     }
 
 
+def stopping() -> Problem:
+    """503 for a request that cannot be answered before the service stops."""
+    return Problem(503, "the service is stopping")
+
+
+def no_model() -> Problem:
+    """503 while no model is served at all."""
+    return Problem(503, "no model is loaded")
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the application and of the framework as a problem. Call this after all routes are added."""
+
+    def answer(status: int) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+        async def problem(_: Request, error: Exception) -> JSONResponse:
+            return Problem(status, str(error), getattr(error, "limit", None)).response()
+
+        return problem
 
     async def problem(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, Problem)
@@ -96,6 +114,10 @@ def install(app: FastAPI) -> None:
         return Problem(500, "an unexpected error; it has been logged", headers=headers).response()
 
     app.add_exception_handler(Problem, problem)
+    app.add_exception_handler(BrokenImage, answer(400))
+    app.add_exception_handler(UnknownModel, answer(404))
+    app.add_exception_handler(TooManyPixels, answer(413))
+    app.add_exception_handler(UnsupportedImage, answer(415))
     app.add_exception_handler(HTTPException, framework)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(ClientGone, gone)

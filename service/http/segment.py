@@ -9,12 +9,12 @@ from fastapi import APIRouter, Request, Response
 from service.http.counters import Counters
 from service.http.disconnect import unless_gone
 from service.http.negotiation import preferred_format
-from service.http.problems import Problem, responses
+from service.http.problems import Problem, no_model, responses, stopping
 from service.http.query import query_parameters, segment_query
-from service.http.uploads import FIELD, UploadBudget, stopping, uploaded_image
-from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, open_image
+from service.http.uploads import FIELD, UploadBudget, uploaded_image
+from service.imaging.decode import open_image
 from service.inference.files.model_file import InvalidModel, ModelFile, UnreadableModel
-from service.inference.models.repository import Repository, UnknownModel
+from service.inference.models.repository import Repository
 from service.inference.scheduling.engine import DeadlineExceeded, Engine, QueueFull
 from service.inference.sessions.cancellation import Cancelled
 from service.inference.sessions.device import DeviceUnavailable
@@ -69,11 +69,8 @@ def segment_router(
         """Send an image as the multipart field `file` or as the raw body; get the area of each class and a mask."""
         query = segment_query(request)
         if not repository.models:
-            raise Problem(503, "no model is loaded")
-        try:
-            chosen = repository.variant(query.model or settings.default_model, query.precision)
-        except UnknownModel as error:
-            raise Problem(404, str(error)) from error
+            raise no_model()
+        chosen = repository.variant(query.model or settings.default_model, query.precision)
         async with uploaded_image(request, budget) as file:
             try:
                 upload = await asyncio.to_thread(open_image, file, settings.max_pixels)
@@ -97,12 +94,6 @@ def segment_router(
                     expected_speed=job.expected_speed,
                 )
                 outcome, rendered = await unless_gone(request, running)
-            except BrokenImage as error:
-                raise Problem(400, str(error)) from error
-            except TooManyPixels as error:
-                raise Problem(413, str(error), error.limit) from error
-            except UnsupportedImage as error:
-                raise Problem(415, str(error)) from error
             except SizeNotTaken as error:
                 raise _too_large(chosen.file, job.megapixels) from error
             except QueueFull as error:
@@ -122,10 +113,8 @@ def segment_router(
 
 
 def _too_large(file: ModelFile, megapixels: float) -> Problem:
-    detail = (
-        f"{megapixels:.1f} megapixels: {file.card.name} does not run in tiles and takes {file.most_pixels:,} pixels at most; "
-    )
-    detail += "choose a smaller resolution"
-    if file.interface.fixed_size is not None:
-        detail = f"{file.card.name} takes images of one size alone; leave out the resolution"
-    return Problem(413, detail, file.most_pixels)
+    if (size := file.interface.fixed_size) is not None:
+        advice = f"takes images of up to {size[0]}x{size[1]} pixels; leave out the resolution"
+    else:
+        advice = f"does not run in tiles and takes {file.most_pixels:,} pixels at most; choose a smaller resolution"
+    return Problem(413, f"{megapixels:.1f} megapixels: {file.card.name} {advice}", file.most_pixels)

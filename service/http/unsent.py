@@ -26,7 +26,7 @@ class UnsentWatch:
         """Watch until everything is sent. Call this whenever data may be waiting."""
         if self.unsent_bytes and self._timer is None:
             self._was_drained = False
-            self._timer = self._loop.call_later(WRITE_CHECK_S, self._look, self.unsent_bytes)
+            self._timer = self._loop.call_later(WRITE_CHECK_S, self._check_rate, self.unsent_bytes)
 
     def drained(self) -> None:
         """Note that the client has read almost everything: data that waits at the next check was written later."""
@@ -37,7 +37,7 @@ class UnsentWatch:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _look(self, before: int) -> None:
+    def _check_rate(self, before: int) -> None:
         self._timer = None
         read_little = not self._was_drained and before - self.unsent_bytes < SLOWEST_BYTES_PER_S * WRITE_CHECK_S
         if self.unsent_bytes and read_little:

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from service.http.disconnect import ClientGone
-from service.http.problems import Problem
+from service.http.problems import Problem, stopping
 from service.http.query import SegmentQuery
 
 SPOOL_BYTES = 1 << 20  # larger bodies are moved from memory to the temporary folder (Starlette's own limit for forms)
@@ -60,7 +60,7 @@ class BoundedBody:
         self._budget = budget
         self._received = 0
         self.end = b""  # the body's last bytes
-        self._looked, self._had = asyncio.get_running_loop().time(), 0  # time and bytes received at the last check
+        self._checked, self._had = asyncio.get_running_loop().time(), 0  # time and bytes received at the last check
 
     async def __call__(self) -> Message:
         try:
@@ -80,27 +80,22 @@ class BoundedBody:
         if self._budget.is_full:
             raise no_room()
         if message.get("more_body"):
-            self._look()
+            self._check_rate()
         return message
 
-    def _look(self) -> None:
+    def _check_rate(self) -> None:
         now = asyncio.get_running_loop().time()
-        elapsed = now - self._looked
+        elapsed = now - self._checked
         if elapsed < RATE_CHECK_S:
             return
         if self._received - self._had < SLOWEST_BYTES_PER_S * elapsed:
             detail = f"the body comes in at less than {SLOWEST_BYTES_PER_S:,} bytes a second"
             raise Problem(408, detail, SLOWEST_BYTES_PER_S, {"Connection": "close"})
-        self._looked, self._had = now, self._received
+        self._checked, self._had = now, self._received
 
     def let_go(self) -> None:
         """Release the body's bytes from the budget."""
         self._budget.held -= self._received
-
-
-def stopping() -> Problem:
-    """503 for a request that cannot be answered before the service stops."""
-    return Problem(503, "the service is stopping")
 
 
 def no_room() -> Problem:

@@ -6,6 +6,16 @@ from dataclasses import dataclass
 from typing import BinaryIO, Literal, cast
 
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    PLANAR_CONFIGURATION,
+    SAMPLEFORMAT,
+    SAMPLESPERPIXEL,
+    STRIPOFFSETS,
+    TILELENGTH,
+    TILEOFFSETS,
+    TILEWIDTH,
+)
 
 from service.geometry import UNSUPPORTED_MODES, Photo, UnsupportedPixels
 from service.imaging.scans import MAX_SCANS, has_too_many_scans
@@ -18,9 +28,7 @@ _SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|II[*+]\0|
 _SIGNATURE_BYTES = 12
 _TIFF_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
 _BIG_TIFF = 43  # third byte of the file, or the fourth if big-endian
-_STRIPS, _SAMPLES_PER_PIXEL, _TILE_WIDTH, _TILE_LENGTH, _TILES = 273, 277, 322, 323, 324  # TIFF tags
-_BITS_PER_SAMPLE, _PLANAR, _SAMPLE_FORMAT = 258, 284, 339  # more TIFF tags
-_IN_PLANES, _SIGNED = 2, 2  # values of _PLANAR and _SAMPLE_FORMAT
+_IN_PLANES, _SIGNED = 2, 2  # values of the TIFF tags PLANAR_CONFIGURATION and SAMPLEFORMAT
 # Pillow keeps the header in memory, and a list of where the pixels lie. No ordinary file needs more than these limits.
 HEADER_READS, HEADER_BYTES = 2_000, 16 << 20
 MAX_TIFF_PARTS = 1 << 18
@@ -121,10 +129,10 @@ def _check(image: Image.Image, max_pixels: int) -> None:
     if max(width, height) > MAX_SIDE:
         raise TooManyPixels(f"the image is {width}x{height}; for one side", MAX_SIDE)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        tile = image.tag_v2.get(_TILE_WIDTH, 0) * image.tag_v2.get(_TILE_LENGTH, 0)
+        tile = image.tag_v2.get(TILEWIDTH, 0) * image.tag_v2.get(TILELENGTH, 0)
         if tile > max_pixels:  # libtiff holds a whole tile in memory, even if little of it lies within the image
             raise TooManyPixels(f"a tile of the TIFF has {tile} pixels", max_pixels)
-        if image.tag_v2.get(_SAMPLES_PER_PIXEL, 1) > MAX_BANDS:
+        if image.tag_v2.get(SAMPLESPERPIXEL, 1) > MAX_BANDS:
             raise UnsupportedImage(f"the TIFF has more than {MAX_BANDS} bands")
         _check_samples(image)
     if image.mode in UNSUPPORTED_MODES:
@@ -134,10 +142,10 @@ def _check(image: Image.Image, max_pixels: int) -> None:
 def _check_samples(image: TiffImagePlugin.TiffImageFile) -> None:
     """Refuse sample formats that Pillow accepts but decodes wrongly. Raises UnsupportedImage."""
     tags = image.tag_v2
-    if _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+    if _SIGNED in tags.get(SAMPLEFORMAT, ()):
         raise UnsupportedImage("signed integer pixels have no defined range; convert them to unsigned")
-    in_planes = tags.get(_PLANAR) == _IN_PLANES and tags.get(_SAMPLES_PER_PIXEL, 1) > 1
-    if in_planes and max(tags.get(_BITS_PER_SAMPLE, (1,))) > 8 and image.info.get("compression") == "raw":
+    in_planes = tags.get(PLANAR_CONFIGURATION) == _IN_PLANES and tags.get(SAMPLESPERPIXEL, 1) > 1
+    if in_planes and max(tags.get(BITSPERSAMPLE, (1,))) > 8 and image.info.get("compression") == "raw":
         raise UnsupportedImage("16-bit colours in separate planes are only supported compressed")
 
 
@@ -172,7 +180,7 @@ def _tiff_parts(file: BinaryIO, start: bytes) -> int:
     file.seek(0)
     parts = 0
     for place in range(0, len(entries) - entry + 1, entry):
-        if int.from_bytes(entries[place : place + 2], order) in (_STRIPS, _TILES):
+        if int.from_bytes(entries[place : place + 2], order) in (STRIPOFFSETS, TILEOFFSETS):
             parts += int.from_bytes(entries[place + 4 : place + 4 + word], order)
     return parts
 
@@ -193,7 +201,7 @@ def _unidentified(file: BinaryIO, start: bytes) -> BrokenImage | UnsupportedImag
         file.seek(place)
         directory.load(file)  # skips tags that it cannot read
         cut_short = len(directory) < max(1, tags)
-        many_bands = directory.get(_SAMPLES_PER_PIXEL, 1) > MAX_BANDS
+        many_bands = directory.get(SAMPLESPERPIXEL, 1) > MAX_BANDS
     except Exception:
         return BrokenImage("the image's header is damaged or cut short")
     if many_bands:

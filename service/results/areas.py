@@ -59,7 +59,7 @@ def segment(
 
     for block in blocks(scores.bands, scores.length, working, user, scores.stride):
         found.append(winners(block, cancellation))
-        lines[block.place] = found[-1].labels
+        lines[block.slices] = found[-1].labels
         if sum(one.labels.size for one in found) >= COUNTED_PIXELS:
             count()
     if found:

@@ -30,7 +30,7 @@ class Block:
     columns: NDArray[np.float32]  # (l, width): weight of each column of scores for each column of pixels
 
     @property
-    def place(self) -> tuple[slice, slice]:
+    def slices(self) -> tuple[slice, slice]:
         """The block's rows and columns among the user's pixels."""
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.columns.shape[1])
 

@@ -1,8 +1,8 @@
 """Two rules of the service: who has how many cores, and that images share a run on a GPU, and not on the CPU.
 
-Few requests have all cores, and many have one each: both ways to use the cores, by turns, for more and more at once.
-A size of a batch pays if it carries a tenth more images a second than the one before: `batching.SIZES` are
-of those that do so on a GPU, where `tests.benchmarks.check_gpu` compares them, and of the CPU no batch is asked.
+Measures images per second with all cores for each request and with one core for each, by turns, for more and more requests
+at once: few requests are given all cores, and many one core each. Then the gain of each batch size: one pays if it carries a
+tenth more images per second than the one before. On the CPU none does; `check_gpu` compares those of a GPU.
 
 python -m tests.benchmarks.bench_scheduling
 """

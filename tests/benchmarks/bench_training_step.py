@@ -36,7 +36,7 @@ Step = Callable[[Tensor, Tensor], object]
 
 
 def our_step() -> Step:
-    """The trainer's."""
+    """A step of this trainer."""
     learner = Learner.create(LITE0, DATASETS["voc-animals"].classes, None, SegmentationLoss(None), Plan(BATCH), WORLD)
     return lambda pixels, labels: learner.learn(pixels, labels, steps_per_epoch=100)
 

@@ -23,7 +23,7 @@ MODEL = DEFAULT_MODEL.stem
 def measure() -> Rows:
     """The medians of the rounds' ratios."""
     image = Image.open(io.BytesIO(jpeg()))
-    automatic = Repository(MODELS, "cpu").model(MODEL).automatic
+    automatic = Repository(MODELS, "cpu").variant(MODEL).card.precision
     for threads in sorted({1, usable_cpus()}):
         pipelines = {
             precision: BarePipeline(MODELS / file, threads)

@@ -49,7 +49,7 @@ def nvidia_smi(field: str) -> str:
 
 
 def gpu_memory(device: Device) -> str:
-    """Of all processes."""
+    """GPU memory in use by all processes."""
     if device == "cpu":
         return "(skipped on the CPU: it has no GPU's memory)"
     return f"{float(nvidia_smi('memory.used')) * 2**20 / MEGABYTE:.0f} MB"

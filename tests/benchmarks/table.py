@@ -45,7 +45,7 @@ class Row:
 
     @property
     def bar(self) -> str:
-        """In words."""
+        """The bar in words; empty if there is none."""
         bounds = (("at least", self.at_least), ("at most", self.at_most))
         return ", ".join(f"{name} {_number(bound)}" for name, bound in bounds if bound is not None)
 

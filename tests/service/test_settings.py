@@ -1,4 +1,4 @@
-"""Settings: defaults as DESIGN.md gives them, the environment above them."""
+"""Settings: the documented defaults, and the environment above them."""
 
 from pathlib import Path
 

@@ -26,7 +26,7 @@ def enlarged(scores: NDArray[np.float32], working: tuple[int, int], user: tuple[
 
 
 def by_torch(scores: NDArray[np.float32], working: tuple[int, int], user: tuple[int, int], stride: int) -> NDArray[np.float32]:
-    """(C, H, W): torch's bilinear sampling at DESIGN's score coordinate of each user pixel."""
+    """(C, H, W): torch's bilinear sampling at the position of each user pixel that `service.geometry.places` gives."""
     _, cells_y, cells_x = scores.shape
     u = (torch.arange(user[0], dtype=torch.float64) + 0.5) * working[0] / (user[0] * stride) - 0.5
     v = (torch.arange(user[1], dtype=torch.float64) + 0.5) * working[1] / (user[1] * stride) - 0.5

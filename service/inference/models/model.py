@@ -88,7 +88,7 @@ class Model:
         first = Runner(session, file.interface, file.card)
         tiling = Tiling(content, file.card, open_session, first.device)
 
-        def open_on_one_core() -> Runner:
+        def open_another() -> Runner:  # on one core, or on the GPU
             try:
                 runner = Runner(open_session(content, threads=1), file.interface, file.card)
             except Exception as error:  # the file is known to run, so memory is short
@@ -99,10 +99,10 @@ class Model:
         runner: Runner | PlannedRunner = first
         batches = None
         if first.device == "cuda" and not has_memory_limit(session):  # the limit is per session: more would exceed it
-            runner = PlannedRunner(first, open_on_one_core, len(content))
+            runner = PlannedRunner(first, open_another, len(content))
             if not isinstance(session.get_inputs()[0].shape[0], int):
                 batches = Batches(runner, lambda: tiling.bytes_per_pixel)
-        model = cls(file.card, Runners(runner, open_on_one_core), file.interface, tiling, batches)
+        model = cls(file.card, Runners(runner, open_another), file.interface, tiling, batches)
         model._try_out(first, cancellation)
         return model
 

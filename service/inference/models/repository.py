@@ -10,7 +10,7 @@ from service.contract import Precision
 from service.inference.files.folder import Scan, scan
 from service.inference.files.model_file import InvalidModel, ModelFile, Stamp, UnreadableModel
 from service.inference.models.preference import by_preference
-from service.inference.models.trial import require_survivor
+from service.inference.models.trial import try_out_in_own_process
 from service.inference.models.variant import Variant
 from service.inference.sessions.device import (
     DeviceUnavailable,
@@ -35,22 +35,17 @@ class UnknownModel(LookupError):
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model in service: its variants, and the automatic one, which is loaded and answers requests that name no precision."""
+    """A model in service: its variants, and the one that is loaded and answers requests that name no precision."""
 
     variants: Mapping[Precision, Variant]
-    automatic: Precision
+    preferred: Variant
     first_ran_on: ReportedDevice
 
     @property
     def device(self) -> ReportedDevice:
-        """The device of the automatic variant, as reported by the session that was opened last."""
+        """The device of the preferred variant, as reported by the session that was opened last."""
         # A variant that is no longer served is unloaded and has no `runs_on`, but a request may still hold this object.
-        return self.best.runs_on or self.first_ran_on
-
-    @property
-    def best(self) -> Variant:
-        """The automatic variant."""
-        return self.variants[self.automatic]
+        return self.preferred.runs_on or self.first_ran_on
 
 
 class Repository:
@@ -60,7 +55,7 @@ class Repository:
         """Load the models in the folder. Raises DeviceUnavailable if `device` is not available."""
         self._folder, self._device = folder, device
         self._open_session: OpenSession = partial(create_session, device=device, gpu_memory_bytes=gpu_memory_bytes)
-        self._try_out = partial(require_survivor, device=device, gpu_memory_bytes=gpu_memory_bytes)
+        self._try_out = partial(try_out_in_own_process, device=device, gpu_memory_bytes=gpu_memory_bytes)
         self._scan = Scan({}, {})  # the last one
         self._known: dict[Path, Variant] = {}  # all valid files
         self._rejected: dict[Path, tuple[Stamp, str]] = {}  # invalid ones, and why
@@ -71,17 +66,18 @@ class Repository:
             raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but {folder} has no model that could show CUDA in use")
 
     def variant(self, name: str, precision: Precision | None = None) -> Variant:
-        """The variant of that precision, or the automatic one. Raises UnknownModel."""
+        """The variant of that precision, or the preferred one. Raises UnknownModel."""
         served = self.model(name)
-        wanted = precision or served.automatic
-        if wanted not in served.variants:
+        if precision is None:
+            return served.preferred
+        if precision not in served.variants:
             raise UnknownModel(f"model {name!r} has no variant {precision!r}; it has {', '.join(served.variants)}")
-        return served.variants[wanted]
+        return served.variants[precision]
 
     @property
     def failing(self) -> list[str]:
-        """Names of the models whose automatic variant cannot be run at the moment, for lack of memory."""
-        return [name for name, served in self.models.items() if served.best.is_failing]
+        """Names of the models whose preferred variant cannot be run at the moment, for lack of memory."""
+        return [name for name, served in self.models.items() if served.preferred.is_failing]
 
     @property
     def broken(self) -> dict[str, str]:
@@ -102,13 +98,13 @@ class Repository:
     def refresh(self, start: bool = False, changes: bool = True) -> None:
         """Bring the models up to date with the folder.
 
-        `start`: read every file at once, and load the automatic variant of each model; other variants are loaded when they are
+        `start`: read every file at once, and load the preferred variant of each model; other variants are loaded when they are
         first used. In later calls, a new or changed file is read only if it has not changed since the previous call, because
         it may still be being written; it is served once it has answered a test image. `changes=False`: do not scan the folder,
         only try again to load files that could not be loaded before. An invalid file is listed in `broken`; what was served
         from it before stays in service. Raises DeviceUnavailable as `Model.load` does, but only with `start`.
         """
-        told = self.broken
+        broken_before = self.broken
         now = scan(self._folder, self._scan) if changes else self._scan
         left_out = dict(now.unreachable)
         moved = {variant.stamp: variant for path, variant in self._known.items() if path not in now.files}
@@ -130,7 +126,7 @@ class Repository:
                 left_out[path] = self._why_not(variant, models[variant.card.name])
         self._rejected = {path: entry for path, entry in self._rejected.items() if path in now.files}
         self._scan, self._known, self._left_out = now, known, left_out
-        self._tell(models, told)
+        self._log_changes(models, broken_before)
         self.models = models
         for variant in others.values():  # until now they may have been in service
             variant.unload()
@@ -171,13 +167,13 @@ class Repository:
     def _rank(self, path: Path, variant: Variant) -> int:
         """Sort key among the variants of a model: no new variant displaces one that is in service.
 
-        0: the automatic variant, or the variant that is in its file now; 1: another served variant, or the one that is in its
+        0: the preferred variant, or the variant that is in its file now; 1: another served variant, or the one that is in its
         file now; 2: a new fp32 variant; 3: any other new variant.
         """
         served = self.models.get(variant.card.name)
         own = [one for one in served.variants.values() if one is variant or one.file.path == path] if served else []
         if served and own:
-            return 0 if served.best in own else 1
+            return 0 if served.preferred in own else 1
         return 2 if variant.card.precision == "fp32" else 3
 
     def _serve(self, candidates: Sequence[Variant], start: bool, left_out: dict[Path, str]) -> ServedModel | None:
@@ -188,7 +184,7 @@ class Repository:
         left = [variant for variant in candidates if variant.fault is None]
         devices: tuple[ReportedDevice, ...] = ("cuda", "cpu") if may_use_cuda(self._device) else ("cpu",)
         while left:
-            variants = _together(left)
+            variants = _with_same_classes(left)
             for device in devices:
                 best, *_ = by_preference({precision: variant.card for precision, variant in variants.items()}, device)
                 variant, is_new = variants[best], variants[best].runs_on is None
@@ -202,29 +198,29 @@ class Repository:
                     left.remove(variant)
                     break
                 if runs_on == device or device == devices[-1]:
-                    return ServedModel(variants, best, runs_on)
+                    return ServedModel(variants, variant, runs_on)
                 if is_new:  # it was loaded only to see where it runs
                     variant.rest()
         return None
 
     def _why_not(self, variant: Variant, served: ServedModel) -> str:
         """The reason why a valid variant is not among the served variants of its model."""
-        other = served.variants.get(variant.card.precision, served.best)
+        other = served.variants.get(variant.card.precision, served.preferred)
         name = other.file.path.relative_to(self._folder)
         if other.card.precision == variant.card.precision:
             return f"another {variant.card.precision} file of {variant.card.name} is served: {name}"
         return f"its classes are not those of {name}"
 
-    def _tell(self, models: Mapping[str, ServedModel], told: Mapping[str, str]) -> None:
-        """Log models newly served or no longer served, and files newly left out; `told`: `broken` before this refresh."""
+    def _log_changes(self, models: Mapping[str, ServedModel], broken_before: Mapping[str, str]) -> None:
+        """Log models newly served or no longer served, and files newly left out."""
         for file, reason in self.broken.items():
-            if told.get(file) != reason:
+            if broken_before.get(file) != reason:
                 log.error("left out: %s: %s", file, reason)
         for name, served in models.items():
             before = self.models.get(name)
-            now = served.best.file.sha256
-            if before is None or before.best.file.sha256 != now:
-                log.info("serving %s (%s, sha256 %s) on %s", name, served.automatic, now, served.device)
+            now = served.preferred.file.sha256
+            if before is None or before.preferred.file.sha256 != now:
+                log.info("serving %s (%s, sha256 %s) on %s", name, served.preferred.card.precision, now, served.device)
         for name in self.models.keys() - models.keys():
             log.info("no longer serving %s", name)
 
@@ -238,7 +234,7 @@ def load_models(settings: Settings) -> Repository:
     return Repository(settings.models_dir, settings.device, settings.gpu_memory_bytes)
 
 
-def _together(candidates: Sequence[Variant]) -> dict[Precision, Variant]:
+def _with_same_classes(candidates: Sequence[Variant]) -> dict[Precision, Variant]:
     """The candidates that have the classes of the first one, by precision; of several with one precision, the first."""
     fitting = [variant for variant in candidates if variant.card.classes == candidates[0].card.classes]
     first = {variant.card.precision: variant for variant in reversed(fitting)}

@@ -27,12 +27,12 @@ OOM_SCORE = Path("/proc/self/oom_score_adj")
 PR_SET_PDEATHSIG = 1  # Linux: which signal a process gets when the thread that started it ends
 
 
-def require_survivor(file: ModelFile, device: Device, gpu_memory_bytes: int | None = None) -> None:
+def try_out_in_own_process(file: ModelFile, device: Device, gpu_memory_bytes: int | None = None) -> None:
     """Try out a file in a process of its own.
 
     Raises InvalidModel as `Model.load` does, and if that ends the process or takes longer than 2 TRIAL_S; UnreadableModel if it
-    cannot be tried out just now. A lack of memory or of a device, of which the process may have found less than this one does,
-    is left to be told by `Model.load` in this process.
+    cannot be tried out just now. If that process lacks memory or the device, nothing is raised: `Model.load` in this process
+    finds that out itself.
     """
     seconds = 2 * model.TRIAL_S
     limit = [] if gpu_memory_bytes is None else [str(gpu_memory_bytes)]
@@ -76,4 +76,4 @@ def main(seconds: str, path: str, sha256: str, device: Device, gpu_memory_bytes:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])  # type: ignore[arg-type]  # the device is one: see `require_survivor`
+    main(*sys.argv[1:])  # type: ignore[arg-type]  # the device is one: see `try_out_in_own_process`

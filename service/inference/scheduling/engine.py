@@ -154,12 +154,13 @@ class Engine:
         if done.cancelled() or not ticket.started:
             return
         seconds, speed = time.perf_counter() - ticket.started, self._speeds[ticket.kind]
-        one_workers = ticket.effort * ticket.at_work / self._workers.most
+        # `per_worker` is the speed while all workers are busy; work beside fewer others had more of the machine.
+        effort = ticket.effort * ticket.at_work / self._workers.most
         if isinstance(done.exception(), Cancelled):
-            if one_workers < speed.per_worker * seconds:  # it was cut short, so its speed is at most this
-                speed.measure(one_workers, seconds)
+            if effort < speed.per_worker * seconds:  # it was cut short, so its speed is at most this
+                speed.measure(effort, seconds)
         elif done.exception() is None:
-            speed.measure(one_workers, seconds)
+            speed.measure(effort, seconds)
             self.last_success = time.monotonic()
         elif isinstance(done.exception(), FAILURES):
             self.last_failure = time.monotonic()

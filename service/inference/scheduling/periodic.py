@@ -10,24 +10,21 @@ log = logging.getLogger(__name__)
 
 
 class PeriodicThread:
-    """Runs its task with pauses of `interval_s` seconds, from `start` to `stop`; it may be started again."""
+    """Runs its task with pauses of `interval_s` seconds, from `start` to `stop`."""
 
     def __init__(self, name: str, interval_s: float, task: Callable[[], None]) -> None:
         self._name, self._interval_s, self._task = name, interval_s, task
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._repeat, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread; the task runs for the first time after one interval."""
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._repeat, name=self._name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop running the task; if it is running, wait for it at most STOP_S seconds."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(STOP_S)
+        self._thread.join(STOP_S)
 
     def _repeat(self) -> None:
         while not self._stop.wait(self._interval_s):

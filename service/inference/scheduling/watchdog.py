@@ -62,7 +62,7 @@ class Watchdog:
 
         def run() -> None:
             for name, served in models.items():
-                outcomes.append(_runs(name, served.best, cancellation))
+                outcomes.append(_runs(name, served.preferred, cancellation))
 
         if not self._trial.is_alive():  # else the last trial hangs, and no second one is started beside it
             self._trial = threading.Thread(target=run, name="trial", daemon=True)

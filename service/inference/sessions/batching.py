@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,16 @@ BATCH_BYTES = 1 << 30  # limit for the estimated activations of a batch
 Run = Callable[[list[NDArray[np.uint8]], Cancellation, int], NDArray[np.float32]]  # called as a `Runner` is
 
 
+@dataclass(eq=False)
+class _Waiting:
+    """An image in the queue, and later its scores or its error."""
+
+    image: NDArray[np.uint8]
+    cancellation: Cancellation
+    result: NDArray[np.float32] | Exception | None = None
+    is_done: bool = False
+
+
 class Batches:
     """Combines waiting images: while the device is busy, images wait, and those of one shape share the next run.
 
@@ -27,18 +38,18 @@ class Batches:
         """`bytes_per_pixel`: estimated bytes that `run` needs for each pixel of all its images."""
         self._run, self._bytes_per_pixel = run, bytes_per_pixel
         self._changed = threading.Condition()  # guards the fields below, and signals their changes
-        self._waiting: list[_Place] = []
+        self._waiting: list[_Waiting] = []
         self._is_running = False  # one run at a time
 
     def run(self, image: NDArray[np.uint8], cancellation: Cancellation) -> NDArray[np.float32]:
         """(1, H, W, 3) uint8 -> (1, C, h, w) float32. Raises Cancelled before its run starts, and whatever the run raises."""
-        place = _Place(image, cancellation)
+        waiting = _Waiting(image, cancellation)
         with self._changed:
-            self._waiting.append(place)
+            self._waiting.append(waiting)
             # The thread of the oldest image makes the next run.
-            while not place.is_done and (self._is_running or self._waiting[0] is not place):
+            while not waiting.is_done and (self._is_running or self._waiting[0] is not waiting):
                 self._changed.wait()
-            batch = [] if place.is_done else self._next_batch(place)
+            batch = [] if waiting.is_done else self._next_batch(waiting)
             self._is_running = self._is_running or bool(batch)
         if batch:
             try:
@@ -47,24 +58,30 @@ class Batches:
                 with self._changed:
                     self._is_running = False
                     self._changed.notify_all()
-        result, place.result = place.result, None
+        result, waiting.result = waiting.result, None
         try:
             if isinstance(result, Exception):
                 raise result
             assert result is not None
             return result
         finally:  # an error holds this frame; if the frame held the error too, both would keep a session in memory
-            del batch, place, result
+            del batch, waiting, result
 
-    def _next_batch(self, first: "_Place") -> "list[_Place]":
+    def _next_batch(self, first: _Waiting) -> list[_Waiting]:
         most = largest_batch(self._bytes_per_pixel() * first.image[..., 0].size)
         alike = [one for one in self._waiting if one.image.shape == first.image.shape and one is not first]
         batch = [first, *alike[: most - 1]]
         self._waiting = [one for one in self._waiting if one not in batch]
         return batch
 
-    def _run_together(self, batch: "list[_Place]") -> None:
-        live = [one for one in batch if not one.is_cancelled()]
+    def _run_together(self, batch: list[_Waiting]) -> None:
+        live: list[_Waiting] = []
+        for one in batch:
+            try:
+                one.cancellation.check()
+                live.append(one)
+            except Cancelled as error:
+                one.result = error
         try:
             if not live:
                 return
@@ -85,9 +102,9 @@ class Batches:
             for one in batch:
                 one.is_done = True
 
-    def _alone(self, place: "_Place") -> "NDArray[np.float32] | Exception":
+    def _alone(self, waiting: _Waiting) -> NDArray[np.float32] | Exception:
         try:
-            return self._run([place.image], place.cancellation, 1)
+            return self._run([waiting.image], waiting.cancellation, 1)
         except Exception as error:
             return error
 
@@ -95,20 +112,3 @@ class Batches:
 def largest_batch(image_bytes: float) -> int:
     """The largest of the SIZES whose images, with `image_bytes` of activations each, fit into BATCH_BYTES; at least 1."""
     return max([size for size in SIZES if size * image_bytes <= BATCH_BYTES], default=1)
-
-
-class _Place:
-    """An image in the queue, and later its scores or its error."""
-
-    def __init__(self, image: NDArray[np.uint8], cancellation: Cancellation) -> None:
-        self.image, self.cancellation = image, cancellation
-        self.result: NDArray[np.float32] | Exception | None = None
-        self.is_done = False
-
-    def is_cancelled(self) -> bool:
-        """Whether the work on this image was cancelled; if so, its result is Cancelled."""
-        try:
-            self.cancellation.check()
-        except Cancelled as error:
-            self.result = error
-        return self.result is not None

@@ -125,11 +125,6 @@ def _sum(tensors: Iterable[Tensor]) -> float:
     return sum(tensor.bytes_per_pixel for tensor in tensors)
 
 
-def bytes_per_pixel(layers: Sequence[Layer]) -> float:
-    """Peak bytes of activations for each pixel of an image, when the whole network is run on the image at once."""
-    return _peak(layers, frozenset({layers[-1].output}))
-
-
 def _multiple(length: int, stride: int) -> int:
     return max(stride, length // stride * stride)
 
@@ -142,7 +137,7 @@ def _part(layers: tuple[Layer, ...], given: frozenset[Tensor], left: frozenset[T
         tuple(sorted(inputs, key=lambda tensor: tensor.name)),
         tuple(sorted(outputs, key=lambda tensor: tensor.name)),
         Halo(before=-(-before // stride) * stride, after=-(-after // stride) * stride),
-        _peak(layers, outputs),
+        peak_bytes_per_pixel(layers, outputs),
         sum(layer.operations for layer in layers),
     )
 
@@ -159,8 +154,8 @@ def _reach(layers: tuple[Layer, ...], inputs: frozenset[Tensor], outputs: frozen
     return max(reach[tensor][0] for tensor in inputs), max(reach[tensor][1] for tensor in inputs)
 
 
-def _peak(layers: Sequence[Layer], outputs: frozenset[Tensor]) -> float:
-    """Peak bytes per pixel of all tensors in memory at once, if each is freed after its last use."""
+def peak_bytes_per_pixel(layers: Sequence[Layer], outputs: frozenset[Tensor]) -> float:
+    """Peak bytes, per pixel of the image, of all tensors in memory at once, if each is freed after its last use."""
     last_use = {tensor: place for place, layer in enumerate(layers) for tensor in layer.inputs}
     made = {layer.output for layer in layers}
     live, peak = set(last_use) - made, 0.0

@@ -14,7 +14,7 @@ from service.inference.files.model_file import unknown_bytes_per_pixel
 from service.inference.sessions.device import ReportedDevice, reported_device, require_same_device
 from service.inference.sessions.errors import OutOfDeviceMemory, first_line
 from service.inference.tiling.layers import Layers, Tensor, UnknownLayer
-from service.inference.tiling.parts import Part, TiledPart, bytes_per_pixel, cut
+from service.inference.tiling.parts import Part, TiledPart, cut, peak_bytes_per_pixel
 from service.inference.tiling.tiles import TiledNetwork
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,9 @@ class Tiling:
     @cached_property
     def bytes_per_pixel(self) -> float:
         """Estimated bytes of activations for each pixel of an image that is run whole."""
-        return bytes_per_pixel(self._layers.layers) if self._layers else unknown_bytes_per_pixel(self._card)
+        if self._layers is None:
+            return unknown_bytes_per_pixel(self._card)
+        return peak_bytes_per_pixel(self._layers.layers, frozenset({self._layers.scores}))
 
     def runs_whole(self, width: int, height: int) -> bool:
         """Whether a padded image of that size fits one run. Raises OutOfDeviceMemory if there is no memory to find out."""

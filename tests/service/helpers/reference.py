@@ -1,4 +1,4 @@
-"""DESIGN.md's geometry once more, written for reading only: what the service's own must agree with."""
+"""The geometry of `service.geometry` once more, written for reading only: the fast one must agree with it."""
 
 import numpy as np
 import onnxruntime as ort

@@ -171,7 +171,7 @@ def test_a_file_that_becomes_another_model_does_not_take_the_place_of_one_in_ser
 def test_who_still_holds_what_is_no_longer_served_can_tell_its_device(tmp_path: Path) -> None:
     write_model(tmp_path)
     held = Repository(tmp_path, "cpu").model("colors")
-    held.best.unload()
+    held.preferred.unload()
     assert held.device == "cpu"
 
 

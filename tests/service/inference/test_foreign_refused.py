@@ -148,7 +148,7 @@ def test_a_graph_whose_test_image_does_not_end_is_told(tmp_path: Path, monkeypat
 @pytest.mark.timeout(60)
 def test_a_warm_up_that_does_not_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "reported_device", lambda session: "cuda")  # a session of the CPU that says it is on a GPU
-    monkeypatch.setattr(repository, "require_survivor", lambda *_, **__: None)
+    monkeypatch.setattr(repository, "try_out_in_own_process", lambda *_, **__: None)
     monkeypatch.setattr(model.Model, "_try_out", lambda *_: None)
     monkeypatch.setattr(model, "TRIAL_S", 0.5)
     write_foreign(tmp_path, endless_model(), long_side=64)

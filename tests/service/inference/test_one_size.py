@@ -91,7 +91,9 @@ def test_an_image_that_is_stored_turned_is_fitted_upright(make_client: MakeClien
     assert (labels_of(turned.content) == mask_of(client, encoded(upright))).all()
     fits, does_not = scene(300, 180), scene(180, 300)
     assert post(client, oriented(fits, 6, "PNG"), resolution="native").status_code == 200
-    assert_problem(post(client, oriented(does_not, 6, "PNG"), resolution="native"), 413, "one size alone", limit=320 * 192)
+    assert_problem(
+        post(client, oriented(does_not, 6, "PNG"), resolution="native"), 413, "up to 320x192 pixels", limit=320 * 192
+    )
 
 
 def test_a_graph_of_one_size_answers_413_to_a_resolution_that_does_not_fit_into_it(
@@ -100,8 +102,8 @@ def test_a_graph_of_one_size_answers_413_to_a_resolution_that_does_not_fit_into_
     write_foreign(tmp_path, foreign_model(size=(128, 96)))
     client = make_client(models_dir=tmp_path, default_model="foreign")
     for resolution in ("native", 200):
-        assert_problem(post(client, encoded(flag(384, 256)), resolution=resolution), 413, "one size alone", limit=128 * 96)
-    assert_problem(post(client, encoded(flag(100, 128)), resolution="native"), 413, "one size alone", limit=128 * 96)
+        assert_problem(post(client, encoded(flag(384, 256)), resolution=resolution), 413, "up to 128x96 pixels", limit=128 * 96)
+    assert_problem(post(client, encoded(flag(100, 128)), resolution="native"), 413, "up to 128x96 pixels", limit=128 * 96)
     for fits in (100, 128):
         assert post(client, encoded(flag(384, 256)), resolution=fits).status_code == 200
     assert_labels_are(client, scene(120, 90), expected_scores(scene(120, 90), (128, 96)), resolution="native")

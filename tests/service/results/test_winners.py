@@ -35,8 +35,8 @@ def found(scene: Scene, cuts: Collection[int] = ()) -> tuple[NDArray[np.uint8], 
     for block in blocks(banded(scores, cuts), scores.shape[1], working, user, stride):
         won = winners(block, Cancellation())
         assert np.isin(won.labels, won.candidates).all()
-        labels[block.place], probability[block.place] = won.labels, won.probability
-        seen[block.place] += 1
+        labels[block.slices], probability[block.slices] = won.labels, won.probability
+        seen[block.slices] += 1
     assert (seen == 1).all()
     return labels, probability
 
