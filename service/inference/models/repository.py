@@ -56,6 +56,7 @@ class Repository:
         self._folder, self._device = folder, device
         self._open_session: OpenSession = partial(create_session, device=device, gpu_memory_bytes=gpu_memory_bytes)
         self._try_out = partial(try_out_in_own_process, device=device, gpu_memory_bytes=gpu_memory_bytes)
+        self._survivors: set[Stamp] = set()  # files that have been tried out: not once more if memory was short then
         self._scan = Scan({}, {})  # the last one
         self._known: dict[Path, Variant] = {}  # all valid files
         self._rejected: dict[Path, tuple[Stamp, str]] = {}  # invalid ones, and why
@@ -151,8 +152,9 @@ class Repository:
         self._rejected.pop(path, None)
         try:
             file = ModelFile.read(path)
-            if file.is_foreign or not start:
+            if (file.is_foreign or not start) and stamp not in self._survivors:
                 self._try_out(file)
+                self._survivors.add(stamp)
             fresh = Variant(file, stamp, self._open_session)
             if not start:
                 fresh.model(warm=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from service.inference.files import model_file, onnx_file
+from service.inference.models import repository
 from service.inference.models.repository import Repository
 from service.inference.models.variant import FAILED_RUNS
 from service.inference.sessions.cancellation import Cancellation
@@ -179,6 +180,20 @@ def test_want_of_memory_is_no_verdict_on_a_file(short: Short, tmp_path: Path) ->
     short.room = 1 << 40
     repository.refresh()
     assert set(repository.models) == {"colors", "other"} and not repository.broken
+
+
+def test_a_file_for_which_memory_is_short_is_not_tried_out_in_a_process_again_and_again(
+    short: Short, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(repository, "try_out_in_own_process", lambda file, **_: tried.append(file.card.name))
+    models = Repository(tmp_path, "cpu")
+    short.room = 100
+    write_model(tmp_path)
+    for _ in range(4):
+        models.refresh()
+    assert list(models.broken) == ["colors.onnx"]
+    assert tried == ["colors"]
 
 
 def test_a_device_that_no_longer_opens_what_it_ran_is_no_verdict_on_a_file_either(short: Short, tmp_path: Path) -> None:
