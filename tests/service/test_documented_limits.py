@@ -5,7 +5,7 @@ import pytest
 from service import app, server
 from service.http import connections, unsent, uploads
 from service.inference.files import foreign, model_file
-from service.inference.models import model, preference, variant
+from service.inference.models import model, preference, trial, variant
 from service.inference.scheduling import engine, periodic, watchdog, workers
 from service.inference.sessions import planned, runner
 from service.inference.tiling import parts
@@ -62,6 +62,7 @@ STATED = {
         f"`SEGMENT_RELOAD_S` seconds (default {SETTINGS.reload_s:g})",
         f"answered a test image within {model.TRIAL_S:g} s",
         f"a process of its own, for at most {2 * model.TRIAL_S:g} s",
+        f"the trial is repeated after {minutes(trial.PAUSE_S)}",
         f"with `pad_value` ({foreign.ForeignCard.model_fields['pad_value'].default})",
         f"up to about {megapixels_untiled(0)} megapixels, or {megapixels_untiled(21)} with 21 scores for each pixel",
     ],

@@ -10,7 +10,7 @@ from service.contract import Precision
 from service.inference.files.folder import Scan, scan
 from service.inference.files.model_file import InvalidModel, ModelFile, Stamp, UnreadableModel
 from service.inference.models.preference import by_preference
-from service.inference.models.trial import try_out_in_own_process
+from service.inference.models.trial import Trials
 from service.inference.models.variant import Variant
 from service.inference.sessions.device import (
     DeviceUnavailable,
@@ -55,8 +55,7 @@ class Repository:
         """Load the models in the folder. Raises DeviceUnavailable if `device` is not available."""
         self._folder, self._device = folder, device
         self._open_session: OpenSession = partial(create_session, device=device, gpu_memory_bytes=gpu_memory_bytes)
-        self._try_out = partial(try_out_in_own_process, device=device, gpu_memory_bytes=gpu_memory_bytes)
-        self._survivors: set[Stamp] = set()  # files that have been tried out: not once more if memory was short then
+        self._trials = Trials(device, gpu_memory_bytes)
         self._scan = Scan({}, {})  # the last one
         self._known: dict[Path, Variant] = {}  # all valid files
         self._rejected: dict[Path, tuple[Stamp, str]] = {}  # invalid ones, and why
@@ -152,9 +151,8 @@ class Repository:
         self._rejected.pop(path, None)
         try:
             file = ModelFile.read(path)
-            if (file.is_foreign or not start) and stamp not in self._survivors:
-                self._try_out(file)
-                self._survivors.add(stamp)
+            if file.is_foreign or not start:
+                self._trials.require(file, stamp)
             fresh = Variant(file, stamp, self._open_session)
             if not start:
                 fresh.model(warm=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from onnx import NodeProto, TensorProto, helper
 
-from service.inference.models import model, repository
+from service.inference.models import model, trial
 from service.inference.sessions import runner
 from tests.service.helpers.foreign_models import broken, endless_model, foreign_model, model_of, write_foreign
 
@@ -148,7 +148,7 @@ def test_a_graph_whose_test_image_does_not_end_is_told(tmp_path: Path, monkeypat
 @pytest.mark.timeout(60)
 def test_a_warm_up_that_does_not_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "reported_device", lambda session: "cuda")  # a session of the CPU that says it is on a GPU
-    monkeypatch.setattr(repository, "try_out_in_own_process", lambda *_, **__: None)
+    monkeypatch.setattr(trial, "try_out", lambda *_, **__: None)
     monkeypatch.setattr(model.Model, "_try_out", lambda *_: None)
     monkeypatch.setattr(model, "TRIAL_S", 0.5)
     write_foreign(tmp_path, endless_model(), long_side=64)

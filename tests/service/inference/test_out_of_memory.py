@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.inference.files import model_file, onnx_file
-from service.inference.models import repository
+from service.inference.models import trial
 from service.inference.models.repository import Repository
 from service.inference.models.variant import FAILED_RUNS
 from service.inference.sessions.cancellation import Cancellation
@@ -186,7 +186,7 @@ def test_a_file_for_which_memory_is_short_is_not_tried_out_in_a_process_again_an
     short: Short, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[str] = []
-    monkeypatch.setattr(repository, "try_out_in_own_process", lambda file, **_: tried.append(file.card.name))
+    monkeypatch.setattr(trial, "try_out", lambda file, **_: tried.append(file.card.name))
     models = Repository(tmp_path, "cpu")
     short.room = 100
     write_model(tmp_path)

@@ -6,7 +6,7 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 
-from service.inference.models import preference, repository
+from service.inference.models import preference, trial
 from service.inference.models.repository import Repository, UnknownModel
 from service.inference.sessions.device import CUDA, DeviceUnavailable
 from tests.service.conftest import MakeClient
@@ -104,7 +104,7 @@ def test_the_automatic_variant_is_loaded_at_once_and_another_when_it_is_asked_fo
 def test_a_variant_that_does_not_get_ready_holds_nothing_up_but_its_own_requests(
     make_client: MakeClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repository, "try_out_in_own_process", lambda *_, **__: None)  # as if it did not end only now
+    monkeypatch.setattr(trial, "try_out", lambda *_, **__: None)  # as if it did not end only now
     write_foreign(tmp_path, foreign_model())
     write_foreign(tmp_path, endless_model(), file="foreign.int8", precision="int8")
     client = make_client(models_dir=tmp_path, default_model="foreign", deadline_s=0.5, deadline_s_per_megapixel=0)

@@ -3,8 +3,10 @@
 import errno
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import onnx
 import psutil
@@ -12,8 +14,8 @@ import pytest
 from onnx import helper
 
 from service.inference.files.model_file import ModelFile
-from service.inference.models import model
-from service.inference.models.repository import Repository
+from service.inference.models import model, trial
+from service.inference.models.repository import NO_MEMORY, Repository
 from tests.service.helpers.foreign_models import CRASH, broken, crashing, endless_model, foreign_model, write_foreign
 from tests.service.helpers.model_folders import looked_twice, with_card
 from tests.service.helpers.tiny_models import write_model
@@ -58,24 +60,98 @@ def test_a_graph_that_onnx_runtime_never_has_loaded_is_told(tmp_path: Path, monk
     assert broken(tmp_path) == "to load it and to run test images takes longer than 1 s"
 
 
+def tried() -> list[psutil.Process]:
+    """The processes that try out files now."""
+    return [one for one in psutil.Process().children() if "service.inference.models.trial" in one.cmdline()]
+
+
+def during_the_trial_of(network: onnx.ModelProto, folder: Path, do: Callable[[psutil.Process], None]) -> str:
+    """Why a file is left out if `do` happens while it is tried out."""
+
+    def meanwhile() -> None:
+        # It is marked for the kernel as the first process to kill.
+        wait_until(lambda: any(Path(f"/proc/{one.pid}/oom_score_adj").read_text() == "1000\n" for one in tried()))
+        do(*tried())
+
+    write_foreign(folder, network)
+    thread = threading.Thread(target=meanwhile)
+    thread.start()
+    reason = broken(folder)
+    thread.join()
+    return reason
+
+
 @pytest.mark.timeout(60)
 def test_where_memory_runs_out_the_trial_is_killed_and_not_the_service(tmp_path: Path) -> None:
-    def tried() -> list[psutil.Process]:
-        return [one for one in psutil.Process().children() if "service.inference.models.trial" in one.cmdline()]
+    assert during_the_trial_of(endless_model(), tmp_path, psutil.Process.kill) == NO_MEMORY
 
-    def is_first_to_be_killed() -> bool:
-        return any(Path(f"/proc/{one.pid}/oom_score_adj").read_text() == "1000\n" for one in tried())
 
-    def kill() -> None:
-        wait_until(is_first_to_be_killed)
-        [one] = tried()
-        one.kill()
+@pytest.mark.timeout(60)
+def test_a_trial_that_is_stopped_from_outside_is_no_verdict_on_the_file(tmp_path: Path) -> None:
+    reason = during_the_trial_of(endless_model(), tmp_path, psutil.Process.terminate)
+    assert reason == "it cannot be tried out: status -15; that is tried again"
 
-    write_foreign(tmp_path, endless_model())
-    killer = threading.Thread(target=kill)
-    killer.start()
-    assert broken(tmp_path) == "it ends the process that tries it out: SIGKILL, as when memory runs out"
-    killer.join()
+
+def test_what_lacks_memory_in_the_trial_is_not_run_in_the_service_and_is_tried_out_again_after_a_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = foreign_model()
+    network.graph.initializer.append(helper.make_tensor("size", onnx.TensorProto.INT64, [1], [1 << 44]))
+    network.graph.node.append(helper.make_node("Identity", ["size"], ["shape"]))
+    network.graph.node.append(helper.make_node("ConstantOfShape", ["shape"], ["unused"]))
+    network.graph.output.append(helper.make_tensor_value_info("unused", onnx.TensorProto.FLOAT, None))
+    write_foreign(tmp_path, network)
+    monkeypatch.setattr(model.Model, "load", None)
+    monkeypatch.setattr(trial, "PAUSE_S", 0.5)
+    run = Mock(wraps=subprocess.run)
+    monkeypatch.setattr(subprocess, "run", run)
+    repository = Repository(tmp_path, "cpu")
+    for _ in range(3):
+        repository.refresh()
+        assert repository.broken == {"foreign.onnx": NO_MEMORY}
+    assert run.call_count == 1
+    time.sleep(0.6)
+    repository.refresh()
+    assert run.call_count == 2
+
+
+def test_only_what_says_that_it_has_run_is_taken_to_have_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # So subprocess reports a child that crashed, where the service was started with SIGCHLD ignored.
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, b"", b""))
+    write_foreign(tmp_path, foreign_model())
+    assert broken(tmp_path) == "it cannot be tried out: status 0; that is tried again"
+
+
+def test_the_trial_has_the_services_device_and_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+
+    def runs(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, b"runs: ", b"")
+
+    monkeypatch.setattr(subprocess, "run", runs)
+    write_foreign(tmp_path, foreign_model())
+    assert Repository(tmp_path, "auto", 1 << 30).models
+    assert commands[0][-2:] == ["auto", str(1 << 30)]
+
+
+def test_it_is_found_from_any_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models").mkdir()
+    write_foreign(tmp_path / "models", foreign_model())
+    monkeypatch.chdir(tmp_path)
+    assert list(Repository(Path("models"), "cpu").models) == ["foreign"]
+
+
+def test_a_reason_in_any_script_is_told_whatever_the_encoding_of_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    network = foreign_model()
+    network.graph.initializer.append(helper.make_tensor("three", onnx.TensorProto.INT64, [1], [3]))
+    network.graph.node.append(helper.make_node("Reshape", ["float", "three"], ["unused"], name="größe 大"))
+    network.graph.output.append(helper.make_tensor_value_info("unused", onnx.TensorProto.FLOAT, None))
+    write_foreign(tmp_path, network)
+    assert "größe 大" in broken(tmp_path)
 
 
 def test_a_file_that_is_written_to_meanwhile_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
