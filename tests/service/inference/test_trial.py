@@ -62,7 +62,14 @@ def test_a_graph_that_onnx_runtime_never_has_loaded_is_told(tmp_path: Path, monk
 
 def tried() -> list[psutil.Process]:
     """The processes that try out files now."""
-    return [one for one in psutil.Process().children() if "service.inference.models.trial" in one.cmdline()]
+
+    def is_trial(process: psutil.Process) -> bool:
+        try:
+            return "service.inference.models.trial" in process.cmdline()
+        except psutil.Error:  # another child of the tests, which has ended
+            return False
+
+    return [one for one in psutil.Process().children() if is_trial(one)]
 
 
 def during_the_trial_of(network: onnx.ModelProto, folder: Path, do: Callable[[psutil.Process], None]) -> str:
