@@ -29,7 +29,7 @@ OOM_SCORE = Path("/proc/self/oom_score_adj")
 PR_SET_PDEATHSIG = 1  # Linux: which signal a process gets when the thread that started it ends
 STOPPED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)  # by others
 # What a trial prints, with a reason after it. A process that prints none of these has not come to its end.
-RUNS, INVALID, NO_MEMORY, NO_DEVICE = "runs", "invalid", "no memory", "no device"
+RUNS, INVALID, LACKS_MEMORY, LACKS_DEVICE = "runs", "invalid", "lacks memory", "lacks the device"
 
 
 class Trials:
@@ -74,9 +74,9 @@ def try_out(file: ModelFile, device: Device, gpu_memory_bytes: int | None) -> No
     outcome, _, reason = tried.stdout.decode("utf-8", "replace").partition(": ")
     if outcome == INVALID:
         raise InvalidModel(reason)
-    if outcome == NO_MEMORY or tried.returncode == -signal.SIGKILL:
+    if outcome == LACKS_MEMORY or tried.returncode == -signal.SIGKILL:
         raise OutOfDeviceMemory(reason or "the process that tries it out was killed, as when memory runs out")
-    if outcome in (RUNS, NO_DEVICE):
+    if outcome in (RUNS, LACKS_DEVICE):
         return
     if tried.returncode < 0 and -tried.returncode not in STOPPED:
         raise InvalidModel(f"it ends the process that tries it out: {signal.Signals(-tried.returncode).name}")
@@ -103,9 +103,9 @@ def main(parent: str, path: str, sha256: str, device: Device, gpu_memory_bytes: 
     except InvalidModel as error:
         outcome, reason = INVALID, str(error)
     except OutOfDeviceMemory as error:
-        outcome, reason = NO_MEMORY, first_line(error)
+        outcome, reason = LACKS_MEMORY, first_line(error)
     except DeviceUnavailable as error:
-        outcome, reason = NO_DEVICE, first_line(error)
+        outcome, reason = LACKS_DEVICE, first_line(error)
     sys.stdout.buffer.write(f"{outcome}: {reason}".encode("utf-8", "replace"))
     sys.stdout.flush()
     os._exit(0)  # an ordinary exit would also try out how ONNX Runtime ends
