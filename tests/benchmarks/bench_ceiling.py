@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from service.pipeline import COUNTED_MEGAPIXELS
-from tests.benchmarks.competitors.torch_app import TorchPipeline
+from tests.benchmarks.competitors.torch_app import TunedPipeline
 from tests.benchmarks.load import SERVER_CORE, BarePipeline, jpeg, on_cores, rate
 from tests.benchmarks.table import Row, Rows, run
 
@@ -24,7 +24,7 @@ def measure() -> Rows:
     """The medians of the rounds, and of their ratios."""
     torch.set_num_threads(1)
     with on_cores(SERVER_CORE):
-        onnx, eager = BarePipeline(threads=1), TorchPipeline()
+        onnx, eager = BarePipeline(threads=1), TunedPipeline()
         pixels = onnx.pixels(Image.open(io.BytesIO(jpeg())))
         gmac = onnx.card.gmac / COUNTED_MEGAPIXELS * pixels.shape[1] * pixels.shape[2] / 1e6  # of one run
         left, right = (torch.rand(SIDE, SIDE) for _ in range(2))

@@ -1,7 +1,7 @@
 """The same requests against LitServe, BentoML, and FastAPI around torch, each server on one core, in several starts of all.
 
 Like for like, LitServe and BentoML give the same answer, with the areas and confidence of each class in the mask's legend;
-"mask alone" is less work than this service does.
+"mask alone" is less work than this service does. Torch has its bar with its defaults; tuned, it has this service's own labels.
 
 make .venv-bench/installed && python -m tests.benchmarks.bench_others
 """
@@ -24,6 +24,7 @@ STARTS = 9  # of each server: two processes of one program differ by more than w
 PYTHON = ROOT / ".venv-bench/bin/python"  # of the others alone: the service runs as it is installed, with the same pins
 APPS = "tests.benchmarks.competitors"
 LITSERVE = ("-m", f"{APPS}.litserve_app", "{port}")
+TORCH = ("-m", f"{APPS}.torch_app", "{port}")
 BENTOML = ("-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}")
 OURS = {"this service, fp32": "/segment?format=mask&precision=fp32", "this service, as shipped": "/segment?format=mask"}
 OTHERS = {  # what Python is given to run, and the path that is answered when it is ready
@@ -33,7 +34,8 @@ OTHERS = {  # what Python is given to run, and the path that is answered when it
     "BentoML, tuned": ((*BENTOML, f"{APPS}.bentoml_app:Tuned"), "/readyz"),
     "LitServe, tuned, mask alone": ((*LITSERVE, "tuned", "mask"), "/health"),
     "BentoML, tuned, mask alone": ((*BENTOML, f"{APPS}.bentoml_app:MaskAlone"), "/readyz"),
-    "FastAPI and torch, mask alone": (("-m", f"{APPS}.torch_app", "{port}"), "/docs"),
+    "FastAPI and torch, defaults, mask alone": ((*TORCH, "default"), "/docs"),
+    "FastAPI and torch, tuned, mask alone": ((*TORCH, "tuned"), "/docs"),
 }
 BARE = "bare loop, fp32"
 BOUNDARY = "benchmark"
@@ -101,7 +103,7 @@ def measure() -> Rows:
         what = "..."
     for name, like, torch in zip(OURS, (1, 1.7), (3, 5), strict=True):
         for other in OTHERS:
-            bar = torch if "torch" in other else None if "alone" in other else like
+            bar = torch if "torch, defaults" in other else None if "alone" in other else like
             yield Row.median(f"{name} / {other}", list(np.divide(rates[name], rates[other])), "times", at_least=bar)
 
 
