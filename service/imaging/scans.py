@@ -6,7 +6,9 @@ from typing import BinaryIO
 MAX_SCANS = 64  # encoders make about ten
 MAX_SEGMENTS = 2_000  # marker segments before, between and after the scans
 _START, _END = 0xDA, 0xD9  # codes of the markers that start a scan, and that end the image
-_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")  # any marker, except those within a scan's data
+# Any marker, except those within a scan's data. Of the FF bytes that may fill the space before it, only the last is matched:
+# with `\xff+`, a long row of them would take time quadratic in its length.
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
 _PIECE = 1 << 20
 
 

@@ -110,6 +110,13 @@ def test_scans_cannot_be_hidden(comments: int) -> None:
         open_image(io.BytesIO(content[:second] + hiding + content[second:]), LIMIT)
 
 
+def test_a_long_row_of_bytes_that_fill_the_space_before_a_marker_takes_no_time() -> None:
+    content = encoded(flag(), "JPEG")
+    start = content.index(b"\xff\xda") + 14  # of the scan's data
+    hostile = content[:start] + b"\xff" * (1 << 22) + b"\0" + b"\xff\xda" * (MAX_SCANS + 1)
+    assert open_image(io.BytesIO(hostile), LIMIT).size == flag().size
+
+
 @pytest.mark.parametrize("form", ["JPEG", "MPO"])
 def test_what_looks_like_scans_beside_the_image_is_none(form: str) -> None:
     """As a thumbnail has them, or the film behind a photo."""
