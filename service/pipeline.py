@@ -56,8 +56,8 @@ class Job:
 
     @property
     def kind(self) -> str:
-        """Key under which the speed of work is measured: the model's name and precision."""
-        return f"{self.variant.card.name} {self.variant.card.precision}"
+        """Key under which the speed of work is measured: the model's file."""
+        return self.variant.file.sha256
 
     @property
     def expected_speed(self) -> float:
@@ -126,7 +126,9 @@ def _segmented(job: Job, ticket: Ticket, image: Image.Image, user: tuple[int, in
     """
     model: Model | None = None
     try:
+        start = time.perf_counter()
         model = job.variant.model(ticket.cancellation)
+        ticket.loading_s = time.perf_counter() - start
         try:
             found = _labelled(model, ticket, image, user)
         except OutOfDeviceMemory as error:

@@ -169,9 +169,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         self.last_active = self.loop.time()
         super().on_response_complete()
-        if self.is_silent() and self._in_body and self._client_closes:
-            self._await_request()  # limits the time for the rest of the body
-        self._unsent.start()
+        rest_of_body = self._in_body and self._client_closes
+        if self.is_silent() and (rest_of_body or self._bytes_without_progress):  # or part of the next request's head
+            self._await_request()
+        if not self.flow.write_paused:  # else it is watched already
+            self._unsent.start()
         self._bound_unsent()
 
     def pause_writing(self) -> None:

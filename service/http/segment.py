@@ -83,7 +83,7 @@ def segment_router(
                 )
                 working = job.working_size(upload.size)
                 if not (chosen.file.takes(working) or chosen.file.takes(working[::-1])):  # EXIF may exchange the sides
-                    raise _too_large(chosen.file, job.megapixels)
+                    raise _too_large(chosen.file, working)
                 deadline = settings.deadline_s + settings.deadline_s_per_megapixel * job.megapixels
                 running = engine.run(
                     lambda ticket: process(job, ticket),
@@ -95,7 +95,7 @@ def segment_router(
                 )
                 outcome, rendered = await unless_gone(request, running)
             except SizeNotTaken as error:
-                raise _too_large(chosen.file, job.megapixels) from error
+                raise _too_large(chosen.file, working) from error
             except QueueFull as error:
                 retry = {"Retry-After": str(error.retry_after_s)}
                 raise Problem(429, str(error), error.limit, retry) from error
@@ -112,9 +112,9 @@ def segment_router(
     return router
 
 
-def _too_large(file: ModelFile, megapixels: float) -> Problem:
-    if (size := file.interface.fixed_size) is not None:
-        advice = f"takes images of up to {size[0]}x{size[1]} pixels; leave out the resolution"
+def _too_large(file: ModelFile, size: tuple[int, int]) -> Problem:
+    if (fixed := file.interface.fixed_size) is not None:
+        advice = f"takes images of up to {fixed[0]}x{fixed[1]} pixels; leave out the resolution"
     else:
         advice = f"does not run in tiles and takes {file.most_pixels:,} pixels at most; choose a smaller resolution"
-    return Problem(413, f"{megapixels:.1f} megapixels: {file.card.name} {advice}", file.most_pixels)
+    return Problem(413, f"{size[0]}x{size[1]} pixels: {file.card.name} {advice}", file.most_pixels)

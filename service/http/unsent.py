@@ -23,8 +23,10 @@ class UnsentWatch:
         return self._transport.get_write_buffer_size()
 
     def start(self) -> None:
-        """Watch until everything is sent. Call this whenever data may be waiting."""
-        if self.unsent_bytes and self._timer is None:
+        """Watch until everything is sent. Call this when writing is paused, and after it, when data may be waiting."""
+        if self._timer is not None:
+            self._was_drained = True  # what waits was written since the last check: Uvicorn writes only if little waits
+        elif self.unsent_bytes:
             self._was_drained = False
             self._timer = self._loop.call_later(WRITE_CHECK_S, self._check_rate, self.unsent_bytes)
 

@@ -1,6 +1,6 @@
 // What the page says to the service, and one kind of error for everything that can go wrong.
 
-const TIMEOUT_MS = 180_000; // well above the service's own deadline: it also covers a slow upload
+const TIMEOUT_MS = 600_000; // well above the service's own deadline: it also covers a slow upload
 const LARGE_BYTES = 8_000_000; // from here on, a lost connection may well mean "too large"
 
 const TITLES = { // plainer than HTTP's own phrases; the service's detail follows

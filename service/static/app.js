@@ -1,4 +1,4 @@
-// The page: takes an image, asks the service once, shows the answer. Sliding the opacity asks nothing again.
+// The page: takes an image, asks the service, shows the answer. Sliding the opacity asks nothing again.
 
 import { Problem, listModels, overlay, segment, useKey } from "./api.js";
 import { withTransparent } from "./png.js";
@@ -52,7 +52,7 @@ function showProblem(error) {
   const temporary = problem.status === 0 || problem.status === 408 || problem.status === 429 || problem.status >= 500;
   $("problem-title").textContent = problem.title;
   $("problem-detail").textContent = problem.detail;
-  $("retry").hidden = !temporary;
+  $("retry").hidden = !temporary || !again;
   $("key-form").hidden = problem.status !== 401;
   $("status").textContent = "";
   $("problem").scrollIntoView({ block: "nearest" });
@@ -112,7 +112,8 @@ function run(file) {
 async function showPicture(result, shown, signal) {
   const { width, height, orientation } = result.image;
   const { naturalWidth, naturalHeight } = $("picture");
-  // Browsers turn every JPEG upright, but not every PNG or WebP, and most show no TIFF: the service has the pixels.
+  // Browsers turn every JPEG upright, but not every PNG or WebP, and most show no TIFF: the service has the pixels, and
+  // gives them at the price of a second answer.
   const upright = orientation === 1 || image.type === "image/jpeg";
   if (!shown || !upright || naturalWidth !== width || naturalHeight !== height) {
     await load($("picture"), await overlay(image, { model: result.model.name, opacity: 0, signal }));
@@ -214,13 +215,17 @@ function download(kind) {
 
 async function runSample(name) {
   const response = await fetch(`static/samples/${name}`).catch(() => null);
-  if (!response?.ok) return showProblem(new Problem("The sample is not there", "Is the service still running?"));
+  if (!response?.ok) {
+    again = () => runSample(name);
+    return showProblem(new Problem("The sample is not there", "Is the service still running?"));
+  }
   return run(new File([await response.blob()], name, { type: "image/jpeg" }));
 }
 
 function take(files) {
-  if (files.length) run(files[0]);
-  else showProblem(new Problem("That was not a file", "Save the image and drop its file, or copy it and paste it."));
+  if (files.length) return run(files[0]);
+  again = null;
+  showProblem(new Problem("That was not a file", "Save the image and drop its file, or copy it and paste it."));
 }
 
 $("file").addEventListener("change", () => {
@@ -260,7 +265,7 @@ $("key-form").addEventListener("submit", async (event) => {
   useKey($("key").value);
   showProblem(null);
   if (!cards.size) await start();
-  if (failed !== start) failed();
+  if (failed !== start) failed?.();
 });
 
 setOpacity();

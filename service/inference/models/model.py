@@ -124,9 +124,7 @@ class Model:
         width, height = self.interface.padded_size(*image.size, card.stride)
         if card.halo is None or (not small_tiles and self.tiling.runs_whole(width, height)):
             pixels = padded(image, (width, height), card.pad_value)
-            on_cpu: Schedule = "all_cores" if all_cores else "one_core"
-            schedule = "batched" if self.batches else "on_gpu" if self.device == "cuda" else on_cpu
-            scores = self.run(pixels, cancellation, all_cores)
+            scores, schedule = self._run(pixels, cancellation, all_cores)
             return Scores([scores], scores.shape[1], card.output_stride, schedule)
 
         def crop(box: Box) -> NDArray[np.uint8]:
@@ -141,12 +139,19 @@ class Model:
 
         Raises as `Cancellation.run_options` does, and OutOfDeviceMemory if the one-core session cannot be opened.
         """
+        return self._run(image, cancellation, all_cores)[0]
+
+    def _run(
+        self, image: NDArray[np.uint8], cancellation: Cancellation, all_cores: bool
+    ) -> tuple[NDArray[np.float32], Schedule]:
+        schedule: Schedule
         if self.batches is not None:
-            scores = self.batches.run(image, cancellation)
+            scores, images = self.batches.run(image, cancellation)
+            schedule = "batched" if images > 1 else "on_gpu"
         else:
             scores = self.runners.get(all_cores)([image], cancellation)
-        result: NDArray[np.float32] = scores[0]
-        return result
+            schedule = "on_gpu" if self.device == "cuda" else "all_cores" if all_cores else "one_core"
+        return scores[0], schedule
 
     @property
     def smallest_image(self) -> NDArray[np.uint8]:

@@ -160,6 +160,8 @@ class Repository:
             self._rejected[path] = stamp, str(error)
             return before
         except LATER as error:
+            if start and isinstance(error, DeviceUnavailable):
+                raise
             left_out[path] = _why_later(error)
             return before
         return fresh

@@ -49,7 +49,7 @@ class Trials:
             raise OutOfDeviceMemory("memory was short when it was tried out")
         try:
             self._try_out(file)
-        except OutOfDeviceMemory:
+        except (OutOfDeviceMemory, DeviceUnavailable):  # a GPU without free memory cannot be opened by another process
             self._pauses[stamp] = time.monotonic() + pause, 2 * pause
             raise
         self._survivors.add(stamp)
@@ -59,8 +59,8 @@ def try_out(file: ModelFile, device: Device, gpu_memory_bytes: int | None) -> No
     """Load a file in a process of its own, which runs its test images.
 
     Raises InvalidModel and OutOfDeviceMemory as `Model.load` does; InvalidModel also if that ends the process or takes longer
-    than 2 TRIAL_S, and OutOfDeviceMemory if the process is killed; UnreadableModel if the file cannot be tried out just now.
-    If the process lacks the device, nothing is raised: `Model.load` in this process finds that out itself.
+    than 2 TRIAL_S, and OutOfDeviceMemory if the process is killed; DeviceUnavailable if the process lacks the device, as if the
+    memory of a GPU is full; UnreadableModel if the file cannot be tried out just now.
     """
     seconds = 2 * model.TRIAL_S
     limit = [] if gpu_memory_bytes is None else [str(gpu_memory_bytes)]
@@ -76,7 +76,9 @@ def try_out(file: ModelFile, device: Device, gpu_memory_bytes: int | None) -> No
         raise InvalidModel(reason)
     if outcome == LACKS_MEMORY or tried.returncode == -signal.SIGKILL:
         raise OutOfDeviceMemory(reason or "the process that tries it out was killed, as when memory runs out")
-    if outcome in (RUNS, LACKS_DEVICE):
+    if outcome == LACKS_DEVICE:
+        raise DeviceUnavailable(reason)
+    if outcome == RUNS:
         return
     if tried.returncode < 0 and -tried.returncode not in STOPPED:
         raise InvalidModel(f"it ends the process that tries it out: {signal.Signals(-tried.returncode).name}")
@@ -102,7 +104,7 @@ def main(parent: str, path: str, sha256: str, device: Device, gpu_memory_bytes: 
         model.Model.load(file, file.content(), partial(create_session, device=device, gpu_memory_bytes=memory), Cancellation())
     except InvalidModel as error:
         outcome, reason = INVALID, str(error)
-    except OutOfDeviceMemory as error:
+    except (MemoryError, UnreadableModel) as error:  # the service has just read the file, so memory is short
         outcome, reason = LACKS_MEMORY, first_line(error)
     except DeviceUnavailable as error:
         outcome, reason = LACKS_DEVICE, first_line(error)

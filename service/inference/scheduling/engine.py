@@ -153,7 +153,7 @@ class Engine:
             self.admitted_megapixels = 0.0
         if done.cancelled() or not ticket.started:
             return
-        seconds, speed = time.perf_counter() - ticket.started, self._speeds[ticket.kind]
+        seconds, speed = time.perf_counter() - ticket.started - ticket.loading_s, self._speeds[ticket.kind]
         # `per_worker` is the speed while all workers are busy; work beside fewer others had more of the machine.
         effort = ticket.effort * ticket.at_work / self._workers.most
         if isinstance(done.exception(), Cancelled):

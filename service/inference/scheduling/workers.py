@@ -27,6 +27,7 @@ class Ticket:
     cancellation: Cancellation = field(default_factory=Cancellation)
     context: Context = field(default_factory=copy_context)  # with the request's id, for the log
     started: float = 0.0  # time.perf_counter() when a worker started it; 0: it still waits
+    loading_s: float = 0.0  # seconds spent on loading what later work will find loaded: not counted in the measured speed
     at_work: int = 1  # tickets at work when this one started, itself included
     has_all_cores: bool = True  # False: one core, since much other work was accepted when this started
 

@@ -25,6 +25,7 @@ class _Waiting:
     image: NDArray[np.uint8]
     cancellation: Cancellation
     result: NDArray[np.float32] | Exception | None = None
+    images: int = 1  # in its run
     is_done: bool = False
 
 
@@ -41,15 +42,19 @@ class Batches:
         self._waiting: list[_Waiting] = []
         self._is_running = False  # one run at a time
 
-    def run(self, image: NDArray[np.uint8], cancellation: Cancellation) -> NDArray[np.float32]:
-        """(1, H, W, 3) uint8 -> (1, C, h, w) float32. Raises Cancelled before its run starts, and whatever the run raises."""
+    def run(self, image: NDArray[np.uint8], cancellation: Cancellation) -> tuple[NDArray[np.float32], int]:
+        """(1, H, W, 3) uint8 -> (1, C, h, w) float32, and how many images were in the run.
+
+        Raises Cancelled before its run starts, and whatever the run or `bytes_per_pixel` raises.
+        """
+        most = largest_batch(self._bytes_per_pixel() * image[..., 0].size)  # before others could wait for this thread
         waiting = _Waiting(image, cancellation)
         with self._changed:
             self._waiting.append(waiting)
             # The thread of the oldest image makes the next run.
             while not waiting.is_done and (self._is_running or self._waiting[0] is not waiting):
                 self._changed.wait()
-            batch = [] if waiting.is_done else self._next_batch(waiting)
+            batch = [] if waiting.is_done else self._next_batch(waiting, most)
             self._is_running = self._is_running or bool(batch)
         if batch:
             try:
@@ -63,12 +68,11 @@ class Batches:
             if isinstance(result, Exception):
                 raise result
             assert result is not None
-            return result
+            return result, waiting.images
         finally:  # an error holds this frame; if the frame held the error too, both would keep a session in memory
             del batch, waiting, result
 
-    def _next_batch(self, first: _Waiting) -> list[_Waiting]:
-        most = largest_batch(self._bytes_per_pixel() * first.image[..., 0].size)
+    def _next_batch(self, first: _Waiting, most: int) -> list[_Waiting]:
         alike = [one for one in self._waiting if one.image.shape == first.image.shape and one is not first]
         batch = [first, *alike[: most - 1]]
         self._waiting = [one for one in self._waiting if one not in batch]
@@ -97,7 +101,7 @@ class Batches:
                 one.result = error
         else:
             for number, one in enumerate(live):
-                one.result = scores[number : number + 1]
+                one.result, one.images = scores[number : number + 1], len(live)
         finally:
             for one in batch:
                 one.is_done = True

@@ -8,8 +8,8 @@ from service.http import connections, segment
 from service.inference.scheduling.workers import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
-from tests.service.helpers.live import PATIENCE_S, Line, head
-from tests.service.helpers.slow_clients import GET, IMAGE, POST, SHORT_S, assert_cut_off, counted, refusals
+from tests.service.helpers.live import PATIENCE_S, Gate, Line, head
+from tests.service.helpers.slow_clients import GET, IMAGE, POST, SHORT_S, assert_cut_off, counted, line_at_work, refusals
 
 pytestmark = pytest.mark.usefixtures("impatient_with_heads")
 
@@ -82,6 +82,19 @@ def test_a_request_whose_work_takes_longer_than_a_head_may_is_answered(
     line = Line(address)
     line.send(POST)
     assert line.response().status_code == 200
+
+
+def test_half_a_head_behind_a_request_at_work_is_cut_off_once_that_is_answered(
+    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    monkeypatch.setattr(segment, "process", gate)
+    line = line_at_work(address, gate)
+    line.send(GET[:20])
+    time.sleep(2 * SHORT_S)
+    gate.open.set()
+    assert line.response().status_code == 200
+    assert_cut_off(line, 408, limit=SHORT_S)
 
 
 def test_a_head_without_end_is_cut_off_with_431(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import socket
 import time
 from contextlib import ExitStack, suppress
+from unittest.mock import Mock
 
 import pytest
 
@@ -103,6 +104,19 @@ def test_a_client_that_has_taken_half_of_its_answer_and_then_pauses_is_cut_off(
         while chunk := connection.recv(1 << 20):
             received += len(chunk)
     assert received < len(noise())
+
+
+def test_an_answer_that_is_written_while_the_clock_of_the_one_before_runs_has_its_own_time() -> None:
+    transport, loop, too_slow = Mock(), Mock(), Mock()
+    watch = unsent.UnsentWatch(transport, loop, too_slow)
+    transport.get_write_buffer_size.return_value = 40_000  # too little to pause writing
+    watch.start()
+    transport.get_write_buffer_size.return_value = 5_000_000  # the first is taken, and the next one written
+    watch.start()
+    for is_late in (False, True):
+        _, check, before = loop.call_later.call_args.args
+        check(before)
+        assert too_slow.called == is_late
 
 
 def test_of_too_many_answers_the_one_goes_that_has_been_taken_for_longest(

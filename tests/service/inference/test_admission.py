@@ -191,6 +191,21 @@ async def test_each_kind_of_work_is_expected_to_take_what_its_own_kind_takes() -
         await asyncio.gather(running, waiting, last)
 
 
+@asynchronous
+async def test_what_loading_took_does_not_count_as_slow_work() -> None:
+    def load_first(ticket: Ticket) -> None:
+        time.sleep(0.5)
+        ticket.loading_s = 0.5
+
+    held = Held()
+    with engine_of(queue_megapixels=1000) as engine:
+        await engine.run(load_first, 1, 30)
+        running = await at_work(engine, held, 1, 30)
+        waiting = asyncio.create_task(engine.run(quick, 1, 0.8))  # with loading, the two would be expected to take a second
+        held.go.set()
+        await asyncio.gather(running, waiting)
+
+
 def test_until_a_variant_is_measured_its_speed_is_what_its_card_says(tmp_path: Path) -> None:
     write_model(tmp_path, gmac=16.896)  # for 0.16896 megapixels
     write_model(tmp_path, "colors.fp16.onnx", precision="fp16")

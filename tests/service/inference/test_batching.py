@@ -3,6 +3,7 @@
 import gc
 import threading
 import weakref
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
@@ -55,9 +56,12 @@ class Crowd:
         self.first = self.pool.submit(self.batches.run, image(99, height=8), Cancellation())
         assert self.device.entered.wait(PATIENCE_S)
 
+    def alone(self, one: NDArray[np.uint8]) -> float:
+        return float(self.batches.run(one, Cancellation())[0][0, 0, 0, 0])
+
     def come(self, *images: NDArray[np.uint8], cancellation: Cancellation | None = None) -> list[float | Exception]:
         """One after the other; the cancellation is the first one's."""
-        futures: list[Future[NDArray[np.float32]]] = []
+        futures: list[Future[tuple[NDArray[np.float32], int]]] = []
         for one in images:
             futures.append(self.pool.submit(self.batches.run, one, cancellation or Cancellation()))
             cancellation = None
@@ -68,15 +72,16 @@ class Crowd:
         for future in futures:
             error = future.exception(PATIENCE_S)
             assert error is None or isinstance(error, Exception)
-            results.append(error or float(future.result()[0, 0, 0, 0]))
-        assert float(self.first.result(PATIENCE_S)[0, 0, 0, 0]) == 99
+            results.append(error or float(future.result()[0][0, 0, 0, 0]))
+        assert float(self.first.result(PATIENCE_S)[0][0, 0, 0, 0]) == 99
         self.pool.shutdown()
         return results
 
 
 def test_an_image_that_is_alone_is_run_at_once_and_alone() -> None:
     device = Device()
-    assert Batches(device, lambda: 1.0).run(image(7), Cancellation())[0, 0, 0, 0] == 7
+    scores, images = Batches(device, lambda: 1.0).run(image(7), Cancellation())
+    assert (scores[0, 0, 0, 0], images) == (7, 1)
     assert device.shapes == [(1, 4, 4, 3)]
 
 
@@ -84,6 +89,31 @@ def test_images_of_a_shape_that_wait_are_run_together_and_each_gets_its_own_scor
     crowd = Crowd()
     assert crowd.come(*map(image, range(3))) == [0, 1, 2]
     assert crowd.device.shapes == [(1, 8, 4, 3), (4, 4, 4, 3)]  # three take the room of four
+
+
+def test_each_is_told_how_many_shared_its_run() -> None:
+    crowd = Crowd()
+    futures = [crowd.pool.submit(crowd.batches.run, one, Cancellation()) for one in (image(1), image(2), image(3, height=16))]
+    while len(crowd.batches._waiting) < 3:
+        pass
+    crowd.device.gate.set()
+    assert [future.result(PATIENCE_S)[1] for future in (crowd.first, *futures)] == [1, 2, 2, 1]
+    crowd.pool.shutdown()
+
+
+def test_an_image_whose_memory_cannot_be_estimated_is_in_nobodys_way() -> None:
+    estimates: Iterator[float | OutOfDeviceMemory] = iter([OutOfDeviceMemory("no memory to look at the file"), 1.0])
+
+    def bytes_per_pixel() -> float:
+        found = next(estimates)
+        if isinstance(found, OutOfDeviceMemory):
+            raise found
+        return found
+
+    batches = Batches(Device(), bytes_per_pixel)
+    with pytest.raises(OutOfDeviceMemory):
+        batches.run(image(1), Cancellation())
+    assert batches.run(image(2), Cancellation())[0][0, 0, 0, 0] == 2
 
 
 def test_images_of_other_shapes_are_run_apart() -> None:
@@ -102,7 +132,7 @@ def test_what_fails_fails_for_all_that_share_the_run_and_for_no_others() -> None
     crowd = Crowd()
     crowd.device.broken_height = 4
     assert [type(result) for result in crowd.come(image(1), image(2))] == [RuntimeError] * 2
-    assert crowd.batches.run(image(3, height=8), Cancellation())[0, 0, 0, 0] == 3
+    assert crowd.alone(image(3, height=8)) == 3
 
 
 def test_a_batch_that_finds_too_little_memory_is_run_one_by_one() -> None:
@@ -159,9 +189,9 @@ def test_who_has_its_scores_does_not_wait_for_runs_of_others() -> None:
     while len(crowd.batches._waiting) < 3:
         pass
     crowd.device.gate.set()
-    assert [float(future.result(PATIENCE_S)[0, 0, 0, 0]) for future in futures[:2]] == [1, 2]
+    assert [float(future.result(PATIENCE_S)[0][0, 0, 0, 0]) for future in futures[:2]] == [1, 2]
     second.set()
-    assert float(futures[2].result(PATIENCE_S)[0, 0, 0, 0]) == 3
+    assert float(futures[2].result(PATIENCE_S)[0][0, 0, 0, 0]) == 3
     crowd.pool.shutdown()
 
 

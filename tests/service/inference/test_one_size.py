@@ -103,7 +103,8 @@ def test_a_graph_of_one_size_answers_413_to_a_resolution_that_does_not_fit_into_
     client = make_client(models_dir=tmp_path, default_model="foreign")
     for resolution in ("native", 200):
         assert_problem(post(client, encoded(flag(384, 256)), resolution=resolution), 413, "up to 128x96 pixels", limit=128 * 96)
-    assert_problem(post(client, encoded(flag(100, 128)), resolution="native"), 413, "up to 128x96 pixels", limit=128 * 96)
+    told = "100x128 pixels: foreign takes images of up to 128x96 pixels"
+    assert_problem(post(client, encoded(flag(100, 128)), resolution="native"), 413, told, limit=128 * 96)
     for fits in (100, 128):
         assert post(client, encoded(flag(384, 256)), resolution=fits).status_code == 200
     assert_labels_are(client, scene(120, 90), expected_scores(scene(120, 90), (128, 96)), resolution="native")

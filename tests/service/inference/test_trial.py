@@ -16,6 +16,8 @@ from onnx import helper
 from service.inference.files.model_file import ModelFile
 from service.inference.models import model, trial
 from service.inference.models.repository import NO_MEMORY, Repository
+from service.inference.sessions.device import DeviceUnavailable
+from service.inference.sessions.errors import OutOfDeviceMemory
 from tests.service.helpers.foreign_models import CRASH, broken, crashing, endless_model, foreign_model, write_foreign
 from tests.service.helpers.model_folders import looked_twice, with_card
 from tests.service.helpers.tiny_models import write_model
@@ -120,6 +122,31 @@ def test_what_lacks_memory_in_the_trial_is_not_run_in_the_service_and_is_tried_o
     time.sleep(0.6)
     repository.refresh()
     assert run.call_count == 2
+
+
+def test_what_lacks_the_device_in_the_trial_is_not_run_in_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the service itself has filled the GPU's memory."""
+    run = Mock(side_effect=lambda command, **_: subprocess.CompletedProcess(command, 0, b"lacks the device: no libcublas", b""))
+    monkeypatch.setattr(subprocess, "run", run)
+    write_model(tmp_path)
+    repository = Repository(tmp_path, "cpu")
+    write_model(tmp_path, "other.onnx", name="other")
+    looked_twice(repository)
+    assert repository.broken == {"other.onnx": "no libcublas"}
+    repository.refresh()
+    assert repository.broken == {"other.onnx": NO_MEMORY}
+    assert run.call_count == 1
+    write_foreign(tmp_path, foreign_model())
+    with pytest.raises(DeviceUnavailable, match="no libcublas"):
+        Repository(tmp_path, "cpu")
+
+
+def test_memory_that_does_not_suffice_to_read_the_file_in_the_trial_is_waited_for(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    file = ModelFile.read(tmp_path / "colors.onnx")
+    (tmp_path / "colors.onnx").unlink()
+    with pytest.raises(OutOfDeviceMemory):
+        trial.try_out(file, "cpu", None)
 
 
 def test_only_what_says_that_it_has_run_is_taken_to_have_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ def test_on_a_gpu_images_are_run_in_batches_whose_shapes_are_warmed(
     warmed = len(ran)
     assert np.array_equal(mask_of(client, IMAGE), strongest_color(flag()))
     assert ran[warmed:] == [(1, 64, 96)]
-    assert samples(client)["segment_runs_total", "batched"] == 1
+    assert samples(client)["segment_runs_total", "on_gpu"] == 1
     warmed = len(ran)
     mask_of(client, IMAGE, precision="fp16")  # loaded while a request waits: tried out, and no more
     assert ran[warmed:] == [(1, 16, 144), (1, 128, 128), (1, 64, 96)]
