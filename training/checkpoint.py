@@ -17,6 +17,7 @@ from training.presets.preset import Preset
 from training.run_folder import RunFolder, load_weights
 
 DATA_CARD = TypeAdapter(DataCard)
+PRESET = TypeAdapter(Preset)
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class Checkpoint:
 
 def describe_weights(preset: Preset, data: DataCard, commit: str, command: str) -> dict[str, str]:
     """The metadata of a .safetensors file of weights."""
-    # The architecture need not be the preset's: --fit auto may have taken a lighter one.
-    named = {"preset": preset.name, "architecture": preset.architecture}
+    # The recipe need not be the named preset's: a command may have changed its epochs, and --fit auto its architecture.
+    recipe = PRESET.dump_json(preset).decode()
+    named = {"preset": preset.name, "architecture": preset.architecture, "recipe": recipe}
     normalisation = TypeAdapter(Normalisation).dump_json(preset.normalisation).decode()
     described = {"data": DATA_CARD.dump_json(data).decode(), "commit": commit, "command": command}
     return {**named, "normalisation": normalisation, **described}
@@ -48,7 +50,7 @@ def stated_normalisation(described: Mapping[str, str]) -> Normalisation | None:
 def load_checkpoint(source: Path) -> Checkpoint:
     """Load the best weights of a run folder, or a .safetensors file whose metadata name its preset and data.
 
-    Raises InputError if `source` is neither, or if the weights do not fit the preset's network.
+    Raises InputError if `source` is neither, if its network is not known, or if the weights do not fit the network.
     """
     if source.is_dir():
         run = RunFolder(source)
@@ -62,13 +64,21 @@ def load_checkpoint(source: Path) -> Checkpoint:
             raise InputError(f"no such file or folder: {source}")
         tensors, described = load_weights(source)
         try:
-            preset, commit, command = find_preset(described["preset"]), described["commit"], described.get("command", "")
-            normalisation = stated_normalisation(described) or preset.normalisation
-            architecture = described.get("architecture", preset.architecture)
-            preset = replace(preset, architecture=architecture, normalisation=normalisation)
+            preset, commit, command = _stated_preset(described), described["commit"], described.get("command", "")
             data = DATA_CARD.validate_json(described["data"])
         except (KeyError, ValidationError) as error:
             raise InputError(f"{source} does not say which preset and data it is of; give a run folder") from error
+    if preset.architecture not in NETWORKS:
+        raise InputError(f"{source} is of the network {preset.architecture!r}; known are {', '.join(NETWORKS)}")
     network = NETWORKS[preset.architecture](len(data.classes), preset.normalisation)
     transfer(network, tensors)
     return Checkpoint(preset, data, commit, network.eval(), command)
+
+
+def _stated_preset(described: Mapping[str, str]) -> Preset:
+    """The preset in the metadata of a file of weights. Raises KeyError, ValidationError, or InputError if it is not known."""
+    if "recipe" in described:
+        return PRESET.validate_json(described["recipe"])
+    preset = find_preset(described["preset"])  # written by an older version
+    architecture = described.get("architecture", preset.architecture)
+    return replace(preset, architecture=architecture, normalisation=stated_normalisation(described) or preset.normalisation)

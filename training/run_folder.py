@@ -78,6 +78,7 @@ class Frozen:
     init: str | None  # SHA-256 of the file given as first weights; None: the preset's weights
     examples: str = ""  # `training.data.fingerprint` of its training and validation images; empty: not recorded
     command: str = ""  # the command that began the run; empty: not recorded
+    processes: int = 0  # that shared each batch when the run began; 0: not recorded
 
     def depends_on(self, what: str) -> object:
         """The value of `what`, a key of _DIFFERENCES, without titles and descriptions: rewording these does not stop a run."""
@@ -93,7 +94,7 @@ _DIFFERENCES = {
     "data": "its data set or classes are others",
     "plan": "its steps are carried out otherwise",
     "init": "it began with other weights",
-    "examples": "its images or masks have changed since",
+    "examples": "the names of its images, or its masks, have changed since",
 }
 
 
@@ -183,7 +184,7 @@ class RunFolder:
         with (self.path / ".lock").open("wb") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a lock of this process: image readers do not inherit it
-            except OSError as error:
+            except (BlockingIOError, PermissionError) as error:  # EAGAIN or EACCES: the lock is held
                 raise InputError(f"another process is training in {self.path}") from error
             yield
 

@@ -70,17 +70,20 @@ def train(
         None if init is None else hashlib.sha256(init.read_bytes()).hexdigest(),
         fingerprint([reader, validation]),
         command,
+        world.size,
     )
     begun = run.begun(wanted)
     described = describe_weights(preset, dataset.card, begun.commit, begun.command)
-    loss = create_loss(preset.loss, reader, len(dataset.classes))
-    learner = Learner.create(preset, dataset.classes, init, loss, plan, world)
+    learner = Learner.create(preset, dataset.classes, init, create_loss(preset.loss, reader, len(dataset.classes)), plan, world)
     progress = Progress.from_metadata(learner.restore(run.resume)) if run.resume.exists() else Progress()
     progress = progress.knowing(run.best)
     sampler = ResumableSampler(len(crops), preset.batch, preset.epochs, preset.seed, learner.step, world.rank, world.size)
     with run.locked() if world.leads else nullcontext():  # all that could refuse the run has been checked
         if world.leads:
             _begin(run, begun, wanted, learner.copied)
+        if run.record.exists():
+            return progress.best
+        if world.leads:
             print(
                 f"{preset.name}: {len(crops)} images, {preset.batch} {preset.augmentation.size} a step, "
                 f"{sampler.steps_per_epoch} steps an epoch, {preset.epochs} epochs, from step {learner.step}",
@@ -112,7 +115,7 @@ def train(
                 progress = replace(progress, seconds=time.monotonic() - started, peak_memory=peak)
                 learner.save(run.resume, progress.to_metadata())
                 saved = time.monotonic()
-        if world.leads and not run.record.exists():
+        if world.leads:
             finish(run, validation, progress)
         return progress.best
 
@@ -125,7 +128,7 @@ def _begin(run: RunFolder, begun: Frozen, now: Frozen, copied: Transfer | None) 
     if run.record.exists():
         print(f"{run.path} holds this run, finished: there is nothing left to train", flush=True)
         return
-    for what in ("commit", "torch", "machine"):
+    for what in ("commit", "torch", "machine", "processes"):
         before, after = getattr(begun, what), getattr(now, what)
-        if before != after:
+        if before != after and before:
             print(f"warning: it began with {what} {before} and goes on with {after}: results may differ", flush=True)

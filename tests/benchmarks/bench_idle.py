@@ -1,4 +1,4 @@
-"""What a service costs while nobody asks: processor time over a minute, with its watch and its watchdog on.
+"""What a service costs while nobody asks: processor time over SECONDS, with its watch and its watchdog on.
 
 python -m tests.benchmarks.bench_idle
 """

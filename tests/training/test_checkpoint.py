@@ -7,6 +7,7 @@ import pytest
 
 from tests.tiny_network import DATASET, PRESET, TinyBackbone
 from training.checkpoint import load_checkpoint
+from training.errors import InputError
 from training.networks import NETWORKS
 from training.networks.fcn import FCN
 from training.networks.normalisation import Normalisation
@@ -32,3 +33,16 @@ def test_weights_keep_to_the_images_they_know_though_their_preset_has_changed(
     other = Normalisation(mean=(1.0, 2.0, 3.0))
     monkeypatch.setitem(PRESETS, PRESET.name, replace(PRESET, normalisation=other))
     assert load_checkpoint(run / "best.safetensors").preset.normalisation == PRESET.normalisation
+
+
+def test_weights_tell_the_recipe_that_they_were_trained_by(shapes: Path, tmp_path: Path) -> None:
+    shorter = replace(PRESET, epochs=1, warmup_epochs=0.25, batch=2)
+    train(shorter, DATASET, shapes, tmp_path / "run", workers=0)
+    assert load_checkpoint(tmp_path / "run/best.safetensors").preset == shorter
+
+
+def test_weights_of_a_network_that_is_not_known_are_told(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(NETWORKS, PRESET.architecture)
+    for source in (run, run / "best.safetensors"):
+        with pytest.raises(InputError, match=f"{source} is of the network '{PRESET.architecture}'; known are"):
+            load_checkpoint(source)

@@ -184,10 +184,12 @@ def test_memory_that_does_not_suffice_for_one_image_is_told() -> None:
 
 def test_recomputing_activations_changes_neither_weights_nor_statistics() -> None:
     plain, recomputing = learner(), learner(plan=Plan(PRESET.batch, recompute=True))
+    buffers = dict(recomputing.network.named_buffers())
     for step in range(3):
         plain.learn(*batch(step), steps_per_epoch=3)
         recomputing.learn(*batch(step), steps_per_epoch=3)
     torch.testing.assert_close(plain.network.state_dict(), recomputing.network.state_dict(), rtol=0, atol=0)
+    assert all(buffer is buffers[name] for name, buffer in recomputing.network.named_buffers())  # which a failed step restores
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

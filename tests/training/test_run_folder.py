@@ -1,7 +1,9 @@
 """Files of a run are whole or absent, and read back as they were written."""
 
 import dataclasses
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +118,15 @@ def test_one_process_trains_in_a_folder_at_a_time(tmp_path: Path) -> None:
         other = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert f"another process is training in {run.path}" in other.stderr
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+
+
+def test_a_folder_that_cannot_be_locked_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lockf(file: object, command: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.lockf", lockf)
+    with pytest.raises(OSError, match="No locks available"), RunFolder(tmp_path / "run").locked():
+        pass
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"preset": {"name": "x"}, "commit": "c"}'])

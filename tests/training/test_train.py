@@ -119,9 +119,9 @@ def test_a_process_killed_by_the_system_resumes_to_identical_files(run: Path, sh
 def test_a_finished_run_stays_as_it_is(run: Path, shapes: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     best = float(load_weights(RunFolder(run).resume)[1]["best"])
-    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert train(PRESET, DATASET, shapes, tmp_path / "run", workers=0) == best
-    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
 def test_a_worker_process_gives_the_same_run(run: Path, shapes: Path, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_folder_of_another_configuration_is_refused_and_left_alone(run: Path, 
 def test_a_run_is_not_continued_with_other_training_images(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     more = write_shapes(tmp_path / "more", train=13, val=4)
-    with pytest.raises(InputError, match=r"\(its images or masks have changed since\); give another --out"):
+    with pytest.raises(InputError, match=r"\(the names of its images, or its masks, have changed since\); give another --out"):
         train(PRESET, DATASET, more, tmp_path / "run", workers=0)
 
 
@@ -165,7 +165,7 @@ def test_a_run_is_not_continued_with_other_masks(run: Path, shapes: Path, tmp_pa
     changed = Image.fromarray(np.where(labels == 1, 2, labels).astype(np.uint8), "P")
     changed.putpalette(palette or [])
     changed.save(mask)
-    with pytest.raises(InputError, match="its images or masks have changed since"):
+    with pytest.raises(InputError, match="the names of its images, or its masks, have changed since"):
         train(PRESET, DATASET, data, tmp_path / "run", workers=0)
 
 

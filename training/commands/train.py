@@ -57,7 +57,7 @@ def run(given: argparse.Namespace) -> int:
     from training.fine_tuning import SHIPPED, fine_tuning, model_name
     from training.memory.settle import settle
     from training.parallel import world
-    from training.run_folder import RunFolder
+    from training.run_folder import RunFolder, read_metadata
     from training.serve import require_place, serve
     from training.start import find_weights
     from training.train import train
@@ -72,6 +72,9 @@ def run(given: argparse.Namespace) -> int:
         preset = fine_tuning(dataset, given.data, init)
     else:
         preset = dataclasses.replace(PRESETS[given.preset], dataset=dataset.name)
+        trained_by = read_metadata(init).get("preset") if init is not None and init.suffix == ".safetensors" else None
+        if trained_by in PRESETS:  # the model that is continued, which need not be that of the preset
+            preset = dataclasses.replace(preset, start=trained_by)
     if given.epochs:  # the warm-up must not fill a short run
         warmup = min(preset.warmup_epochs, given.epochs / 4)
         preset = dataclasses.replace(preset, epochs=given.epochs, warmup_epochs=warmup)

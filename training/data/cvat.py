@@ -62,10 +62,12 @@ def cvat_reader(export: Path, split: str, classes: ClassList) -> CvatReader:
     """The labelled pairs of one split. Raises MissingSplit, or InputError if a photo or every mask is missing."""
     names = member_names(export)
     subsets = _subsets(export, names)
-    if split == "val" and "val" not in subsets:
-        chosen = hold_out(_labelled(subsets.get("train", []), names))[1]
-    elif split == "train" and "val" not in subsets:
-        chosen = hold_out(_labelled(subsets.get("train", []), names))[0]
+    if split in ("train", "val") and "val" not in subsets:
+        labelled = _labelled(subsets.get("train", []), names)
+        if len(labelled) == 1:
+            raise InputError(f"{export} holds 1 labelled image; two are needed to train on one and validate on another")
+        train, val = hold_out(labelled)
+        chosen = train if split == "train" else val
     elif split in subsets:
         chosen = frozenset(_labelled(subsets[split], names))
     else:
@@ -100,6 +102,8 @@ def cvat_classes(export: Path) -> ClassList:
         try:
             name, color, _, _ = line.rsplit(":", 3)
             red, green, blue = bytes(int(part) for part in color.split(","))
+            if not name.strip():
+                raise ValueError(line)
         except ValueError as error:
             raise InputError(f"{export / LABELMAP}, line {number}: expected name:red,green,blue:parts:actions") from error
         entries.append((name.strip(), f"#{red:02x}{green:02x}{blue:02x}"))
@@ -120,12 +124,15 @@ def member_names(export: Path) -> frozenset[str]:
 
 
 def read_member(export: Path, name: str) -> bytes:
-    """Content of one file. For a zip, raises InputError if it is missing, damaged or too large; for a folder, OSError.
+    """Content of one file. Raises InputError if it is missing or cannot be read; in a zip, also if it is damaged or too large.
 
     The zip is opened anew for each read: processes that shared one open file would move each other's read position.
     """
     if export.is_dir():
-        return (export / name).read_bytes()
+        try:
+            return (export / name).read_bytes()
+        except OSError as error:
+            raise InputError(f"{export / name} cannot be read: {error.strerror}") from error
     try:
         with zipfile.ZipFile(export) as file:
             if file.getinfo(name).file_size > MAX_MEMBER_BYTES:  # zipfile never unpacks more than this size

@@ -24,9 +24,12 @@ RGB = tuple[int, int, int]
 def read_mask(path: Path) -> Image.Image:
     """An upright mask with its pixels loaded. Raises InputError if the file is missing or not a readable PNG or TIFF."""
     try:
-        return decode_mask(path.read_bytes(), str(path))
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"the mask {path} is missing") from error
+    except OSError as error:
+        raise InputError(f"the mask {path} cannot be read: {error.strerror}") from error
+    return decode_mask(content, str(path))
 
 
 def decode_mask(content: bytes, name: str) -> Image.Image:

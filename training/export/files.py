@@ -23,10 +23,10 @@ def export(
 ) -> dict[Path, ModelCard]:
     """Write `<name>.onnx`, `<name>.safetensors` and the variants into `folder`; returns the model files and their cards.
 
-    Every figure of a card is measured on the graph in its file. The files are replaced one after another, the weights last;
-    if the process is killed in between, the commit in each file tells which files belong together. Raises GateError, and
-    leaves every file as it was, if the graph's scores differ from the network's or if a variant loses too much. Raises
-    InputError if a variant of an older model would stay in `folder`.
+    Every figure of a card is measured on the graph in its file. The files are replaced one after another, the weights last:
+    if the process is killed in between, export once more. Raises GateError, and leaves every file as it was, if the graph's
+    scores differ from the network's or if a variant loses too much. Raises InputError if a variant of an older model would stay
+    in `folder`.
     """
     network = checkpoint.network
     refuse_stale(folder, name, variants)

@@ -80,10 +80,14 @@ def settle(preset: Preset, plan: Plan, dataset: Dataset, data: Path, run: RunFol
 
 
 def as_begun(preset: Preset, plan: Plan, run: RunFolder) -> tuple[Preset, Plan]:
-    """The preset with the light network if the run in the folder has chosen that, and the run's plan."""
+    """The preset with the light network if the run in the folder has chosen that, and the run's plan.
+
+    Of the plan that is asked for, only fewer crops at a time count.
+    """
     frozen = run.frozen()
     lighter = frozen.preset.architecture == LIGHTER.get(preset.architecture)
-    return replace(preset, architecture=frozen.preset.architecture) if lighter else preset, frozen.plan
+    begun = replace(frozen.plan, micro_batch=min(plan.micro_batch, frozen.plan.micro_batch))
+    return replace(preset, architecture=frozen.preset.architecture) if lighter else preset, begun
 
 
 def sizes(preset: Preset, dataset: Dataset, data: Path) -> tuple[Size, Size]:

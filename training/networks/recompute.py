@@ -21,11 +21,13 @@ def recomputed(block: nn.Module, x: Tensor) -> Tensor:
 def _steady_statistics(block: nn.Module) -> Iterator[None]:
     """Leave the running statistics of batch normalisation as they are: the forward pass has counted these images already."""
     layers = [layer for layer in block.modules() if isinstance(layer, nn.BatchNorm2d) and layer.training]
-    kept = [(layer.momentum, layer.num_batches_tracked.clone()) for layer in layers if layer.num_batches_tracked is not None]
+    counts = [layer.num_batches_tracked for layer in layers if layer.num_batches_tracked is not None]
+    kept = [(layer.momentum, count.clone()) for layer, count in zip(layers, counts, strict=True)]
     for layer in layers:
         layer.momentum = 0.0
     try:
         yield
     finally:
-        for layer, (momentum, count) in zip(layers, kept, strict=True):
-            layer.momentum, layer.num_batches_tracked = momentum, count
+        for layer, count, (momentum, before) in zip(layers, counts, kept, strict=True):
+            layer.momentum = momentum
+            count.copy_(before)  # the tensor stays the same, since others hold it

@@ -30,7 +30,7 @@ WHOLE = replace(
 TURNED = replace(nuclei.LITE0_UNET, name="ablation-nuclei", title="the recipe", epochs=10, averaging=0.96)
 _UPRIGHT = replace(TURNED.augmentation, turns=False)
 
-# One more epoch of the animals' last stage on whole photos, to compare with one on crops, as in the stage before.
+# One more epoch of the animals' last stage on large crops, to compare with one on crops as in the stage before.
 ENDED = replace(animals.LITE0_WHOLE, name="ablation-animals", title="on whole photos", epochs=1)
 
 ABLATION = (

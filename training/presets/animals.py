@@ -20,7 +20,7 @@ LITE0 = Preset(
     averaging=0.998,
 )
 
-# Whole photos instead of crops, at low learning rates: the last steps see images as the service does.
+# Larger crops, of most of a photo, at low learning rates: the last steps see images nearly as the service does.
 LITE0_WHOLE = replace(
     LITE0,
     name="animals-fcn8s-lite0-whole",

@@ -160,6 +160,7 @@ def test_a_colour_outside_the_labelmap_is_an_error_that_names_the_member(tmp_pat
         ("background:0,0,0::\ncat:1,2::\n", "labelmap.txt, line 2: expected name:red,green,blue"),
         ("background:0,0,256::\n", "line 1: expected"),
         ("background\n", "line 1: expected"),
+        ("background:0,0,0::\n:255,0,0::\n", "line 2: expected"),
         ("a:0,0,0::\nb:0,0,0::\n", "the colour #000000 appears twice"),
         ("# nothing\n", "lists 0 classes"),
     ],
@@ -167,6 +168,13 @@ def test_a_colour_outside_the_labelmap_is_an_error_that_names_the_member(tmp_pat
 def test_a_labelmap_that_makes_no_sense_is_an_error_that_says_where(tmp_path: Path, labelmap: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         find_dataset("cvat", write_export(tmp_path / "task", {"default": ["a"]}, labelmap))
+
+
+def test_one_labelled_image_is_too_few(tmp_path: Path) -> None:
+    export = write_export(tmp_path / "task", {"default": ["a"]})
+    for split in ("train", "val"):
+        with pytest.raises(InputError, match="holds 1 labelled image; two are needed"):
+            cvat_reader(export, split, cvat_classes(export))
 
 
 def test_what_is_no_export_is_told(tmp_path: Path) -> None:

@@ -99,6 +99,11 @@ def test_a_mask_is_read_as_a_person_sees_it(tmp_path: Path) -> None:
         assert np.asarray(read_mask(tmp_path / name)).tolist() == [[1], [2], [3]]
 
 
+def test_a_mask_that_the_system_cannot_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"the mask {tmp_path} cannot be read: Is a directory"):
+        read_mask(tmp_path)
+
+
 def test_only_lossless_formats_are_masks(tmp_path: Path) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "a.png", "JPEG")
     (tmp_path / "b.png").write_bytes(b"")

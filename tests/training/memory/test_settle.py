@@ -87,6 +87,12 @@ def test_a_run_that_auto_began_keeps_its_plan(shapes: Path, tmp_path: Path) -> N
     assert again.plan == Plan(2, recompute=True)
 
 
+def test_a_run_that_auto_began_takes_fewer_crops_at_a_time_if_asked(shapes: Path, tmp_path: Path) -> None:
+    begun = Plan(micro_batch=2, precision="bf16", recompute=True)
+    RunFolder(tmp_path).freeze(Frozen(LARGE, begun, DATASET.card, "abc", "2.13.0", "x86_64", None))
+    assert settled(shapes, tmp_path, "auto", Plan(1)).plan == replace(begun, micro_batch=1)
+
+
 @pytest.mark.usefixtures("little")
 def test_a_run_that_has_begun_goes_on_with_fewer_crops_at_a_time_where_memory_is_short(shapes: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
