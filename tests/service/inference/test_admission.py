@@ -1,23 +1,16 @@
 """What an engine takes, what it refuses at once, and when it says to come again; without HTTP."""
 
 import asyncio
-import io
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-from service.imaging.decode import open_image
-from service.inference.models.repository import Repository
-from service.inference.scheduling.engine import EXPECTED_SPEED, DeadlineExceeded, QueueFull
+from service.inference.scheduling.engine import DeadlineExceeded, QueueFull
 from service.inference.scheduling.workers import Ticket
 from service.inference.sessions.cancellation import Cancelled
-from service.pipeline import Job
 from tests.service.helpers.engines import Held, asynchronous, at_a_megapixel_a_second, at_work, engine_of, quick, until
-from tests.service.helpers.pictures import encoded, flag
-from tests.service.helpers.tiny_models import write_model
 
 
 def wait_for_cancellation(ticket: Ticket) -> None:
@@ -204,16 +197,6 @@ async def test_what_loading_took_does_not_count_as_slow_work() -> None:
         waiting = asyncio.create_task(engine.run(quick, 1, 0.8))  # with loading, the two would be expected to take a second
         held.go.set()
         await asyncio.gather(running, waiting)
-
-
-def test_until_a_variant_is_measured_its_speed_is_what_its_card_says(tmp_path: Path) -> None:
-    write_model(tmp_path, gmac=16.896)  # for 0.16896 megapixels
-    write_model(tmp_path, "colors.fp16.onnx", precision="fp16")
-    repository, upload = Repository(tmp_path, "cpu"), open_image(io.BytesIO(encoded(flag())), 10**6)
-    variants = repository.variant("colors"), repository.variant("colors", "fp16")
-    fp32, fp16 = (Job(upload, variant, "model", "json", opacity=0.5) for variant in variants)
-    assert fp32.kind != fp16.kind
-    assert [fp32.expected_speed, fp16.expected_speed] == pytest.approx([0.1, EXPECTED_SPEED])
 
 
 @asynchronous
