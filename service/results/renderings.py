@@ -66,6 +66,13 @@ class SegmentAnswer(BaseModel):
     timings_ms: Timings
 
 
+class Legend(BaseModel):
+    """What a mask says of itself, in its PNG."""
+
+    model: ModelInfo
+    classes: list[ClassArea]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Everything known about one segmented image."""
@@ -154,5 +161,5 @@ RENDERINGS: dict[Format, Rendering] = {
 
 
 def _mask(outcome: Outcome) -> bytes:
-    legend = {"model": outcome.model.model_dump(), "classes": [area.model_dump() for area in outcome.areas]}
-    return mask_png(outcome.segmentation.labels, outcome.card.classes, json.dumps(legend, allow_nan=False))
+    legend = Legend(model=outcome.model, classes=outcome.areas)
+    return mask_png(outcome.segmentation.labels, outcome.card.classes, legend.model_dump_json())
