@@ -59,8 +59,8 @@ def try_out(file: ModelFile, device: Device, gpu_memory_bytes: int | None) -> No
     """Load a file in a process of its own, which runs its test images.
 
     Raises InvalidModel and OutOfDeviceMemory as `Model.load` does; InvalidModel also if that ends the process or takes longer
-    than 2 TRIAL_S, and OutOfDeviceMemory if the process is killed; DeviceUnavailable if the process lacks the device, as if the
-    memory of a GPU is full; UnreadableModel if the file cannot be tried out just now.
+    than 2 TRIAL_S, and OutOfDeviceMemory if the process is killed; DeviceUnavailable if it lacks the device, also where others
+    have filled the memory of a GPU; UnreadableModel if the file cannot be tried out just now.
     """
     seconds = 2 * model.TRIAL_S
     limit = [] if gpu_memory_bytes is None else [str(gpu_memory_bytes)]
