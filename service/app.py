@@ -21,7 +21,7 @@ from service.http.counters import Counters
 from service.http.head import AnswerHead
 from service.http.health import health_router
 from service.http.request_log import RequestLog
-from service.http.segment import segment_router
+from service.http.segment import add_segment_route
 from service.http.uploads import UploadBudget
 from service.inference.models.repository import Repository, load_models
 from service.inference.scheduling.engine import Engine
@@ -87,7 +87,7 @@ def create_app(settings: Settings, repository: Repository | None = None) -> Fast
     app.state.connections_refused = counters.connections_refused  # BoundedProtocol increments it
     app.state.close = engine.close  # `service.__main__` calls it again, in case the lifespan above was not run to its end
     keyed = [Depends(require_key(settings.api_keys))] if settings.api_keys else []
-    app.include_router(segment_router(settings, repository, engine, budget, counters), dependencies=keyed)
+    add_segment_route(app.router, keyed, settings, repository, engine, budget, counters)
     app.include_router(catalogue_router(repository, settings.default_model), dependencies=keyed)
     app.include_router(health_router(repository, counters, watchdog))
 

@@ -2,9 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine, Sequence
 from math import prod
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.params import Depends
+from fastapi.routing import APIRoute
 
 from service.http.counters import Counters
 from service.http.disconnect import unless_gone
@@ -52,19 +56,30 @@ _SUCCESS: dict[int | str, dict[str, object]] = {
 }
 
 
-def segment_router(
-    settings: Settings, repository: Repository, engine: Engine, budget: UploadBudget, counters: Counters
-) -> APIRouter:
-    """The route for POST /segment, with the objects that it uses."""
-    router = APIRouter()
+class _PlainRoute(APIRoute):
+    """A route whose endpoint takes the request and returns the response.
 
-    @router.post(
-        "/segment",
-        summary="Segment an image",
-        responses=_SUCCESS | responses(400, 401, 404, 408, 413, 415, 422, 429, 503, 504),
-        openapi_extra=_OPENAPI | {"parameters": query_parameters()},
-        response_class=Response,
-    )
+    FastAPI would first look for what to pass to it, which takes a tenth of the time that HTTP takes. With dependencies it does.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        return super().get_route_handler() if self.dependencies else self.endpoint
+
+
+def add_segment_route(
+    router: APIRouter,
+    dependencies: Sequence[Depends],
+    settings: Settings,
+    repository: Repository,
+    engine: Engine,
+    budget: UploadBudget,
+    counters: Counters,
+) -> None:
+    """Add the route for POST /segment, with the objects that it uses, to the application's own router.
+
+    `_PlainRoute` would not see the dependencies with which a router is included in another.
+    """
+
     async def segment(request: Request) -> Response:
         """Send an image as the multipart field `file` or as the raw body; get the area of each class and a mask."""
         query = segment_query(request)
@@ -109,7 +124,17 @@ def segment_router(
         counters.observe(outcome)
         return Response(rendered.body, 200, rendered.headers, rendered.media_type)
 
-    return router
+    router.add_api_route(
+        "/segment",
+        segment,
+        methods=["POST"],
+        dependencies=dependencies,
+        summary="Segment an image",
+        responses=_SUCCESS | responses(400, 401, 404, 408, 413, 415, 422, 429, 503, 504),
+        openapi_extra=_OPENAPI | {"parameters": query_parameters()},
+        response_class=Response,
+        route_class_override=_PlainRoute,
+    )
 
 
 def _too_large(file: ModelFile, size: tuple[int, int]) -> Problem:
