@@ -1,9 +1,13 @@
 """The service's log: one line for each request and event, with the request's id, and no content of any image."""
 
+import ctypes
 import json
 import logging
 import time
+import warnings
 from contextvars import ContextVar
+
+import PIL._imaging
 
 from service.settings import LogFormat
 
@@ -17,7 +21,19 @@ def configure(log_format: LogFormat) -> None:
     handler.setFormatter(_Json() if log_format == "json" else _Text())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
+    # Pillow's, of images. Some files have one for each of their tags or rows, and Python would keep them.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    _silence_libtiff()
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # its warnings quote bytes of the uploaded form
+
+
+def _silence_libtiff() -> None:
+    """Stop libtiff's own lines on standard error, unless it is a part of Pillow's module and so cannot be reached."""
+    library = ctypes.CDLL(PIL._imaging.__file__)  # a name is looked up in the libraries that the module needs, too
+    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        if (set_handler := getattr(library, name, None)) is not None:
+            set_handler.argtypes, set_handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            set_handler(None)
 
 
 def event(logger: logging.Logger, message: str, **fields: str | int | float) -> None:

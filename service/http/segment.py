@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from math import prod
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -104,7 +103,7 @@ def add_segment_route(
                     lambda ticket: process(job, ticket),
                     job.megapixels,
                     deadline,
-                    held_pixels=prod(upload.size),
+                    held_pixels=upload.decoded_pixels,
                     kind=job.kind,
                     expected_speed=job.expected_speed,
                 )

@@ -32,8 +32,12 @@ _IN_PLANES, _SIGNED = 2, 2  # values of the TIFF tags PLANAR_CONFIGURATION and S
 # Pillow keeps the header in memory, and a list of where the pixels lie. No ordinary file needs more than these limits.
 HEADER_READS, HEADER_BYTES = 2_000, 16 << 20
 MAX_TIFF_PARTS = 1 << 18
+MAX_TILED = 2  # times max_pixels: the pixels of a TIFF's tiles, those outside the image included
 # Of one directory. A BigTIFF may claim 2^64 tags, and reading a file on disk allocates memory for all bytes asked for.
 MAX_TIFF_TAGS = 65_535
+# At a time. What libjpeg cannot use yet, Pillow copies and libjpeg scans anew at each read: with Pillow's own 64 KB, 32 MB of
+# filling bytes took 19 s.
+JPEG_READ_BYTES = 1 << 20
 MIN_BYTES_PER_READ = 64  # on average, after the header: a file of a few megabytes could have millions of empty pieces
 
 
@@ -87,7 +91,8 @@ class Upload:
 
     image: Image.Image
     reader: _Reader
-    size: tuple[int, int]  # (width, height) as stored; EXIF orientation may swap them
+    size: tuple[int, int]  # (width, height) by the header: the decoded image may have them swapped, by its EXIF orientation
+    decoded_pixels: int  # more than the image has, where tiles of a TIFF reach beyond its borders
 
 
 def open_image(file: BinaryIO, max_pixels: int) -> Upload:
@@ -107,8 +112,10 @@ def open_image(file: BinaryIO, max_pixels: int) -> Upload:
         image = Image.open(cast(BinaryIO, reader), formats=FORMATS)
         reader.in_header = False
         _check(image, max_pixels)
-        if image.format in ("JPEG", "MPO") and has_too_many_scans(file):
-            raise UnsupportedImage(f"the JPEG has more than {MAX_SCANS} scans")
+        if image.format in ("JPEG", "MPO"):
+            if has_too_many_scans(file):
+                raise UnsupportedImage(f"the JPEG has more than {MAX_SCANS} scans")
+            image.decodermaxblock = JPEG_READ_BYTES
     except (BrokenImage, TooManyPixels, UnsupportedImage, MemoryError):
         raise
     except Image.DecompressionBombError:  # Pillow's own limit, which Pillow checks before the size is known here
@@ -117,7 +124,7 @@ def open_image(file: BinaryIO, max_pixels: int) -> Upload:
         raise _unidentified(file, start) from None
     except Exception as error:  # Pillow's parsers raise many types on damaged files
         raise BrokenImage(f"the image cannot be read: {error}") from error
-    return Upload(image, reader, image.size)
+    return Upload(image, reader, image.size, _decoded_pixels(image))
 
 
 def _check(image: Image.Image, max_pixels: int) -> None:
@@ -132,11 +139,21 @@ def _check(image: Image.Image, max_pixels: int) -> None:
         tile = image.tag_v2.get(TILEWIDTH, 0) * image.tag_v2.get(TILELENGTH, 0)
         if tile > max_pixels:  # libtiff holds a whole tile in memory, even if little of it lies within the image
             raise TooManyPixels(f"a tile of the TIFF has {tile} pixels", max_pixels)
+        if (decoded := _decoded_pixels(image)) > MAX_TILED * max_pixels:
+            raise TooManyPixels(f"the tiles of the TIFF have {decoded} pixels", MAX_TILED * max_pixels)
         if image.tag_v2.get(SAMPLESPERPIXEL, 1) > MAX_BANDS:
             raise UnsupportedImage(f"the TIFF has more than {MAX_BANDS} bands")
         _check_samples(image)
     if image.mode in UNSUPPORTED_MODES:
         raise UnsupportedImage(UNSUPPORTED_MODES[image.mode])
+
+
+def _decoded_pixels(image: Image.Image) -> int:
+    """How many pixels libtiff decodes: all of every tile, and many tiles may be the same bytes of the file."""
+    width, height = image.size
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    across, down = tags.get(TILEWIDTH, 0), tags.get(TILELENGTH, 0)
+    return -(-width // across) * -(-height // down) * across * down if across and down else width * height
 
 
 def _check_samples(image: TiffImagePlugin.TiffImageFile) -> None:

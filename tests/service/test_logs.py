@@ -2,11 +2,13 @@
 
 import json
 import logging
+import struct
 import subprocess
 import sys
 
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from service import logs
 from service.http import segment
@@ -14,7 +16,7 @@ from service.inference.scheduling.workers import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
 from tests.service.helpers.answers import post
-from tests.service.helpers.pictures import encoded, flag
+from tests.service.helpers.pictures import chunk, encoded, flag, png
 from tests.service_process import ROOT
 
 
@@ -94,3 +96,35 @@ def test_warnings_of_python_are_lines_of_the_log() -> None:
     told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stderr
     [line] = [json.loads(line) for line in told.splitlines()]
     assert line["level"] == "WARNING" and "UserWarning: beware" in line["message"]
+
+
+DECODE = """
+import io, sys
+from PIL import Image
+from service import logs
+from service.geometry import Photo
+if sys.argv[1] == "as the service":
+    logs.configure("json")
+Photo.of(Image.open(io.BytesIO(sys.stdin.buffer.read())))
+"""
+
+
+def broken_exif() -> bytes:
+    """A PNG of whose EXIF every tag is longer than the file."""
+    tags = b"".join(struct.pack(">HHII", tag, 2, 1 << 30, 0) for tag in range(100))
+    return png((4, 4), before=chunk(b"eXIf", b"MM\0*" + struct.pack(">IH", 8, 100) + tags))
+
+
+def damaged_fax() -> bytes:
+    content = encoded(Image.effect_noise((64, 600), 100).convert("1"), "TIFF", compression="group3")
+    return content[:200] + bytes(byte ^ 0x55 for byte in content[200:-300]) + content[-300:]
+
+
+@pytest.mark.parametrize(("content", "line"), [(broken_exif(), b"Corrupt EXIF"), (damaged_fax(), b"Bad code word")])
+def test_what_is_wrong_with_an_image_is_not_logged(content: bytes, line: bytes) -> None:
+    """Pillow and libtiff would write lines, of some files thousands."""
+    alone, served = (
+        subprocess.run([sys.executable, "-c", DECODE, how], cwd=ROOT, input=content, capture_output=True, check=False).stderr
+        for how in ("alone", "as the service")
+    )
+    assert line in alone and line not in served

@@ -13,11 +13,13 @@ from service.imaging.scans import MAX_SCANS
 from tests.service.helpers.decoding import FORMATS, LIMIT, decoded, never
 from tests.service.helpers.hostile import ABSURD, BOMBS, HEADERS, bombs
 from tests.service.helpers.pictures import (
+    Tag,
     chunk,
     encoded,
     flag,
     png,
     png_header,
+    tiff,
     tile_bomb,
 )
 
@@ -36,6 +38,20 @@ def test_a_tile_counts_as_well_as_the_image_cut_from_it() -> None:
     assert decoded(bomb, 2048 * 2048).size == (8, 8)
     with pytest.raises(TooManyPixels, match="tile"):
         open_image(io.BytesIO(bomb), 2048 * 2048 - 1)
+
+
+@pytest.mark.parametrize(("across", "down", "decoded_pixels"), [(16, 16, 1000 * 16 * 16), (128, 128, 125 * 128 * 128)])
+def test_tiles_count_whole_however_little_of_them_lies_within_the_image(across: int, down: int, decoded_pixels: int) -> None:
+    """Many may be the same bytes of the file: half a megabyte took hours, which nothing could stop."""
+    tiles = -(-16_000 // across)
+    size: list[Tag] = [(256, 4, [16_000]), (257, 4, [1]), (322, 4, [across]), (323, 4, [down])]
+    data = zlib.compress(bytes(across * down))
+    pixels: list[Tag] = [(258, 3, [8]), (259, 3, [8]), (262, 3, [1]), (277, 3, [1])]
+    content = tiff(*size, *pixels, (324, 4, [-1] * tiles), (325, 4, [len(data)] * tiles), data=data)
+    assert open_image(io.BytesIO(content), decoded_pixels // 2).decoded_pixels == decoded_pixels
+    assert decoded(content, decoded_pixels // 2).size == (16_000, 1)
+    with pytest.raises(TooManyPixels, match=f"tiles of the TIFF have {decoded_pixels} pixels"):
+        open_image(io.BytesIO(content), decoded_pixels // 2 - 1)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -115,6 +131,21 @@ def test_a_long_row_of_bytes_that_fill_the_space_before_a_marker_takes_no_time()
     start = content.index(b"\xff\xda") + 14  # of the scan's data
     hostile = content[:start] + b"\xff" * (1 << 22) + b"\0" + b"\xff\xda" * (MAX_SCANS + 1)
     assert open_image(io.BytesIO(hostile), LIMIT).size == flag().size
+
+
+def test_bytes_that_a_jpeg_is_filled_with_are_not_gone_through_again_and_again() -> None:
+    """All of them are gone through at each read, of which Pillow by itself makes 16 for each megabyte."""
+    content = encoded(flag(), "JPEG")
+    start = content.index(b"\xff\xda") + 14  # of the scan's data
+    reads = 0
+
+    def count() -> None:
+        nonlocal reads
+        reads += 1
+
+    with pytest.raises(BrokenImage, match="truncated"):
+        decode(open_image(io.BytesIO(content[:start] + b"\xff" * (1 << 24)), LIMIT), count)
+    assert 16 <= reads < 32
 
 
 @pytest.mark.parametrize("form", ["JPEG", "MPO"])
