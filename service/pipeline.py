@@ -127,8 +127,10 @@ def _segmented(job: Job, ticket: Ticket, image: Image.Image, user: tuple[int, in
     model: Model | None = None
     try:
         start = time.perf_counter()
-        model = job.variant.model(ticket.cancellation)
-        ticket.loading_s = time.perf_counter() - start
+        try:
+            model = job.variant.model(ticket.cancellation)
+        finally:
+            ticket.loading_s = time.perf_counter() - start
         try:
             found = _labelled(model, ticket, image, user)
         except OutOfDeviceMemory as error:

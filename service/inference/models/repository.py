@@ -111,7 +111,7 @@ class Repository:
         known = {
             path: variant
             for path, stamp in now.files.items()
-            if (variant := self._variant(path, stamp, moved.get(stamp), start, left_out)) is not None
+            if (variant := self._variant(path, stamp, moved.pop(stamp, None), start, left_out)) is not None
         }
         by_name: dict[str, list[Variant]] = {}
         for _, variant in sorted(known.items(), key=lambda entry: self._rank(*entry)):
@@ -150,6 +150,7 @@ class Repository:
             return before
         self._rejected.pop(path, None)
         try:
+            self._trials.require_no_pause(stamp)
             file = ModelFile.read(path)
             if file.is_foreign or not start:
                 self._trials.require(file, stamp)

@@ -40,16 +40,20 @@ class Trials:
         self._survivors: set[Stamp] = set()
         self._pauses: dict[Stamp, tuple[float, float]] = {}  # when the next trial may be, and the pause after it, in seconds
 
+    def require_no_pause(self, stamp: Stamp) -> None:
+        """Raises OutOfDeviceMemory while the next trial of a file is to wait; the file need not be read then."""
+        earliest, _ = self._pauses.get(stamp, (0.0, PAUSE_S))
+        if time.monotonic() < earliest:
+            raise OutOfDeviceMemory("memory was short when it was tried out")
+
     def require(self, file: ModelFile, stamp: Stamp) -> None:
         """Raises what `try_out` raises, unless the file has run before."""
         if stamp in self._survivors:
             return
-        earliest, pause = self._pauses.get(stamp, (0.0, PAUSE_S))
-        if time.monotonic() < earliest:
-            raise OutOfDeviceMemory("memory was short when it was tried out")
         try:
             self._try_out(file)
         except (OutOfDeviceMemory, DeviceUnavailable):  # a GPU without free memory cannot be opened by another process
+            _, pause = self._pauses.get(stamp, (0.0, PAUSE_S))
             self._pauses[stamp] = time.monotonic() + pause, 2 * pause
             raise
         self._survivors.add(stamp)
@@ -81,9 +85,16 @@ def try_out(file: ModelFile, device: Device, gpu_memory_bytes: int | None) -> No
     if outcome == RUNS:
         return
     if tried.returncode < 0 and -tried.returncode not in STOPPED:
-        raise InvalidModel(f"it ends the process that tries it out: {signal.Signals(-tried.returncode).name}")
+        raise InvalidModel(f"it ends the process that tries it out: {_signal_name(-tried.returncode)}")
     last = tried.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
     raise UnreadableModel(f"it cannot be tried out: {last or f'status {tried.returncode}'}; that is tried again")
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # Python names few of the real-time signals
+        return f"signal {number}"
 
 
 def main(parent: str, path: str, sha256: str, device: Device, gpu_memory_bytes: str | None = None) -> None:

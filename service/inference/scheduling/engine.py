@@ -57,7 +57,7 @@ class Engine:
     def __init__(self, workers: int, queue_megapixels: float, most_held_pixels: float = math.inf) -> None:
         """`most_held_pixels`: limit for all images at work at once, counted at the size in which they were sent."""
         self._workers, self._capacity = Workers(workers, most_held_pixels), queue_megapixels
-        self._speeds: dict[str, _Speed] = {}  # by kind
+        self._speeds: dict[tuple[str, bool], _Speed] = {}  # by the tickets' `speed_key`
         self.admitted_megapixels = 0.0
         self.last_success = time.monotonic()  # when work last succeeded; at first, the start
         self.last_failure = 0.0  # time.monotonic() when work last ended in one of FAILURES
@@ -74,8 +74,9 @@ class Engine:
         """Run `work` on a worker thread and return its result.
 
         `megapixels`: the cost of the work. `held_pixels`: the pixels it holds once it has started. `kind`: all work of one
-        kind (one network) shares a measured speed; until it is measured, it is `expected_speed`, in megapixels per second and
-        worker. Work that costs more than the whole queue is accepted only while no other work is.
+        kind (one network) shares a measured speed, except that small work has another; until one is measured, it is
+        `expected_speed`, in megapixels per second and worker. Work that costs more than the whole queue is accepted only while
+        no other work is.
 
         Raises QueueFull at once if the queue is full, or if the work would have to wait and is not expected to end within
         MAX_DEADLINE_SHARE of its deadline; DeadlineExceeded after `deadline_s` seconds; Cancelled after `give_up`; MemoryError
@@ -83,7 +84,7 @@ class Engine:
         """
         now = time.perf_counter()
         ticket = Ticket(work, megapixels, held_pixels, now, now + deadline_s, kind)
-        self._speeds.setdefault(kind, _Speed(expected_speed))
+        self._speeds.setdefault(ticket.speed_key, _Speed(expected_speed))
         starts_in, ends_in = self._expected(now)
         if self.admitted_megapixels > 0 and self.admitted_megapixels + megapixels > self._capacity:
             raise QueueFull("too much work is queued", self._capacity, self._room_in(megapixels, ends_in))
@@ -119,7 +120,7 @@ class Engine:
 
     def _seconds(self, ticket: Ticket) -> float:
         """Seconds that the work is expected to take once started, while all workers are busy."""
-        return ticket.effort / self._speeds[ticket.kind].per_worker
+        return ticket.effort / self._speeds[ticket.speed_key].per_worker
 
     def _expected(self, now: float) -> tuple[float, dict[Ticket, float]]:
         """Expected seconds until a worker is free for new work, and until each ticket has ended.
@@ -153,7 +154,7 @@ class Engine:
             self.admitted_megapixels = 0.0
         if done.cancelled() or not ticket.started:
             return
-        seconds, speed = time.perf_counter() - ticket.started - ticket.loading_s, self._speeds[ticket.kind]
+        seconds, speed = time.perf_counter() - ticket.started - ticket.loading_s, self._speeds[ticket.speed_key]
         # `per_worker` is the speed while all workers are busy; work beside fewer others had more of the machine.
         effort = ticket.effort * ticket.at_work / self._workers.most
         if isinstance(done.exception(), Cancelled):

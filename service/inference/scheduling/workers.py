@@ -12,6 +12,7 @@ from service.inference.sessions.cancellation import Cancellation, Cancelled
 
 CLOSE_S = 10.0
 SENT_EFFORT = 0.1  # effort of decoding and labelling a pixel that was sent; a pixel that the network sees is 1
+SMALL_EFFORT = 0.05  # megapixels: work below it takes most of its time for what is the same for images of all sizes
 
 
 @dataclass(eq=False)
@@ -23,7 +24,7 @@ class Ticket:
     held_pixels: int  # pixels that were sent, in memory while the work runs
     accepted: float  # time.perf_counter() when it was accepted
     due: float  # time.perf_counter() at its deadline
-    kind: str = ""  # work of one kind takes equally long for the same effort
+    kind: str = ""  # work of one kind takes equally long for the same effort, unless that is small
     cancellation: Cancellation = field(default_factory=Cancellation)
     context: Context = field(default_factory=copy_context)  # with the request's id, for the log
     started: float = 0.0  # time.perf_counter() when a worker started it; 0: it still waits
@@ -35,6 +36,11 @@ class Ticket:
     def effort(self) -> float:
         """The amount of work in megapixels that the network sees; each pixel that was sent adds SENT_EFFORT."""
         return self.megapixels + SENT_EFFORT * self.held_pixels / 1e6
+
+    @property
+    def speed_key(self) -> tuple[str, bool]:
+        """Key under which the speed is measured: the kind, and whether the work is small."""
+        return self.kind, self.effort < SMALL_EFFORT
 
     @property
     def queued_ms(self) -> float:

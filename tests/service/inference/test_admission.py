@@ -8,16 +8,8 @@ from contextlib import suppress
 import pytest
 
 from service.inference.scheduling.engine import DeadlineExceeded, QueueFull
-from service.inference.scheduling.workers import Ticket
 from service.inference.sessions.cancellation import Cancelled
 from tests.service.helpers.engines import Held, asynchronous, at_a_megapixel_a_second, at_work, engine_of, quick, until
-
-
-def wait_for_cancellation(ticket: Ticket) -> None:
-    """Work without an end of its own."""
-    while True:
-        ticket.cancellation.check()
-        time.sleep(0.005)
 
 
 @asynchronous
@@ -59,8 +51,7 @@ async def test_sums_of_odd_fractions_leave_no_rest_behind() -> None:
 async def test_what_would_wait_longer_than_its_deadline_is_refused() -> None:
     held = Held()
     with engine_of(queue_megapixels=1000) as engine:
-        for _ in range(60):  # until it knows what this machine does in a second
-            await engine.run(lambda _: time.sleep(0.01), 0.01, 30)  # 1 megapixel a second at most
+        await at_a_megapixel_a_second(engine)
         first = asyncio.create_task(engine.run(held, 100, 30))  # the only one: nobody waits
         await until(held.started.is_set)
         with pytest.raises(QueueFull):  # what is at work is not done yet
@@ -114,20 +105,6 @@ async def test_the_pixels_that_were_sent_take_time_beside_those_that_the_network
 
 
 @asynchronous
-async def test_the_first_work_shows_how_fast_work_is() -> None:
-    held = Held()
-    with engine_of() as engine:
-        await engine.run(lambda _: time.sleep(0.5), 0.1, 60)  # a fifth of a megapixel a second, or less
-        running = await at_work(engine, held, 0.1, 60)
-        waiting = asyncio.create_task(engine.run(quick, 0.1, 60))
-        await asyncio.sleep(0)
-        with pytest.raises(QueueFull):
-            await engine.run(quick, 0.1, 0.5)
-        held.go.set()
-        await asyncio.gather(running, waiting)
-
-
-@asynchronous
 async def test_while_a_worker_is_free_nothing_is_too_late() -> None:
     held = Held()
     with engine_of(workers=2, queue_megapixels=1000) as engine:
@@ -164,74 +141,6 @@ async def test_when_all_workers_are_busy_work_is_expected_to_have_one_of_them() 
         for work in works:
             work.go.set()
         await asyncio.gather(*running)
-
-
-@asynchronous
-async def test_each_kind_of_work_is_expected_to_take_what_its_own_kind_takes() -> None:
-    held = Held()
-    with engine_of(queue_megapixels=1000) as engine:
-        await at_a_megapixel_a_second(engine)
-        for _ in range(5):
-            await engine.run(lambda _: time.sleep(0.01), 1, 30, kind="quick")  # at most 100 megapixels a second
-        running = asyncio.create_task(engine.run(held, 10, 300, kind="quick"))
-        await until(held.started.is_set)
-        waiting = asyncio.create_task(engine.run(quick, 20, 300, kind="quick"))
-        await asyncio.sleep(0)
-        with pytest.raises(QueueFull):
-            await engine.run(quick, 20, 20)  # 20 seconds of 16
-        last = asyncio.create_task(engine.run(quick, 20, 20, kind="quick"))
-        held.go.set()
-        await asyncio.gather(running, waiting, last)
-
-
-@asynchronous
-async def test_what_loading_took_does_not_count_as_slow_work() -> None:
-    def load_first(ticket: Ticket) -> None:
-        time.sleep(0.5)
-        ticket.loading_s = 0.5
-
-    held = Held()
-    with engine_of(queue_megapixels=1000) as engine:
-        await engine.run(load_first, 1, 30)
-        running = await at_work(engine, held, 1, 30)
-        waiting = asyncio.create_task(engine.run(quick, 1, 0.8))  # with loading, the two would be expected to take a second
-        held.go.set()
-        await asyncio.gather(running, waiting)
-
-
-@asynchronous
-async def test_what_has_not_ended_within_its_deadline_shows_how_slow_its_kind_is() -> None:
-    held = Held()
-    with engine_of(queue_megapixels=1000) as engine:
-        with pytest.raises(DeadlineExceeded):
-            await engine.run(wait_for_cancellation, 1, 0.5, expected_speed=100)
-        await until(lambda: engine.admitted_megapixels == 0)
-        running = await at_work(engine, held, 1, 300)
-        with pytest.raises(QueueFull):  # half a second, or more, for each megapixel: of 4 in all, 1.6 may pass
-            await engine.run(quick, 3, 2)
-        held.go.set()
-        await running
-
-
-@asynchronous
-async def test_what_is_called_off_at_once_does_not_look_quick() -> None:
-    held, started = Held(), threading.Event()
-
-    def endless(ticket: Ticket) -> None:
-        started.set()
-        wait_for_cancellation(ticket)
-
-    with engine_of(queue_megapixels=1000) as engine:
-        await at_a_megapixel_a_second(engine)
-        called_off = asyncio.create_task(engine.run(endless, 100, 300))
-        await until(started.is_set)
-        called_off.cancel()
-        await until(lambda: engine.admitted_megapixels == 0)
-        running = await at_work(engine, held, 100, 300)
-        with pytest.raises(QueueFull):  # 100 seconds behind it
-            await engine.run(quick, 1, 30)
-        held.go.set()
-        await running
 
 
 @asynchronous

@@ -1,9 +1,8 @@
 """Model files that appear, change and vanish while the service runs: what is in service stays until there is better."""
 
-import errno
 import hashlib
-import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,12 +10,12 @@ import pytest
 from service.inference.files.model_file import InvalidModel, ModelFile
 from service.inference.models import preference
 from service.inference.models.model import Model
-from service.inference.models.repository import Repository
+from service.inference.models.repository import NO_MEMORY, Repository
 from service.inference.models.variant import Variant
 from service.inference.sessions.cancellation import Cancellation
+from service.inference.sessions.errors import OutOfDeviceMemory
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import assert_problem
-from tests.service.helpers.foreign_models import foreign_model, write_foreign
 from tests.service.helpers.model_folders import OTHER_CLASSES, changed, looked_twice, with_card
 from tests.service.helpers.tiny_models import write_model
 from tests.service.helpers.waiting import wait_until
@@ -87,6 +86,23 @@ def test_a_file_that_is_renamed_is_served_without_a_break(tmp_path: Path) -> Non
     repository.refresh()
     assert repository.variant("colors") is before
     assert before.file.path.name == "renamed.onnx"
+
+
+def test_a_file_that_is_renamed_twice_without_memory_to_load_it_does_not_stop_the_looking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path)
+    write_model(tmp_path, "colors.int8.onnx", precision="int8")
+    repository = Repository(tmp_path, "cpu")
+    (tmp_path / "a.onnx").hardlink_to(tmp_path / "colors.int8.onnx")
+    (tmp_path / "colors.int8.onnx").rename(tmp_path / "b.onnx")
+    (tmp_path / "colors.onnx").unlink()
+    monkeypatch.setattr(Model, "load", Mock(side_effect=OutOfDeviceMemory))
+    looked_twice(repository)
+    assert repository.broken == {"a.onnx": NO_MEMORY, "b.onnx": NO_MEMORY}
+    monkeypatch.undo()
+    repository.refresh()
+    assert repository.variant("colors", "int8").file.path.name == "a.onnx"
 
 
 def test_a_file_that_is_moved_over_another_is_served_without_a_break(tmp_path: Path) -> None:
@@ -214,72 +230,6 @@ def test_a_variant_that_was_written_to_before_anybody_asked_for_it_is_told(tmp_p
     with pytest.raises(InvalidModel, match="written to"):
         repository.variant("colors", "int8").model()
     assert "written to" in repository.broken["colors.int8.onnx"]
-
-
-@pytest.mark.parametrize("gone", [".", "below"])
-def test_what_is_in_a_folder_that_cannot_be_listed_stays_in_service(
-    gone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    models = tmp_path / "models"
-    (models / "below").mkdir(parents=True)
-    write_model(models / "below")
-    write_model(models, "another.onnx", name="another")
-    repository = Repository(models, "cpu")
-    scandir = os.scandir
-
-    def denied(folder: str | Path) -> object:
-        if Path(folder) == models / gone:
-            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
-        return scandir(folder)
-
-    with monkeypatch.context() as context:  # root, as which containers' tests run, may list every folder
-        context.setattr(os, "scandir", denied)
-        assert set(looked_twice(repository).models) == {"colors", "another"}
-        assert "cannot be listed" in repository.broken[gone]
-        repository.refresh(changes=False)
-        assert gone in repository.broken
-    assert not looked_twice(repository).broken
-    (models / gone).rename(tmp_path / "elsewhere")
-    expected = {"colors", "another"} if gone == "." else {"another"}  # the models folder itself is to be there
-    assert set(looked_twice(repository).models) == expected
-
-
-def test_a_file_that_cannot_be_reached_is_told_and_stays_in_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_model(tmp_path)
-    write_model(tmp_path, "closed.onnx", name="closed")
-    repository = Repository(tmp_path, "cpu")
-    stat = Path.stat
-
-    def denied(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
-        if path.name in {"closed.onnx", "late.onnx"}:
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return stat(path, follow_symlinks=follow_symlinks)
-
-    with monkeypatch.context() as context:  # as above
-        context.setattr(Path, "stat", denied)
-        write_model(tmp_path, "late.onnx", name="late")
-        assert set(looked_twice(repository).models) == {"colors", "closed"}
-        assert set(Repository(tmp_path, "cpu").models) == {"colors"}
-        reason = "it cannot be reached: Permission denied"
-        assert repository.broken == {"closed.onnx": reason, "late.onnx": reason}
-    assert set(looked_twice(repository).models) == {"colors", "closed", "late"}
-    assert not repository.broken
-
-
-def test_a_card_that_cannot_be_reached_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_foreign(tmp_path, foreign_model())
-    stat = Path.stat
-
-    def denied(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
-        if path.suffix == ".json":
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return stat(path, follow_symlinks=follow_symlinks)
-
-    with monkeypatch.context() as context:
-        context.setattr(Path, "stat", denied)
-        repository = Repository(tmp_path, "cpu")
-        assert "Permission denied; that is tried again" in repository.broken["foreign.onnx"]
-    assert list(looked_twice(repository).models) == ["foreign"]
 
 
 def test_a_hidden_file_is_no_model(tmp_path: Path) -> None:

@@ -114,14 +114,21 @@ def test_what_lacks_memory_in_the_trial_is_not_run_in_the_service_and_is_tried_o
     monkeypatch.setattr(trial, "PAUSE_S", 0.5)
     run = Mock(wraps=subprocess.run)
     monkeypatch.setattr(subprocess, "run", run)
+    read = Mock(wraps=ModelFile.read)
+    monkeypatch.setattr(ModelFile, "read", read)
     repository = Repository(tmp_path, "cpu")
     for _ in range(3):
         repository.refresh()
         assert repository.broken == {"foreign.onnx": NO_MEMORY}
-    assert run.call_count == 1
+    assert (run.call_count, read.call_count) == (1, 1)
     time.sleep(0.6)
     repository.refresh()
     assert run.call_count == 2
+
+
+def test_a_trial_ended_by_a_signal_without_a_name_is_told(tmp_path: Path) -> None:
+    reason = during_the_trial_of(endless_model(), tmp_path, lambda trial: trial.send_signal(40))
+    assert reason == "it ends the process that tries it out: signal 40"
 
 
 def test_what_lacks_the_device_in_the_trial_is_not_run_in_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
