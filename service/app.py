@@ -20,6 +20,7 @@ from service.http.cors import AllowOrigins
 from service.http.counters import Counters
 from service.http.head import AnswerHead
 from service.http.health import health_router
+from service.http.ranges import IgnoreRanges
 from service.http.request_log import RequestLog
 from service.http.segment import add_segment_route
 from service.http.uploads import UploadBudget
@@ -87,7 +88,7 @@ def create_app(settings: Settings, repository: Repository | None = None) -> Fast
     app.state.connections_refused = counters.connections_refused  # BoundedProtocol increments it
     app.state.close = engine.close  # `service.__main__` calls it again, in case the lifespan above was not run to its end
     keyed = [Depends(require_key(settings.api_keys))] if settings.api_keys else []
-    add_segment_route(app.router, keyed, settings, repository, engine, budget, counters)
+    add_segment_route(app, keyed, settings, repository, engine, budget, counters)
     app.include_router(catalogue_router(repository, settings.default_model), dependencies=keyed)
     app.include_router(health_router(repository, counters, watchdog))
 
@@ -98,6 +99,7 @@ def create_app(settings: Settings, repository: Repository | None = None) -> Fast
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     problems.install(app)
     app.add_middleware(AnswerHead)
+    app.add_middleware(IgnoreRanges)
     if settings.cors_origins:
         app.add_middleware(AllowOrigins, origins=settings.cors_origins)
     app.add_middleware(RequestLog, counters=counters)  # added last, so outermost

@@ -11,7 +11,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 PILLOW_MAX_PIXELS = 178_956_970  # Pillow itself refuses larger images: twice its Image.MAX_IMAGE_PIXELS
 Device = Literal["auto", "cpu", "cuda"]
 LogFormat = Literal["text", "json"]
-_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/\s]+")  # as browsers send it, or `*` for any
+# As browsers send it, or `*` for any: in lower case, without user, path or wildcard.
+_ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?")
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 

@@ -27,8 +27,11 @@ SLOWEST_BYTES_PER_S = 16_384  # least average rate between two checks, for bodie
 END_BYTES = 8
 _FORM_END = re.compile(rb"[^\r\n-]--\s*$")  # the end of the last boundary
 FIELD = "file"
-# The temporary folder or the table of open files is full, or the folder is missing or cannot be written to.
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOENT, errno.EACCES, errno.EROFS, errno.EIO}
+FIELD_BYTES = 4096  # of a field other than the image; on the event loop it is decoded, with a codec that the client chooses
+# The temporary folder or the table of open files is full, or a file may not grow.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE}
+# The folder is missing, is none, or cannot be written to.
+NO_FOLDER = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EROFS, errno.EIO}
 
 
 log = logging.getLogger(__name__)
@@ -140,7 +143,7 @@ async def uploaded_image(request: Request, budget: UploadBudget) -> AsyncIterato
     except ClientDisconnect as error:
         raise ClientGone from error
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno not in FULL | NO_FOLDER:
             raise
         log.warning("an upload cannot be kept: %s", error.strerror)
         raise no_room() from error
@@ -151,7 +154,7 @@ async def uploaded_image(request: Request, budget: UploadBudget) -> AsyncIterato
 async def _form(request: Request) -> FormData:
     """The form in a request's body. Raises Problem 400."""
     try:
-        return await request.form(max_files=1, max_fields=16)
+        return await request.form(max_files=1, max_fields=16, max_part_size=FIELD_BYTES)
     except HTTPException as error:  # Starlette's multipart parser
         raise Problem(400, f"malformed form: {error.detail}") from error
     except UnicodeError as error:  # some codecs that a client may name as charset raise it, such as `undefined`

@@ -44,9 +44,10 @@ def test_each_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPat
 
 def test_keys_and_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGMENT_API_KEYS", " one, two ,,")
-    monkeypatch.setenv("SEGMENT_CORS_ORIGINS", "https://a.example")
+    origins = ("https://a.example", "http://127.0.0.1:3000", "http://[::1]:3000", "moz-extension://1f-2e", "null", "*")
+    monkeypatch.setenv("SEGMENT_CORS_ORIGINS", ",".join(origins))
     assert Settings().api_keys == ("one", "two")
-    assert Settings().cors_origins == ("https://a.example",)
+    assert Settings().cors_origins == origins
 
 
 def test_an_empty_list_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +83,10 @@ def test_variables_without_the_prefix_are_not_read(monkeypatch: pytest.MonkeyPat
         ("API_KEYS", "\udcff,abc"),
         ("CORS_ORIGINS", "https://a.example/"),
         ("CORS_ORIGINS", "https://a.example,b.example"),
+        ("CORS_ORIGINS", "https://*.example.com"),
+        ("CORS_ORIGINS", "https://A.example"),
+        ("CORS_ORIGINS", "https://user@a.example"),
+        ("CORS_ORIGINS", "https://a.example:"),
         ("RELOAD_S", "inf"),
         ("RELOAD_S", "1e12"),
     ],

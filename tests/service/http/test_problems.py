@@ -157,3 +157,10 @@ def test_the_page_forbids_itself_everything_from_elsewhere(colors: TestClient) -
     assert "default-src 'self'" in policy
     assert "http" not in policy
     assert "*" not in policy
+
+
+@pytest.mark.parametrize("path", ["/", "/static/app.js", "/static-offline-docs/swagger-ui.css"])
+@pytest.mark.parametrize("part", ["bytes=0-3", "bytes=99999999-", "items=0-1"])
+def test_a_part_of_a_file_is_answered_with_all_of_it(path: str, part: str, colors: TestClient) -> None:
+    answer = colors.get(path, headers={"Range": part})
+    assert (answer.status_code, answer.content) == (200, colors.get(path).content)
