@@ -126,6 +126,14 @@ def test_scans_cannot_be_hidden(comments: int) -> None:
         open_image(io.BytesIO(content[:second] + hiding + content[second:]), LIMIT)
 
 
+def test_the_scans_of_the_first_image_of_several_count_too() -> None:
+    content = FORMATS["MPO"]
+    start = content.index(b"\xff\xda")
+    end = content.index(b"\xff\xd9", start)
+    with pytest.raises(UnsupportedImage, match="more than 64 scans"):
+        open_image(io.BytesIO(content[:end] + MAX_SCANS * content[start:end] + content[end:]), LIMIT)
+
+
 def test_a_long_row_of_bytes_that_fill_the_space_before_a_marker_takes_no_time() -> None:
     content = encoded(flag(), "JPEG")
     start = content.index(b"\xff\xda") + 14  # of the scan's data

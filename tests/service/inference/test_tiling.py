@@ -77,6 +77,16 @@ def test_a_tiled_image_has_the_scores_and_labels_of_the_whole(path: Path, size: 
 
 
 @pytest.mark.usefixtures("small_runs")
+def test_what_two_later_parts_need_is_kept_until_both_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(plan.RUN_BYTES, "cpu", 8 << 20)
+    one, image = loaded(MODELS / "animals-fcn8s-lite2.onnx"), large_photo(640, 1280)
+    parts = [tiled.part for tiled, _ in one.tiling.network(640, 1280).parts]
+    assert max(sum(made in part.inputs for part in parts) for before in parts for made in before.outputs) == 2
+    whole = one.run(network_input(image, image.size, 32, one.card.pad_value), Cancellation())
+    assert np.abs(joined(one.scores(image, Cancellation())) - whole).max() < 1e-3
+
+
+@pytest.mark.usefixtures("small_runs")
 @pytest.mark.parametrize("change", [forked, skipping])
 def test_graphs_that_use_the_image_twice_or_go_on_behind_the_scores_are_tiled_too(
     change: Callable[[Path], bytes], tmp_path: Path
