@@ -2,6 +2,7 @@
 
 from service.results.renderings import Format
 
+_READ = 4096  # characters of the header: far more than clients send, and 64 KB of commas took 80 ms on the event loop
 _OFFERS: tuple[tuple[str, Format], ...] = (("application/json", "json"), ("image/png", "mask"))
 
 
@@ -9,7 +10,7 @@ def preferred_format(accept: str) -> Format:
     """The format that an Accept header gives the highest weight; JSON if it accepts neither format, or both alike."""
     best: tuple[float, Format] = (0.0, "json")
     for media_type, form in _OFFERS:
-        quality = _quality(media_type, accept)
+        quality = _quality(media_type, accept[:_READ])
         if quality > best[0]:
             best = quality, form
     return best[1]

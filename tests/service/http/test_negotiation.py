@@ -35,6 +35,8 @@ from service.http.negotiation import preferred_format
         ("image/png;q=nan", "json"),
         ("image/png;q=", "json"),
         (",,;;,q=1,", "json"),
+        ("," * 4000 + "image/png", "mask"),
+        ("," * 5000 + "image/png", "json"),  # only the first 4,096 characters are read
         ("image/avif,image/webp,image/png,*/*;q=0.8", "mask"),  # an <img> of a browser
     ],
 )
