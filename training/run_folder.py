@@ -201,7 +201,7 @@ class RunFolder:
         """Metrics of the epochs before `before_epoch`, counted from 1."""
         if not self.metrics.exists():
             return []
-        with self.metrics.open(newline="") as file:
+        with self.metrics.open(encoding="utf-8", newline="") as file:
             return [row for row in csv.DictReader(file) if int(row["epoch"]) < before_epoch]
 
     def append_row(self, row: Mapping[str, object]) -> None:

@@ -26,6 +26,7 @@ from training.parallel import World
 from training.plan import Plan
 from training.presets.preset import Preset
 from training.progress import Progress, peak_memory
+from training.report.record import read_record
 from training.run_folder import Frozen, RunFolder, write_atomically
 
 CHECKPOINT_SECONDS = 120  # between two writes of the resume file
@@ -81,8 +82,8 @@ def train(
     with run.locked() if world.leads else nullcontext():  # all that could refuse the run has been checked
         if world.leads:
             _begin(run, begun, wanted, learner.copied)
-        if run.record.exists():
-            return progress.best
+        if run.record.exists():  # it knows the best even if the weights were removed
+            return progress.best if progress.best_epoch else read_record(out).matrix.mean_iou
         if world.leads:
             print(
                 f"{preset.name}: {len(crops)} images, {preset.batch} {preset.augmentation.size} a step, "

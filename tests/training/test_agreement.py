@@ -1,20 +1,29 @@
 """Trainer and service agree: one geometry, one set of metrics, whoever computes them."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
+from service.app import create_app
 from service.geometry import enlarge, label_map, padded_size, working_size
 from service.metrics import VOID, ConfusionMatrix
+from service.settings import Settings
+from tests.service.helpers.answers import mask_of
+from tests.training.export.color_network import color_checkpoint
 from training.checkpoint import Checkpoint
 from training.data.datasets import DATASETS
 from training.evaluate import evaluate, torch_segmenter
+from training.export.card import Measurements
+from training.export.files import export
 from training.onnx_model import load_onnx
 
 CLASSES = 4
@@ -101,6 +110,19 @@ def test_metrics_are_those_of_counting_pixels_one_by_one(images: list[tuple[int,
     assert confusion.weighted_iou == pytest.approx(sum(iou[label] * share[label] for label in iou))
     assert confusion.pixel_accuracy == pytest.approx(sum(t == e for t, e in pairs) / len(pairs))
     assert confusion.mean_class_accuracy == pytest.approx(np.mean(list(recall.values())))
+
+
+def test_a_photo_above_the_long_side_gets_the_labels_that_the_service_gives_it(shapes: Path, tmp_path: Path) -> None:
+    export(color_checkpoint(), tmp_path, "colors", Measurements())
+    segmenter = load_onnx(tmp_path / "colors.onnx").segmenter
+    with Image.open(shapes / "JPEGImages/val000.jpg") as small:
+        photo = small.resize((333, 250))
+    body = io.BytesIO()
+    photo.save(body, "PNG")
+    assert segmenter.long_side is not None and segmenter.long_side < 250
+    with TestClient(create_app(Settings(models_dir=tmp_path, default_model="colors"))) as client:
+        served = mask_of(client, body.getvalue())
+    assert (segmenter.labels(photo) == served).mean() > 0.9999  # ties are rounded otherwise
 
 
 def test_network_and_model_file_reach_the_same_figures(checkpoint: Checkpoint, models: Path, shapes: Path) -> None:

@@ -1,9 +1,11 @@
 """Weights find the network that they belong to."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.tiny_network import DATASET, PRESET, TinyBackbone
 from training.checkpoint import load_checkpoint
@@ -12,6 +14,7 @@ from training.networks import NETWORKS
 from training.networks.fcn import FCN
 from training.networks.normalisation import Normalisation
 from training.presets import PRESETS
+from training.run_folder import RunFolder, load_weights, save_weights
 from training.train import train
 
 
@@ -25,6 +28,13 @@ def test_weights_of_another_network_than_the_presets_say_so(
     assert checkpoint.preset.architecture == "fcn32s-tiny"
     assert checkpoint.network.output_stride == 32
     assert checkpoint.command == "train it"
+
+
+def test_a_run_folder_stands_for_its_best_weights(run: Path, tmp_path: Path) -> None:
+    folder = RunFolder(Path(shutil.copytree(run, tmp_path / "run")))
+    best, described = load_weights(folder.best)
+    save_weights(folder.last, {name: torch.zeros_like(tensor) for name, tensor in best.items()}, described)
+    torch.testing.assert_close(load_checkpoint(folder.path).network.state_dict(), best, rtol=0, atol=0)
 
 
 def test_weights_keep_to_the_images_they_know_though_their_preset_has_changed(

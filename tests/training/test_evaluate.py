@@ -32,6 +32,20 @@ def model(scores: object) -> Segmenter:
 PHOTO = Image.fromarray(np.repeat(np.linspace(0, 255, 64, dtype=np.uint8)[None, :, None], 48, 0).repeat(3, 2))
 
 
+def test_an_image_above_the_long_side_is_seen_smaller_and_labelled_at_its_own_size() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def scores(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        seen.append(image.shape)
+        return left_or_right(image)
+
+    labels = Segmenter(scores, 64, 0, STRIDE, STRIDE).labels(Image.new("RGB", (256, 128)))
+    assert seen == [(1, 32, 64, 3)]
+    assert labels.shape == (128, 256)
+    assert (labels[:, :128] == 0).all()
+    assert (labels[:, 128:] == 1).all()
+
+
 def test_one_plain_look_is_the_model_itself(checkpoint: Checkpoint) -> None:
     segmenter = torch_segmenter(checkpoint.network, checkpoint.preset)
     assert (AugmentedSegmenter(segmenter, False, (1.0,)).labels(PHOTO) == segmenter.labels(PHOTO)).all()

@@ -6,6 +6,7 @@ from typing import Literal
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from service.metrics import VOID
@@ -101,8 +102,9 @@ def test_frozen_layers_keep_their_weights_and_statistics() -> None:
     assert {name for name in before if name.startswith("backbone.") and "weight" in name} - frozen <= changed
 
 
-def test_the_gradient_is_clipped_to_the_presets_norm() -> None:
-    tiny = learner(dataclasses.replace(PRESET, clip_norm=1e-3))
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_the_gradient_is_clipped_to_the_presets_norm(precision: Literal["fp32", "fp16"]) -> None:
+    tiny = learner(dataclasses.replace(PRESET, clip_norm=1e-3), plan=Plan(PRESET.batch, precision))
     tiny.learn(*batch(), steps_per_epoch=2)
     gradients = [parameter.grad for parameter in tiny.network.parameters() if parameter.grad is not None]
     assert float(torch.stack([gradient.norm() for gradient in gradients]).norm()) == pytest.approx(1e-3, rel=1e-3)
@@ -132,13 +134,43 @@ def test_a_batch_in_parts_gives_the_gradients_of_the_whole(reduction: Literal["m
         torch.testing.assert_close(parts, results[0])
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_the_loss_is_the_mean_or_the_sum_over_the_pixels_of_the_batch(reduction: Literal["mean", "sum"]) -> None:
+    tiny = without_chance(learner(dataclasses.replace(PRESET, loss=Loss(reduction=reduction)), plan=Plan(3)))
+    pixels, labels = batch()
+    labels[0, :40] = VOID
+    enlarged = F.interpolate(tiny.network(pixels.float()), size=labels.shape[1:], mode="bilinear")
+    expected = F.cross_entropy(enlarged, labels.long(), ignore_index=VOID, reduction=reduction)
+    torch.testing.assert_close(tiny.learn(pixels, labels, steps_per_epoch=1), expected.detach())
+
+
+def dropped(preset: Preset = PRESET, rank: int = 0) -> list[torch.Tensor]:
+    """What dropout makes of ones in the first two steps."""
+    tiny = learner(preset)
+    tiny.world = dataclasses.replace(tiny.world, rank=rank)
+    assert isinstance(tiny.network, FCN)
+    seen: list[torch.Tensor] = []
+    tiny.network.dropout.register_forward_pre_hook(lambda _, inputs: torch.ones_like(inputs[0]))
+    tiny.network.dropout.register_forward_hook(lambda _, inputs, output: seen.append(output))
+    for _ in range(2):
+        tiny.learn(*batch(), steps_per_epoch=2)
+    return seen
+
+
+def test_what_is_dropped_is_another_in_each_step_process_and_run_but_the_same_again() -> None:
+    first, second = dropped()
+    assert torch.equal(first, dropped()[0])
+    for other in (second, dropped(rank=1)[0], dropped(dataclasses.replace(PRESET, seed=PRESET.seed + 1))[0]):
+        assert not torch.equal(first, other)
+
+
 def test_out_of_memory_halves_the_micro_batch_and_keeps_the_effective_one(capsys: pytest.CaptureFixture[str]) -> None:
-    def fill_memory(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def fill_memory(module: nn.Module, inputs: tuple[torch.Tensor, ...], scores: torch.Tensor) -> None:
         if len(inputs[0]) > 1:
             raise torch.OutOfMemoryError("injected")
 
     tiny, expected = learner(), learner(plan=Plan(1))
-    tiny.network.register_forward_pre_hook(fill_memory)
+    tiny.network.register_forward_hook(fill_memory)  # batch normalisation has counted the images by then
     for step in range(3):
         loss = tiny.learn(*batch(step), steps_per_epoch=3)
         torch.testing.assert_close(loss, expected.learn(*batch(step), steps_per_epoch=3), rtol=0, atol=0)
@@ -200,3 +232,21 @@ def test_lower_precision_learns_too(precision: Literal["bf16", "fp16"]) -> None:
     losses = [float(tiny.learn(pixels, labels, steps_per_epoch=1)) for _ in range(20)]
     assert losses[-1] < losses[0] / 4
     assert all(parameter.dtype == torch.float32 for parameter in tiny.network.parameters())
+
+
+def test_a_resumed_run_goes_on_with_the_scale_of_its_fp16_gradients(tmp_path: Path) -> None:
+    before, after = (learner(plan=Plan(PRESET.batch, "fp16")) for _ in range(2))
+    before.learn(*batch(), steps_per_epoch=2)
+    before.scaler.update(64.0)
+    before.save(tmp_path / "resume.safetensors", {})
+    after.restore(tmp_path / "resume.safetensors")
+    assert after.scaler.state_dict() == before.scaler.state_dict()
+    assert after.scaler.get_scale() == 64
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(4, 2), (1, 1)])
+def test_a_resumed_run_takes_no_more_crops_at_a_time_than_before(asked: int, expected: int, tmp_path: Path) -> None:
+    before, after = learner(plan=Plan(2)), learner(plan=Plan(asked))
+    before.save(tmp_path / "resume.safetensors", {})
+    after.restore(tmp_path / "resume.safetensors")
+    assert after.plan.micro_batch == expected

@@ -30,7 +30,7 @@ def test_the_loss_is_the_sum_over_the_pixels_that_count() -> None:
 
 
 def test_the_jaccard_loss_is_the_soft_share_missed_of_the_classes_that_an_image_holds() -> None:
-    probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.0, 0.0, 1.0]]).T.reshape(1, 3, 1, 3).repeat(2, 1, 1, 1)
+    probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.6, 0.3, 0.1]]).T.reshape(1, 3, 1, 3).repeat(2, 1, 1, 1)
     labels = torch.tensor([[[0, 1, VOID]], [[VOID, VOID, VOID]]])
     first = 0.7 / (0.7 + 0.4 + 1 - 0.7)
     second = 0.5 / (0.2 + 0.5 + 1 - 0.5)

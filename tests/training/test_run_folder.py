@@ -149,6 +149,13 @@ def test_the_configuration_is_readable_json(run: Path) -> None:
     assert config["preset"]["augmentation"]["crop"] == [96, 96]
 
 
+def test_the_table_is_in_utf_8_whatever_the_systems_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("io.text_encoding", lambda encoding, _=2: encoding or "ascii")  # pathlib asks it
+    run = RunFolder(tmp_path)
+    run.append_row({"epoch": 1, "val_iou_Bäume": 0.5})
+    assert run.rows(99) == [{"epoch": "1", "val_iou_Bäume": "0.5"}]
+
+
 def test_a_class_of_any_name_has_its_column(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     for epoch in (1, 2, 2):

@@ -124,6 +124,24 @@ def test_a_finished_run_stays_as_it_is(run: Path, shapes: Path, tmp_path: Path) 
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
+def test_a_finished_run_whose_weights_were_removed_still_tells_its_best(run: Path, shapes: Path, tmp_path: Path) -> None:
+    folder = RunFolder(Path(shutil.copytree(run, tmp_path / "run")))
+    best = train(PRESET, DATASET, shapes, folder.path, workers=0)
+    for name in WEIGHTS:
+        (folder.path / name).unlink()
+    assert train(PRESET, DATASET, shapes, folder.path, workers=0) == best
+
+
+def test_a_run_that_continues_replaces_its_best_model_only_by_a_better_one(run: Path, shapes: Path, tmp_path: Path) -> None:
+    folder = RunFolder(Path(shutil.copytree(run, tmp_path / "run")))
+    tensors, described = load_weights(folder.best)
+    save_weights(folder.best, tensors, described | {"val_mean_iou": "0.99"})
+    folder.record.unlink()
+    folder.resume.unlink()  # as if the run had been killed before it wrote this
+    assert train(PRESET, DATASET, shapes, folder.path, workers=0) == 0.99
+    assert load_weights(folder.best)[1]["val_mean_iou"] == "0.99"
+
+
 def test_a_worker_process_gives_the_same_run(run: Path, shapes: Path, tmp_path: Path) -> None:
     train(PRESET, DATASET, shapes, tmp_path / "run", workers=1)
     same_results(tmp_path / "run", run)

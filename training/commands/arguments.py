@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from service.contract import ClassInfo
@@ -64,7 +65,7 @@ def chosen_plan(given: argparse.Namespace, batch: int) -> Plan:
 
 def at_least_one(text: str) -> int:
     """Parse an integer of at least 1, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+    with suppress(ValueError):
+        if (value := int(text)) >= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from training.commands.arguments import add_data_arguments, open_data, require_classes
@@ -61,7 +62,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 10:
-        raise argparse.ArgumentTypeError("must be above 0 and below 10")
-    return value
+    with suppress(ValueError):
+        if 0 < (value := float(text)) < 10:
+            return value
+    raise argparse.ArgumentTypeError(f"must be a number above 0 and below 10, not {text!r}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from training.errors import InputError
 
@@ -33,16 +34,20 @@ def read_mask(path: Path) -> Image.Image:
 
 
 def decode_mask(content: bytes, name: str) -> Image.Image:
-    """As `read_mask`, from a file's content; `name` is for messages."""
+    """As `read_mask`, from a file's content; `name` is for messages. Refuses a TIFF that may hold its values inverted."""
     try:
         mask = Image.open(io.BytesIO(content), formats=FORMATS)
         mask.load()
-        upright = mask if mask.format == "TIFF" else ImageOps.exif_transpose(mask)  # Pillow has turned a TIFF already
+        tiff = mask if isinstance(mask, TiffImageFile) else None
+        upright = tiff or ImageOps.exif_transpose(mask)  # Pillow has turned a TIFF already
     except MemoryError:
         raise
     except Exception as error:  # Pillow's parsers raise many types on damaged files
         raise InputError(f"the mask {name} cannot be read as PNG or TIFF: {error}") from error
-    if mask.format == "PNG" and mask.mode == "L" and (bits := content[_PNG_BIT_DEPTH]) < 8:
+    if tiff and tiff.tag_v2.get(PHOTOMETRIC_INTERPRETATION, 0) == 0:  # some programs invert what they store, some do not
+        raise InputError(f"the mask {name} stores white as 0 (PhotometricInterpretation 0): save it with black as 0")
+    bits = tiff.tag_v2.get(BITSPERSAMPLE, (1,))[0] if tiff else content[_PNG_BIT_DEPTH]
+    if mask.mode == "L" and bits < 8:
         most = 2**bits - 1  # Pillow has scaled this to 255, and the other values in proportion
         return upright.point([round(value * most / 255) for value in range(256)])
     return upright

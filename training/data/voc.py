@@ -10,6 +10,7 @@ from PIL import Image
 from service.metrics import VOID
 from training.data.masks import by_value, read_mask
 from training.data.reader import MissingSplit, open_photo
+from training.errors import InputError
 
 BACKGROUND_ID = 0
 # In id order: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/segexamples/index.html
@@ -62,8 +63,10 @@ class VocReader:
 
 
 def read_list(path: Path) -> list[str]:
-    """The names in a split's list, one per line. Raises MissingSplit if there is no such file."""
+    """The names in a split's list, one per line. Raises MissingSplit if there is no such file, InputError if it is no text."""
     try:
-        return path.read_text().split()
+        return path.read_text("utf-8-sig").split()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingSplit(f"no list of the split's images: {path} is missing") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text in UTF-8") from error

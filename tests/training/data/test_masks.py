@@ -1,7 +1,5 @@
 """What the pixels of a stored mask stand for."""
 
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from service.metrics import VOID
-from training.data.masks import by_color, by_value, read_mask
+from tests.service.helpers.pictures import Tag, png, tiff
+from training.data.masks import by_color, by_value, decode_mask, read_mask
 from training.errors import InputError
 
 IDS = {0: 0, 1: 1, 7: 2, 255: VOID}
@@ -36,15 +35,24 @@ def test_black_and_white_pixels_are_the_values_0_and_1() -> None:
     assert by_value(mask, "a.png", IDS).tolist() == [[0, 1]]
 
 
+def grey_tiff(row: bytes, bits: int, photometric: int) -> bytes:
+    """Eight grey pixels; photometric interpretation 0: white is zero, 1: black is."""
+    size: list[Tag] = [(256, 4, [8]), (257, 4, [1]), (278, 4, [1]), (273, 4, [-1]), (279, 4, [len(row)])]
+    return tiff(*size, (258, 3, [bits]), (259, 3, [1]), (262, 3, [photometric]), (277, 3, [1]), data=row)
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_grey_values_of_few_bits_are_what_the_file_holds(bits: int, tmp_path: Path) -> None:
+def test_grey_values_of_few_bits_are_what_the_file_holds(bits: int) -> None:
     values = [value % 2**bits for value in (0, 1, 2, 3, 5, 10, 15, 1)]
     row = int("".join(f"{value:0{bits}b}" for value in values), 2).to_bytes(bits, "big")
-    header = struct.pack(">IIBBBBB", len(values), 1, bits, 0, 0, 0, 0)  # grey
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
-    framed = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks]
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(framed))
-    assert by_value(read_mask(tmp_path / "a.png"), "a.png", {value: value for value in range(16)}).tolist() == [values]
+    for content in (png((8, 1), bits, 0, row), grey_tiff(row, bits, 1)):
+        assert by_value(decode_mask(content, "a"), "a", {value: value for value in range(16)}).tolist() == [values]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_values_that_may_be_inverted_are_refused(bits: int) -> None:
+    with pytest.raises(InputError, match=r"a\.tif stores white as 0 \(PhotometricInterpretation 0\): save it with black as 0"):
+        decode_mask(grey_tiff(bytes(bits), bits, 0), "a.tif")
 
 
 @given(colors=st.lists(st.sampled_from(sorted(COLORS)), min_size=1, max_size=6), mode=st.sampled_from(["RGB", "RGBA", "P"]))

@@ -49,6 +49,16 @@ def test_a_split_without_a_list_is_an_error_that_names_it(root: Path) -> None:
         VocReader(root, "test", CHOICE, others_are_void=True).stems()
 
 
+def test_a_list_is_read_as_utf_8_or_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("io.text_encoding", lambda encoding, _=2: encoding or "ascii")  # pathlib asks it
+    reader, file = VocReader(root, "val", CHOICE, others_are_void=True), root / "ImageSets/Segmentation/val.txt"
+    file.write_text("Bäume\n", "utf-8")
+    assert reader.stems() == ["Bäume"]
+    file.write_text("Bäume\n", "latin-1")
+    with pytest.raises(InputError, match=r"val\.txt is no text in UTF-8"):
+        reader.stems()
+
+
 def test_an_id_that_voc_does_not_know_is_an_error_that_names_it(root: Path) -> None:
     Image.fromarray(np.array([[0, 21, 21, 8, 254]], np.uint8)).save(root / "SegmentationClass/a.png")
     with pytest.raises(InputError, match=r"SegmentationClass/a\.png .*: 21 \(2 pixels\), 254 \(1 pixels\); .* 0\.\.20, 255"):

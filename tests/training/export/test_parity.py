@@ -75,6 +75,17 @@ def test_labels_that_change_without_a_large_difference_are_refused() -> None:
         require_parity(tied, tipped, 32, 8)
 
 
+def test_a_score_that_is_no_number_is_refused_even_if_it_changes_no_label_and_comes_late() -> None:
+    def of_one_class(image: NDArray[np.uint8]) -> Array:
+        return scores_of(image)[:, :1]
+
+    def broken_later(image: NDArray[np.uint8]) -> Array:
+        return (broken if len(image) > 1 else scores_of)(image)[:, :1]
+
+    with pytest.raises(ParityError, match=r"nan \(relative\), label agreement 100\.0000%"):
+        require_parity(of_one_class, broken_later, 32, 8)
+
+
 def test_probes_cover_odd_multiples_single_images_and_batches_of_three() -> None:
     assert {images for images, _, _ in SHAPES} == {1, 3}
     assert all(rows % 2 and columns % 2 for _, rows, columns in SHAPES)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from service.contract import Halo
 from tests.narrow_vgg16 import NARROW_LIGHT, NARROW_PAPER
 from tests.tiny_network import TinyBackbone, draw_weights, tiny_fcn
 from training.networks import NETWORKS
@@ -109,6 +110,10 @@ def test_nothing_beyond_the_halo_of_lite0_changes_a_cell_or_its_neighbours() -> 
     expected = scores_of_rows(network, image)[cells]
     torch.testing.assert_close(scores_of_rows(network, far)[cells], expected, rtol=1e-6, atol=1e-6)
     assert (scores_of_rows(network, near)[cells] - expected).abs().min() > 1e-3
+
+
+def test_the_shipped_lite0_has_the_documented_halo() -> None:
+    assert halo(NETWORKS["fcn8s-lite0"](1, Normalisation())) == Halo(before=480, after=512)
 
 
 def test_the_halo_adds_the_neighbour_cell_and_is_a_multiple_of_the_stride() -> None:
