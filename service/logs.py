@@ -21,7 +21,7 @@ def configure(log_format: LogFormat) -> None:
     handler.setFormatter(_Json() if log_format == "json" else _Text())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
-    # Pillow's, of images. Some files have one for each of their tags or rows, and Python would keep them.
+    # Pillow warns of what is wrong with an image, for some files once for each of their tags, and Python would keep every text.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     _silence_libtiff()
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # its warnings quote bytes of the uploaded form

@@ -126,11 +126,7 @@ def _segmented(job: Job, ticket: Ticket, image: Image.Image, user: tuple[int, in
     """
     model: Model | None = None
     try:
-        start = time.perf_counter()
-        try:
-            model = job.variant.model(ticket.cancellation)
-        finally:
-            ticket.loading_s = time.perf_counter() - start
+        model = _loaded(job, ticket)
         try:
             found = _labelled(model, ticket, image, user)
         except OutOfDeviceMemory as error:
@@ -145,6 +141,15 @@ def _segmented(job: Job, ticket: Ticket, image: Image.Image, user: tuple[int, in
         raise
     job.variant.succeeded()
     return model, *found
+
+
+def _loaded(job: Job, ticket: Ticket) -> Model:
+    """The variant's model; the ticket notes how long loading took, even if it failed. Raises as `Variant.model` does."""
+    start = time.perf_counter()
+    try:
+        return job.variant.model(ticket.cancellation)
+    finally:
+        ticket.loading_s = time.perf_counter() - start
 
 
 def _labelled(

@@ -111,7 +111,7 @@ def open_image(file: BinaryIO, max_pixels: int) -> Upload:
         reader = _Reader(file)
         image = Image.open(cast(BinaryIO, reader), formats=FORMATS)
         reader.in_header = False
-        _check(image, max_pixels)
+        decoded_pixels = _checked(image, max_pixels)
         if image.format in ("JPEG", "MPO"):
             if has_too_many_scans(file):
                 raise UnsupportedImage(f"the JPEG has more than {MAX_SCANS} scans")
@@ -124,36 +124,33 @@ def open_image(file: BinaryIO, max_pixels: int) -> Upload:
         raise _unidentified(file, start) from None
     except Exception as error:  # Pillow's parsers raise many types on damaged files
         raise BrokenImage(f"the image cannot be read: {error}") from error
-    return Upload(image, reader, image.size, _decoded_pixels(image))
+    return Upload(image, reader, image.size, decoded_pixels)
 
 
-def _check(image: Image.Image, max_pixels: int) -> None:
+def _checked(image: Image.Image, max_pixels: int) -> int:
+    """Check the header against the limits; returns how many pixels decoding makes. Raises as `open_image` does."""
     width, height = image.size
-    if width * height == 0:
+    decoded = width * height
+    if decoded == 0:
         raise BrokenImage("the image has no pixels")
-    if width * height > max_pixels:
-        raise TooManyPixels(f"the image has {width * height} pixels", max_pixels)
+    if decoded > max_pixels:
+        raise TooManyPixels(f"the image has {decoded} pixels", max_pixels)
     if max(width, height) > MAX_SIDE:
         raise TooManyPixels(f"the image is {width}x{height}; for one side", MAX_SIDE)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        tile = image.tag_v2.get(TILEWIDTH, 0) * image.tag_v2.get(TILELENGTH, 0)
-        if tile > max_pixels:  # libtiff holds a whole tile in memory, even if little of it lies within the image
+        across, down = image.tag_v2.get(TILEWIDTH, 0), image.tag_v2.get(TILELENGTH, 0)
+        if (tile := across * down) > max_pixels:  # libtiff decodes a whole tile, even if little of it lies within the image
             raise TooManyPixels(f"a tile of the TIFF has {tile} pixels", max_pixels)
-        if (decoded := _decoded_pixels(image)) > MAX_TILED * max_pixels:
+        if tile:
+            decoded = -(-width // across) * -(-height // down) * tile  # many tiles may be the same bytes of the file
+        if decoded > MAX_TILED * max_pixels:
             raise TooManyPixels(f"the tiles of the TIFF have {decoded} pixels", MAX_TILED * max_pixels)
         if image.tag_v2.get(SAMPLESPERPIXEL, 1) > MAX_BANDS:
             raise UnsupportedImage(f"the TIFF has more than {MAX_BANDS} bands")
         _check_samples(image)
     if image.mode in UNSUPPORTED_MODES:
         raise UnsupportedImage(UNSUPPORTED_MODES[image.mode])
-
-
-def _decoded_pixels(image: Image.Image) -> int:
-    """How many pixels libtiff decodes: all of every tile, and many tiles may be the same bytes of the file."""
-    width, height = image.size
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    across, down = tags.get(TILEWIDTH, 0), tags.get(TILELENGTH, 0)
-    return -(-width // across) * -(-height // down) * across * down if across and down else width * height
+    return decoded
 
 
 def _check_samples(image: TiffImagePlugin.TiffImageFile) -> None:

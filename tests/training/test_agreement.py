@@ -1,6 +1,5 @@
 """Trainer and service agree: one geometry, one set of metrics, whoever computes them."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from service.geometry import enlarge, label_map, padded_size, working_size
 from service.metrics import VOID, ConfusionMatrix
 from service.settings import Settings
 from tests.service.helpers.answers import mask_of
+from tests.service.helpers.pictures import encoded
 from tests.training.export.color_network import color_checkpoint
 from training.checkpoint import Checkpoint
 from training.data.datasets import DATASETS
@@ -117,11 +117,9 @@ def test_a_photo_above_the_long_side_gets_the_labels_that_the_service_gives_it(s
     segmenter = load_onnx(tmp_path / "colors.onnx").segmenter
     with Image.open(shapes / "JPEGImages/val000.jpg") as small:
         photo = small.resize((333, 250))
-    body = io.BytesIO()
-    photo.save(body, "PNG")
     assert segmenter.long_side is not None and segmenter.long_side < 250
     with TestClient(create_app(Settings(models_dir=tmp_path, default_model="colors"))) as client:
-        served = mask_of(client, body.getvalue())
+        served = mask_of(client, encoded(photo))
     assert (segmenter.labels(photo) == served).mean() > 0.9999  # ties are rounded otherwise
 
 

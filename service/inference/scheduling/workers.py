@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 from service.inference.sessions.cancellation import Cancellation, Cancelled
 
@@ -32,12 +32,12 @@ class Ticket:
     at_work: int = 1  # tickets at work when this one started, itself included
     has_all_cores: bool = True  # False: one core, since much other work was accepted when this started
 
-    @property
+    @cached_property
     def effort(self) -> float:
         """The amount of work in megapixels that the network sees; each pixel that was sent adds SENT_EFFORT."""
         return self.megapixels + SENT_EFFORT * self.held_pixels / 1e6
 
-    @property
+    @cached_property
     def speed_key(self) -> tuple[str, bool]:
         """Key under which the speed is measured: the kind, and whether the work is small."""
         return self.kind, self.effort < SMALL_EFFORT

@@ -3,10 +3,12 @@
 import asyncio
 import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
-from service.inference.scheduling.engine import DeadlineExceeded, QueueFull
+from service.inference.scheduling.engine import DeadlineExceeded, Engine, QueueFull
 from service.inference.scheduling.workers import Ticket
 from tests.service.helpers.engines import Held, asynchronous, at_a_megapixel_a_second, at_work, engine_of, quick, until
 
@@ -18,18 +20,25 @@ def wait_for_cancellation(ticket: Ticket) -> None:
         time.sleep(0.005)
 
 
+@asynccontextmanager
+async def busy(engine: Engine, megapixels: float) -> AsyncIterator[None]:
+    """While such work is at work, and as much waits for it."""
+    held = Held()
+    running = await at_work(engine, held, megapixels, 60)
+    waiting = asyncio.create_task(engine.run(quick, megapixels, 60))
+    await asyncio.sleep(0)
+    yield
+    held.go.set()
+    await asyncio.gather(running, waiting)
+
+
 @asynchronous
 async def test_the_first_work_shows_how_fast_work_is() -> None:
-    held = Held()
     with engine_of() as engine:
         await engine.run(lambda _: time.sleep(0.5), 0.1, 60)  # a fifth of a megapixel a second, or less
-        running = await at_work(engine, held, 0.1, 60)
-        waiting = asyncio.create_task(engine.run(quick, 0.1, 60))
-        await asyncio.sleep(0)
-        with pytest.raises(QueueFull):
-            await engine.run(quick, 0.1, 0.5)
-        held.go.set()
-        await asyncio.gather(running, waiting)
+        async with busy(engine, 0.1):
+            with pytest.raises(QueueFull):
+                await engine.run(quick, 0.1, 0.5)
 
 
 @asynchronous
@@ -53,16 +62,11 @@ async def test_each_kind_of_work_is_expected_to_take_what_its_own_kind_takes() -
 @asynchronous
 async def test_small_work_does_not_make_other_work_of_its_kind_look_slow() -> None:
     """It takes most of its time for what other work takes just as long for."""
-    held = Held()
     with engine_of(queue_megapixels=1000) as engine:
         await engine.run(lambda _: time.sleep(0.05), 0.001, 30)  # a fiftieth of a megapixel a second
-        running = await at_work(engine, held, 1, 300)
-        waiting = asyncio.create_task(engine.run(quick, 1, 30))
-        await asyncio.sleep(0)
-        with pytest.raises(QueueFull):
-            await engine.run(quick, 0.01, 0.5)
-        held.go.set()
-        await asyncio.gather(running, waiting)
+        async with busy(engine, 1):  # at the speed of the small work, what waits would miss its deadline, and be refused
+            with pytest.raises(QueueFull):
+                await engine.run(quick, 0.01, 0.5)
 
 
 @asynchronous
