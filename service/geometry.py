@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,13 +198,22 @@ def padded(image: Image.Image, size: tuple[int, int], pad_value: int) -> NDArray
     return pixels
 
 
-def places(user: int, working: int, output_stride: int, cells: int) -> NDArray[np.float64]:
-    """Positions of the `user` pixels of one axis on the grid of scores: (user,) float64, each in 0..cells - 1.
+class Axis(NamedTuple):
+    """One axis of an image and of its scores."""
+
+    user: int  # pixels at the user's size
+    working: int  # pixels at the network's input, before padding
+    output_stride: int
+    cells: int  # scores
+
+
+def places(axis: Axis, start: int, end: int) -> NDArray[np.float64]:
+    """Positions of the user's pixels `start` to `end` on the grid of scores: (end - start,) float64, each in 0..cells - 1.
 
     Pixel x lies at u = (x + 0.5) * working / (user * output_stride) - 0.5, clamped to the grid (align_corners=False).
     """
-    u = (np.arange(user) + 0.5) * working / (user * output_stride) - 0.5
-    return np.clip(u, 0, cells - 1)
+    u = (np.arange(start, end) + 0.5) * axis.working / (axis.user * axis.output_stride) - 0.5
+    return np.clip(u, 0, axis.cells - 1)
 
 
 def enlarge(
@@ -218,7 +228,8 @@ def enlarge(
     """
     channels, cells_y, cells_x = scores.shape
     width, height = user
-    x, y = places(width, working[0], output_stride, cells_x), places(height, working[1], output_stride, cells_y)
+    x = places(Axis(width, working[0], output_stride, cells_x), 0, width)
+    y = places(Axis(height, working[1], output_stride, cells_y), 0, height)
     before_x, before_y = x.astype(np.intp), y.astype(np.intp)
     weight_x, weight_y = (x - before_x).astype(np.float32), (y - before_y).astype(np.float32)
     wide = scores.take(np.minimum(before_x + 1, cells_x - 1), 2)
