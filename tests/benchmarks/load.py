@@ -127,8 +127,7 @@ class Answers:
 
     statuses: Counter[int] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)  # seconds, of answers 200
-    in_time: int = 0  # answers 200 before the end
-    last_s: float = 0.0  # when the last of those came
+    in_time: list[float] = field(default_factory=list)  # seconds from the start, at which the answers 200 before the end came
 
     @property
     def sent(self) -> int:
@@ -137,8 +136,8 @@ class Answers:
 
     @property
     def rate(self) -> float:
-        """Answers 200 a second, until the last: what is left of the time has gone into answers that came too late to count."""
-        return self.in_time / self.last_s if self.in_time else 0.0
+        """Answers 200 a second, from the first to the last: outside, time goes into requests whose answers do not count."""
+        return (len(self.in_time) - 1) / (max(self.in_time) - min(self.in_time)) if len(self.in_time) > 1 else 0.0
 
     def percentile(self, percent: float) -> float:
         """Latency in milliseconds."""
@@ -179,8 +178,7 @@ def crowd(
                 if status == 200:
                     answers.latencies.append(now - start)
                     if now <= end:
-                        answers.in_time += 1
-                        answers.last_s = max(answers.last_s, now - begin)
+                        answers.in_time.append(now - begin)
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
     try:
