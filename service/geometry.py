@@ -35,6 +35,7 @@ _TRANSPOSE = {  # EXIF orientation -> the operation that turns the stored image 
 _SWAPS_AXES = 5  # this orientation and the higher ones exchange width and height
 _MOST_16_BIT, _MOST_12_BIT = 65_535, 4_095  # values of white
 _PNG_KEY_SCALE = {"L;2": 85, "L;4": 17}  # Pillow widens pixels of these raw modes to 8 bits, but not the transparent color
+MAX_EXIF_BYTES = 1 << 18  # more is ignored: a tag may have millions of values, of each of which Pillow makes a Python object
 _RAW_EXIF = "Raw profile type exif"  # key of the PNG text in which ImageMagick once stored EXIF
 
 
@@ -98,10 +99,9 @@ def _orientation(image: Image.Image) -> int:
     try:
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             exif[ExifTags.Base.Orientation] = image.tag_v2.get(ExifTags.Base.Orientation, 1)
-        elif "exif" in image.info:
-            exif.load(image.info["exif"])
-        elif _RAW_EXIF in image.info:
-            exif.load(bytes.fromhex("".join(image.info[_RAW_EXIF].split("\n")[3:])))
+        else:
+            content = image.info.get("exif") or bytes.fromhex("".join(image.info.get(_RAW_EXIF, "").split("\n")[3:]))
+            exif.load(content if len(content) <= MAX_EXIF_BYTES else b"")
         orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow raises many types on damaged metadata; the pixels may be intact
         return 1
@@ -153,7 +153,7 @@ def _eight_bits(image: Image.Image, white: int, is_negative: bool) -> Image.Imag
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    rgba = image.convert("RGBA")
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # Pillow has no direct way
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from service.http.disconnect import ClientGone
-from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage
+from service.imaging.errors import BrokenImage, TooManyPixels, UnsupportedImage
 from service.inference.models.repository import UnknownModel
 from service.inference.sessions.errors import is_out_of_memory
 from service.logs import request_id

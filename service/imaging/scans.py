@@ -5,6 +5,7 @@ from typing import BinaryIO
 
 MAX_SCANS = 64  # encoders make about ten
 MAX_SEGMENTS = 2_000  # marker segments before, between and after the scans
+_FIRST_WITH_LENGTH = 0xC0  # libjpeg looks for the next marker just after a lower one
 _START, _END = 0xDA, 0xD9  # codes of the markers that start a scan, and that end the image
 # Any marker, except those within a scan's data. Of the FF bytes that may fill the space before it, only the last is matched:
 # with `\xff+`, a long row of them would take time quadratic in its length.
@@ -41,5 +42,7 @@ def _scans(content: bytes) -> int:
         if marker is None or marker[1][0] == _END or count > MAX_SCANS:
             return count
         count += marker[1][0] == _START
-        place = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+        place = marker.end()
+        if marker[1][0] >= _FIRST_WITH_LENGTH:
+            place += int.from_bytes(content[marker.end() : marker.end() + 2], "big")
     return MAX_SCANS + 1

@@ -7,6 +7,7 @@ for each other more than they work.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 
 import numpy as np
 import onnxruntime as ort
@@ -20,6 +21,7 @@ from service.results.blocks import Block
 # If no score of a block is further behind the best score of its cell than this, exp() of every interpolated difference is above
 # 0 in float32 (exp(-100) is 4e-44), and the class with the largest exp() wins. Otherwise exp() may be 0: scores are compared.
 UNDERFLOW_MARGIN = 100.0
+_one_at_a_time = Lock()  # opening a session of 255 classes takes a second: all threads that need it wait for one of them
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,10 @@ def winners(block: Block, cancellation: Cancellation) -> Winners:
         "columns": block.columns[None, None],
         "ids": order[:compared, None, None, None],
     }
+    with _one_at_a_time:
+        session = _session(classes, compared, bool(behind.min() >= -UNDERFLOW_MARGIN))
     with cancellation.run_options() as options:
-        labels, probability = _session(classes, compared, bool(behind.min() >= -UNDERFLOW_MARGIN)).run(None, inputs, options)
+        labels, probability = session.run(None, inputs, options)
     labels = np.broadcast_to(labels, probability.shape)  # with one candidate, there is only one label
     labels, probability = (found.reshape(-1, found.shape[-1])[: block.height] for found in (labels, probability))
     return Winners(labels, probability, order[:compared])

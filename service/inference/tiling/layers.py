@@ -64,9 +64,11 @@ class Layer:
         """Pixels before and after a block that the inputs must cover, so that the output covers `before` and `after` pixels."""
         to, from_ = self.output.stride, self.inputs[0].stride
         end = _FAR * max(to, from_)  # of the block, which begins at 0
-        befores = [-window.first(-(before // to)) * from_ for window in self.windows]
-        afters = [(window.last((end + after) // to - 1) + 1) * from_ - end for window in self.windows]
-        return max(0, *befores), max(0, *afters)
+        befores = [-window.first(-before // to) * from_ for window in self.windows]
+        afters = [(window.last((end + after - 1) // to) + 1) * from_ - end for window in self.windows]
+        # At least what the output must cover, since that is computed where the inputs are and nowhere else.
+        least_before, least_after = (-(-length // from_) * from_ for length in (before, after))
+        return max(least_before, *befores), max(least_after, *afters)
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,16 @@ def png_header(width: int, height: int) -> bytes:
     return PNG_SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + chunk(b"IDAT", b"")
 
 
-TIFF_TYPES = {1: "B", 2: "c", 3: "H", 4: "I"}  # BYTE, ASCII, SHORT, LONG
+TIFF_TYPES = {
+    1: "B",
+    2: "c",
+    3: "H",
+    4: "I",
+    5: "Q",
+    9: "i",
+    11: "f",
+    16: "Q",
+}  # 5, a fraction, is two LONG
 Tag = tuple[int, int, list[int] | bytes]  # number, type, values
 SIZE: list[Tag] = [(256, 4, [4]), (257, 4, [4]), (273, 4, [-1]), (262, 3, [1])]  # of 4x4 grey pixels, but for their bits
 

@@ -87,3 +87,26 @@ def graph_with(operator: str, **attributes: Any) -> bytes:  # noqa: ANN401
     ]
     content: bytes = helper.make_model(helper.make_graph(nodes, "g", [image], [scores], constants)).SerializeToString()
     return content
+
+
+def enlarging(kernel: int, pads: list[int], output_padding: int) -> bytes:
+    """A network that halves the image, enlarges it again by a transposed convolution, and then looks at 3x3 pixels."""
+    random = np.random.default_rng(0)
+    image = helper.make_tensor_value_info(INPUT_NAME, TensorProto.UINT8, ["n", "h", "w", 3])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, None)
+    up: dict[str, Any] = {"strides": [2, 2], "pads": pads, "output_padding": [output_padding] * 2}
+    nodes = [
+        helper.make_node("Transpose", [INPUT_NAME], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["planes"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("AveragePool", ["float"], ["half"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("ConvTranspose", ["half", "to whole", "bias"], ["whole"], kernel_shape=[kernel] * 2, **up),
+        helper.make_node("Conv", ["whole", "of nine"], ["scores"], kernel_shape=[3, 3], pads=[1] * 4),
+    ]
+    constants = [
+        onnx.numpy_helper.from_array(random.standard_normal((3, 32, kernel, kernel)).astype(np.float32), "to whole"),
+        onnx.numpy_helper.from_array(np.full(32, 500, np.float32), "bias"),  # of which the padding of the next layer has none
+        onnx.numpy_helper.from_array(random.standard_normal((7, 32, 3, 3)).astype(np.float32) / 100, "of nine"),
+    ]
+    graph = helper.make_graph(nodes, "enlarging", [image], [scores], constants)
+    content: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    return content

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from service.imaging.decode import BrokenImage, TooManyPixels, UnsupportedImage, decode, open_image
+from service.imaging.decode import decode, open_image
+from service.imaging.errors import BrokenImage, TooManyPixels, UnsupportedImage
 from tests.service.helpers.decoding import FORMATS, LIMIT, decoded, never
 from tests.service.helpers.hostile import ABSURD, OTHERS
 from tests.service.helpers.pictures import (

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL.PngImagePlugin import MAX_TEXT_CHUNK
 
-from service.imaging.decode import MAX_SIDE, BrokenImage, TooManyPixels, UnsupportedImage, decode, open_image
+from service.imaging.decode import MAX_SIDE, decode, open_image
+from service.imaging.errors import BrokenImage, TooManyPixels, UnsupportedImage
 from service.imaging.scans import MAX_SCANS
 from tests.service.helpers.decoding import FORMATS, LIMIT, decoded, never
 from tests.service.helpers.hostile import ABSURD, BOMBS, HEADERS, bombs
@@ -220,3 +221,33 @@ def test_no_room_is_made_for_the_tags_that_a_file_claims_to_have(tags: int, tmp_
 
 def test_a_directory_that_is_its_own_successor_holds_nobody_up() -> None:
     assert decoded(ABSURD["a directory that is its own successor"]).size == (4, 4)
+
+
+def exif_of(orientations: int) -> bytes:
+    """EXIF whose orientation has so many values, each a fraction."""
+    entry = struct.pack("<HHIII", 0x0112, 5, orientations, 26, 0)
+    return b"II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<II", 6, 1) * orientations
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_exif_of_millions_of_values_is_ignored(form: str) -> None:
+    """Pillow would make an object of each: 12 s, in which nothing else could run."""
+    assert decoded(encoded(flag(), form, exif=exif_of(1))).size == flag().size[::-1]
+    assert decoded(encoded(flag(), form, exif=exif_of(1_000_000))).size == flag().size
+
+
+def test_exif_in_many_segments_of_a_jpeg_ends() -> None:
+    content = encoded(flag(), "JPEG")
+    segments = b"".join(b"\xff\xe1" + struct.pack(">H", 60_008) + b"Exif\0\0" + bytes(60_000) for _ in range(5))
+    assert open_image(io.BytesIO(content[:2] + segments[: 4 * 60_010] + content[2:]), LIMIT).size == flag().size
+    with pytest.raises(BrokenImage, match="header is too long"):
+        open_image(io.BytesIO(content[:2] + segments + content[2:]), LIMIT)
+
+
+def test_scans_cannot_be_hidden_behind_a_marker_that_has_no_length() -> None:
+    """With restarts, libjpeg goes on just after it: 64 KB took 30 s."""
+    content = with_scans(MAX_SCANS + 1)
+    first = content.index(b"\xff\xda")
+    start = first + 2 + int.from_bytes(content[first + 2 : first + 4], "big")  # of the first scan's data
+    with pytest.raises(UnsupportedImage, match="more than 64 scans"):
+        open_image(io.BytesIO(content[:start] + b"\xff\x02\xff\xd0" + content[start:]), LIMIT)

@@ -275,3 +275,14 @@ def test_conversion_in_strips_leaves_no_seams(mode: str, monkeypatch: pytest.Mon
     whole = np.asarray(upright_rgb(image)[0])
     monkeypatch.setattr("service.geometry.STRIP_PIXELS", 16)
     assert (np.asarray(upright_rgb(image)[0]) == whole).all()
+
+
+def test_grey_with_alpha_that_is_multiplied_in_is_put_on_white() -> None:
+    """A TIFF's associated alpha: black at half opacity is grey on white."""
+    pixels = np.array([[[0, 128], [64, 64]]], np.uint8)
+    content = tiff(
+        *((256, 4, [2]), (257, 4, [1]), (258, 3, [8, 8]), (259, 3, [1]), (262, 3, [1]), (273, 4, [-1]), (277, 3, [2])),
+        *((278, 4, [1]), (279, 4, [4]), (338, 3, [1])),
+        data=pixels.tobytes(),
+    )
+    assert pixels_of(content)[0, :, 0].tolist() == [127, 255]

@@ -1,6 +1,7 @@
 """Images too large to run whole: tile by tile, the scores are those of the whole image."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import onnxruntime as ort
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from service.contract import Halo
+from service.contract import INPUT_NAME, Halo, ModelCard
 from service.geometry import enlarge, label_map, network_input
 from service.inference.files.model_file import ModelFile
 from service.inference.sessions.cancellation import Cancellation, Cancelled
@@ -24,8 +26,8 @@ from tests.bands import joined, loaded, tiled_work
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import assert_problem, mask_of, post, strongest_color
 from tests.service.helpers.pictures import encoded, flag
-from tests.service.helpers.tiled import FILES, MEGAPIXEL, forked, large_photo, skipping
-from tests.service.helpers.tiny_models import write_model
+from tests.service.helpers.tiled import FILES, MEGAPIXEL, enlarging, forked, large_photo, skipping
+from tests.service.helpers.tiny_models import card, write_model
 from tests.service_process import MODELS
 
 
@@ -97,6 +99,32 @@ def test_graphs_that_use_the_image_twice_or_go_on_behind_the_scores_are_tiled_to
     whole = one.run(network_input(image, image.size, 32, one.card.pad_value), Cancellation())
     tiled = joined(one.scores(image, Cancellation()))
     assert np.abs(tiled - whole).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("kernel", "pads", "output_padding"),
+    [(2, [0] * 4, 0), (3, [1] * 4, 1), (1, [0] * 4, 1), (2, [1, 1, 0, 0], 1)],
+    ids=["2", "3 as torch pads it", "1", "2 at an offset"],
+)
+def test_transposed_convolutions_are_tiled_whatever_part_of_their_output_they_crop(
+    kernel: int, pads: list[int], output_padding: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last two need less of their input than their output covers, and the layer behind them reads all of that."""
+    monkeypatch.setitem(plan.RUN_BYTES, "cpu", 8 << 20)
+    monkeypatch.setattr(plan, "SURELY_WHOLE_PIXELS", 0)
+    content, size = enlarging(kernel, pads, output_padding), 480
+    facts = ModelCard.model_validate(card(stride=2, output_stride=1, halo={"before": 8, "after": 8}, long_side=None))
+    tiling = Tiling(content, facts, partial(create_session, device="cpu"), "cpu")
+    assert not tiling.runs_whole(size, size)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), np.uint8)
+    [[whole]] = create_session(content, "cpu").run(None, {INPUT_NAME: pixels})
+
+    def region(box: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+        left, top, right, bottom = box
+        return np.ascontiguousarray(pixels[:, top:bottom, left:right])
+
+    tiled = joined(tiling.network(size, size).scores(region, size, size, Cancellation()))
+    assert np.abs(tiled - whole).max() < 1e-2  # of scores up to a hundred
 
 
 def test_a_network_of_unknown_layers_is_tiled_with_the_halo_of_its_card(

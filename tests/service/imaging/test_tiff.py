@@ -1,0 +1,124 @@
+"""TIFFs that Pillow and libtiff read differently, or that cost far more than their size: each is refused by its directory."""
+
+import io
+import struct
+import zlib
+
+import pytest
+
+from service.imaging.decode import open_image
+from service.imaging.errors import BrokenImage, UnsupportedImage
+from tests.service.helpers.decoding import LIMIT, decoded
+from tests.service.helpers.pictures import Tag, encoded, flag, tiff
+
+GREY: list[Tag] = [(256, 4, [8]), (257, 4, [8]), (258, 3, [8]), (259, 3, [1]), (262, 3, [1]), (277, 3, [1])]
+STRIP: list[Tag] = [(273, 4, [-1]), (278, 4, [8]), (279, 4, [64])]
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+def progressive(width: int, height: int) -> bytes:
+    """A black progressive JPEG: some 160 bytes for any size."""
+    tables = segment(0xDB, bytes([0]) + bytes([1] * 64))
+    frame = segment(0xC2, struct.pack(">BHHB", 8, height, width, 1) + bytes([1, 0x11, 0]))
+    codes = b"".join(segment(0xC4, bytes([kind << 4, 1]) + bytes(16)) for kind in (0, 1))
+    scans = segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + segment(0xDA, bytes([1, 1, 0, 1, 63, 0]))
+    return b"\xff\xd8" + tables + frame + codes + scans + b"\xff\xd9"
+
+
+def jpeg_strip(rows: int, jpeg: bytes) -> bytes:
+    """A TIFF of 800 pixels by `rows`, in one strip."""
+    tags: list[Tag] = [(256, 4, [800]), (257, 4, [rows]), (258, 3, [8]), (259, 3, [7]), (262, 3, [1]), (277, 3, [1])]
+    return tiff(*tags, (273, 4, [-1]), (278, 4, [rows]), (279, 4, [len(jpeg)]), data=jpeg)
+
+
+def test_the_last_strip_may_not_be_a_jpeg_that_is_higher_than_it() -> None:
+    """libtiff decodes it whole: 272 bytes took 3 GB."""
+    assert decoded(jpeg_strip(160, progressive(800, 160))).size == (800, 160)
+    with pytest.raises(UnsupportedImage, match="higher than the strip"):
+        decoded(jpeg_strip(8, progressive(800, 160)))
+    hidden = b"\xff\xd8\xff\xe0\0\x04\xff\xc0" + progressive(800, 160)[2:]  # another beginning of a frame before it
+    with pytest.raises(UnsupportedImage, match="higher than the strip"):
+        decoded(jpeg_strip(8, hidden))
+
+
+@pytest.mark.parametrize(
+    ("width", "length"),
+    [
+        ((322, 2, b"A\0"), (323, 4, [3_000_000_000])),  # Python multiplies them: a text of 3 GB
+        ((322, 3, [1, 2]), (323, 4, [200_000_000])),
+        ((322, 11, b"\0\0\xc0\x7f"), (323, 11, b"\0\0\xc0\x7f")),  # no number is smaller or larger than NaN
+        ((322, 9, [-1_000_000]), (323, 9, [1])),
+    ],
+    ids=["text", "two values", "NaN", "negative"],
+)
+def test_the_size_of_a_tile_is_a_whole_number(width: Tag, length: Tag) -> None:
+    with pytest.raises(UnsupportedImage, match=r"tag 322 has \d values of type"):
+        open_image(io.BytesIO(tiff(*GREY, *STRIP, width, length, data=bytes(64))), LIMIT)
+
+
+def test_a_tag_that_only_libtiff_reads_is_refused() -> None:
+    """A tile's size in signed numbers of 64 bits: Pillow passes over it, and so the image counted as 16 pixels."""
+    content = tiff(*GREY, (322, 16, [1 << 20]), (323, 16, [1 << 20]), (324, 4, [-1]), (325, 4, [64]), data=bytes(64))
+    unknown = content.replace(struct.pack("<HH", 322, 16), struct.pack("<HH", 322, 17))
+    assert unknown != content
+    with pytest.raises(UnsupportedImage, match="tag 322 is of unknown type 17"):
+        open_image(io.BytesIO(unknown), LIMIT)
+
+
+@pytest.mark.parametrize("missing", [322, 323, 324])
+def test_tiles_are_described_whole_or_not_at_all(missing: int) -> None:
+    """With one of the two sides alone, libtiff takes the other from the image."""
+    data = zlib.compress(bytes(16 * 16))
+    tiles: list[Tag] = [(322, 4, [16]), (323, 4, [16]), (324, 4, [-1]), (325, 4, [len(data)])]
+    compressed = [(number, kind, [8] if number == 259 else values) for number, kind, values in GREY]
+    assert decoded(tiff(*compressed, *tiles, data=data)).size == (8, 8)
+    with pytest.raises(UnsupportedImage, match="neither whole tiles nor whole strips"):
+        open_image(io.BytesIO(tiff(*compressed, *(tag for tag in tiles if tag[0] != missing), data=data)), LIMIT)
+    with pytest.raises(UnsupportedImage, match="neither whole tiles nor whole strips"):
+        open_image(io.BytesIO(tiff(*compressed, *tiles, (273, 4, [-1]), data=data)), LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason"),
+    [
+        ((256, 4, [9]), "tag 256 occurs twice"),  # each library takes another one
+        ((282, 5, [1] * 100_000), "tag 282 has 100000 values"),  # Pillow makes an object of each
+        ((320, 3, [0] * 300_000), "tag 320 has 300000 values"),
+        ((32998, 4, [1 << 16]), "volumes"),  # libtiff multiplies a tile's size by it
+    ],
+    ids=["twice", "fractions", "colours", "depth"],
+)
+def test_what_costs_more_than_the_image_is_refused(extra: Tag, reason: str) -> None:
+    assert decoded(tiff(*GREY, *STRIP, data=bytes(64))).size == (8, 8)
+    with pytest.raises(UnsupportedImage, match=reason):
+        open_image(io.BytesIO(tiff(*GREY, *STRIP, extra, data=bytes(64))), LIMIT)
+
+
+def test_tiles_may_share_bytes_but_not_over_and_over() -> None:
+    """With the bits of each byte reversed, libtiff copies all bytes of each tile: 3 MB took 76 s."""
+
+    def shared(padding: int) -> bytes:
+        data, tiles = zlib.compress(bytes(16 * 16)) + bytes(padding), 400
+        size: list[Tag] = [(256, 4, [16 * tiles]), (257, 4, [16]), (322, 4, [16]), (323, 4, [16]), (266, 3, [2])]
+        compressed = [(number, kind, [8] if number == 259 else values) for number, kind, values in GREY[2:]]
+        return tiff(*size, *compressed, (324, 4, [-1] * tiles), (325, 4, [len(data)] * tiles), data=data)
+
+    assert open_image(io.BytesIO(shared(0)), LIMIT).size == (6400, 16)
+    with pytest.raises(UnsupportedImage, match="more bytes than the file"):
+        open_image(io.BytesIO(shared(100_000)), LIMIT)
+
+
+def test_old_jpeg_in_a_tiff_is_not_supported() -> None:
+    with pytest.raises(UnsupportedImage, match="compression 6 is not supported"):
+        open_image(io.BytesIO(tiff(*[(259, 3, [6]) if tag[0] == 259 else tag for tag in GREY], *STRIP, data=bytes(64))), LIMIT)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "jpeg", "raw"])
+def test_a_tiff_cut_short_is_broken_wherever_it_is_cut(compression: str) -> None:
+    content = encoded(flag(), "TIFF", compression=compression)
+    for length in range(8, len(content) - 1, max(1, len(content) // 40)):
+        with pytest.raises(BrokenImage):
+            decoded(content[:length])
