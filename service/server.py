@@ -3,10 +3,12 @@
 import asyncio
 import ctypes
 import os
+import signal
 import socket
 import struct
 import sys
 from contextlib import suppress
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -54,6 +56,18 @@ class DrainingServer(uvicorn.Server):
             )
         )
         self._app = app
+        self._has_given_up = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop after the first signal. After a second Ctrl-C, requests that are not answered yet get 503; a third ends at once.
+
+        Uvicorn ends after the second, and sends no answer of the application's.
+        """
+        if self.should_exit and sig == signal.SIGINT and not self._has_given_up:
+            self._has_given_up = True
+            asyncio.get_running_loop().call_soon_threadsafe(self._app.state.give_up)
+        else:
+            super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept all connections and requests that have been sent, then stop as Uvicorn does, which waits for the answers."""

@@ -86,7 +86,8 @@ def test_all_that_is_written_is_json_where_that_is_asked_for(tmp_path: Path) -> 
     assert any("left out: bad.onnx: a test image" in line["message"] for line in lines)
 
 
-def test_a_second_interrupt_ends_the_process_cleanly_in_the_middle_of_a_run() -> None:
+@pytest.mark.parametrize("interrupts", [2, 3])
+def test_further_interrupts_end_the_process_cleanly_in_the_middle_of_a_run(interrupts: int) -> None:
     server = start_server()
     image = encoded(flag(3000, 2000))
     with httpx.Client(base_url=server.url, timeout=60) as client, ThreadPoolExecutor(1) as pool:
@@ -94,11 +95,14 @@ def test_a_second_interrupt_ends_the_process_cleanly_in_the_middle_of_a_run() ->
         while not admitted(client):
             time.sleep(0.01)
         time.sleep(0.3)  # into the network
-        server.process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-        server.process.send_signal(signal.SIGINT)
+        for _ in range(interrupts):
+            server.process.send_signal(signal.SIGINT)
+            time.sleep(0.3 if interrupts == 2 else 0.01)
+        if interrupts == 2:
+            assert_problem(asked.result(timeout=30), 503, "stopping")
+        else:
+            asked.exception(timeout=30)
         assert server.process.wait(timeout=30) in (0, 1)  # no signal, such as of an abort
-        asked.exception(timeout=30)
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["as process 1", "as another"])
