@@ -93,6 +93,12 @@ def upright_rgb(image: Image.Image) -> tuple[Image.Image, int]:
     return photo.upright(), photo.orientation
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """An image, its pixels loaded, turned upright by the rule for photos, in the mode that it has."""
+    orientation = _orientation(image)
+    return image if orientation == 1 else image.transpose(_TRANSPOSE[orientation])
+
+
 def _orientation(image: Image.Image) -> int:
     """Orientation (1..8) from EXIF alone. Pillow's `getexif` falls back on XMP, which no browser does."""
     exif = Image.Exif()

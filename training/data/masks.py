@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
+from service.geometry import upright
 from training.errors import InputError
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
@@ -34,29 +35,35 @@ def read_mask(path: Path) -> Image.Image:
 
 
 def decode_mask(content: bytes, name: str) -> Image.Image:
-    """As `read_mask`, from a file's content; `name` is for messages. Refuses a TIFF that may hold its values inverted."""
+    """As `read_mask`, from a file's content; `name` is for messages.
+
+    Refuses a TIFF that may hold its values inverted, and channels of 16 bits of which Pillow drops the lower half.
+    """
     try:
         mask = Image.open(io.BytesIO(content), formats=FORMATS)
+        mask.info.pop("xmp", None)  # Pillow would turn a TIFF by the orientation in it, and photos are not turned by that
         mask.load()
-        tiff = mask if isinstance(mask, TiffImageFile) else None
-        upright = tiff or ImageOps.exif_transpose(mask)  # Pillow has turned a TIFF already
+        mask.info.pop("transparency", None)  # counts for nothing, see `_opaque`: Pillow need not warn of it
     except MemoryError:
         raise
     except Exception as error:  # Pillow's parsers raise many types on damaged files
         raise InputError(f"the mask {name} cannot be read as PNG or TIFF: {error}") from error
+    tiff = mask if isinstance(mask, TiffImageFile) else None
     if tiff and tiff.tag_v2.get(PHOTOMETRIC_INTERPRETATION, 0) == 0:  # some programs invert what they store, some do not
         raise InputError(f"the mask {name} stores white as 0 (PhotometricInterpretation 0): save it with black as 0")
     bits = tiff.tag_v2.get(BITSPERSAMPLE, (1,))[0] if tiff else content[_PNG_BIT_DEPTH]
+    if bits > 8 and len(mask.getbands()) > 1:  # Pillow keeps the upper 8: ids would all become 0
+        raise InputError(f"the mask {name} has several channels of {bits} bits: save it with 8 bits, or with one channel")
     if mask.mode == "L" and bits < 8:
         most = 2**bits - 1  # Pillow has scaled this to 255, and the other values in proportion
-        return upright.point([round(value * most / 255) for value in range(256)])
-    return upright
+        return upright(mask).point([round(value * most / 255) for value in range(256)])
+    return upright(mask)
 
 
 def by_value(mask: Image.Image, name: str, ids: Mapping[int, int]) -> NDArray[np.uint8]:
     """Labels of a mask with one number per pixel: (H, W) uint8, `ids[value]` for each pixel.
 
-    Raises InputError for a value that is not in `ids`, for a colour image, and for transparent pixels.
+    Raises InputError for a value that is not in `ids`, for a colour image, and where an alpha channel is not opaque.
     """
     if mask.mode not in VALUE_MODES:
         raise InputError(f"the mask {name} is a colour image (mode {mask.mode}); expected an indexed or grey one")
@@ -81,7 +88,7 @@ def translate(values: NDArray[np.generic], name: str, ids: Mapping[int, int]) ->
 def by_color(mask: Image.Image, name: str, ids: Mapping[RGB, int]) -> NDArray[np.uint8]:
     """Labels of a mask whose colours stand for classes: (H, W) uint8, `ids[red, green, blue]` for each pixel.
 
-    Raises InputError for a colour that is not in `ids`, for a grey image, and for transparent pixels.
+    Raises InputError for a colour that is not in `ids`, for a grey image, and where an alpha channel is not opaque.
     """
     if mask.mode not in COLOR_MODES:
         raise InputError(f"the mask {name} has pixels of mode {mask.mode}; expected RGB, or indexed or grey values")
@@ -101,7 +108,11 @@ def by_color(mask: Image.Image, name: str, ids: Mapping[RGB, int]) -> NDArray[np
 
 
 def _opaque(mask: Image.Image, name: str) -> Image.Image:
-    """The mask without its alpha channel. Raises InputError if a pixel is not fully opaque: its class is unknown."""
+    """The mask without its alpha channel. Raises InputError if a pixel is not fully opaque there: its class is unknown.
+
+    A PNG may instead declare one of its values or colours transparent (tRNS), as tools do with the background so that the
+    mask can be laid over the photo. Such a pixel has been painted all the same, and it counts.
+    """
     if mask.mode not in ("LA", "PA", "RGBA"):
         return mask
     clear = int((np.asarray(mask.getchannel("A")) != 255).sum())

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from service.geometry import upright_rgb
 from service.metrics import VOID
-from tests.service.helpers.pictures import Tag, png, tiff
+from tests.service.helpers.pictures import Tag, chunk, encoded, png, tiff
 from training.data.masks import by_color, by_value, decode_mask, read_mask
 from training.errors import InputError
 
@@ -98,6 +100,30 @@ def test_transparent_pixels_stand_for_nothing_we_know() -> None:
         by_value(Image.fromarray(clear).convert("LA"), "a.png", IDS)
 
 
+@pytest.mark.parametrize("transparent", [0, bytes([0, 128, 255])])
+def test_a_value_that_a_png_declares_transparent_counts_as_any_other(transparent: int | bytes) -> None:
+    mask = Image.fromarray(np.array([[0, 1, 1]], np.uint8))
+    mask.putpalette([0, 0, 0, 230, 159, 0])
+    shown = decode_mask(encoded(mask, transparency=transparent), "a.png")
+    assert by_value(shown, "a.png", IDS).tolist() == [[0, 1, 1]]
+    assert by_color(shown, "a.png", COLORS).tolist() == [[0, 1, 1]]
+    shown = decode_mask(encoded(mask.convert("RGB"), transparency=(230, 159, 0)), "a.png")
+    assert by_color(shown, "a.png", COLORS).tolist() == [[0, 1, 1]]
+
+
+@pytest.mark.parametrize(("color_type", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_16_bits_of_which_half_would_be_dropped_are_refused(color_type: int, channels: int) -> None:
+    with pytest.raises(InputError, match="a has several channels of 16 bits: save it with 8 bits, or with one channel"):
+        decode_mask(png((1, 1), 16, color_type, bytes([0, 1] * channels)), "a")
+
+
+def test_16_bit_colours_of_a_tiff_are_refused_as_well() -> None:
+    size: list[Tag] = [(256, 4, [1]), (257, 4, [1]), (278, 4, [1]), (273, 4, [-1]), (279, 4, [6])]
+    pixel: list[Tag] = [(258, 3, [16, 16, 16]), (259, 3, [1]), (262, 3, [2]), (277, 3, [3])]
+    with pytest.raises(InputError, match="a has several channels of 16 bits"):
+        decode_mask(tiff(*size, *pixel, data=bytes([1, 0] * 3)), "a")
+
+
 def test_a_mask_is_read_as_a_person_sees_it(tmp_path: Path) -> None:
     stored = Image.fromarray(np.array([[1, 2, 3]], np.uint8))
     exif = Image.Exif()
@@ -105,6 +131,25 @@ def test_a_mask_is_read_as_a_person_sees_it(tmp_path: Path) -> None:
     for name in ("a.png", "a.tif"):
         stored.save(tmp_path / name, exif=exif)
         assert np.asarray(read_mask(tmp_path / name)).tolist() == [[1], [2], [3]]
+
+
+def test_a_mask_is_turned_as_its_photo_is(tmp_path: Path) -> None:
+    """By EXIF, and by nothing where that is damaged; never by XMP."""
+    stored = Image.fromarray(np.array([[1, 2, 3]], np.uint8))
+    xmp = '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", xmp)
+    plain = encoded(stored)
+    files = {
+        "xmp.png": encoded(stored, pnginfo=info),
+        "xmp.tif": encoded(stored, "TIFF", tiffinfo={700: xmp.encode()}),
+        "exif.png": plain[:33] + chunk(b"eXIf", b"damaged") + plain[33:],
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        assert np.asarray(read_mask(tmp_path / name)).tolist() == [[1, 2, 3]]
+        with Image.open(tmp_path / name) as photo:
+            assert upright_rgb(photo)[0].size == (3, 1)
 
 
 def test_a_mask_that_the_system_cannot_read_is_told(tmp_path: Path) -> None:
