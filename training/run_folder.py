@@ -23,7 +23,10 @@ from training.safetensors_format import serialise
 
 
 def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
-    """Write a file beside `path`, flush it to the disk, then rename it to `path`: a reader sees the old file or the new one."""
+    """Write a file beside `path`, flush it to the disk, then rename it to `path`: a reader sees the old file or the new one.
+
+    An OSError names the file, which the system does not do where the disk is full.
+    """
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
@@ -31,8 +34,10 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) 
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)  # on a full disk, it would take up the remaining space
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = str(path)
         raise
 
 

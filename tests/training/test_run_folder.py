@@ -31,8 +31,9 @@ def test_a_write_that_fails_leaves_the_old_file(failing: str, tmp_path: Path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(failing, no_space)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as told:
         write_atomically(file, b"new and longer")
+    assert told.value.filename == str(file)
     assert file.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["weights"]  # a part of the new one would take room
 
