@@ -1,5 +1,6 @@
 """Writes a model card as a page for people: `<name>.md` with a panel of pictures, from the .onnx files and their data."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str, data: st
     `split` and `data` are as for `write_page`.
     """
     card = cards[model]
-    names = ", ".join(entry.name for entry in card.classes)
+    names = ", ".join(_literal(entry.name) for entry in card.classes)
     size = f"shrunk to a long side of {card.long_side} px" if card.long_side else "taken at their own size"
     halo = f"{card.halo.before} px before and {card.halo.after} px after" if card.halo else "unbounded: cannot be tiled"
     sections = [
@@ -66,7 +67,7 @@ def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str, data: st
                 ("input", f"RGB; larger images are {size}, padded to multiples of {card.stride}"),
                 ("output", f"one score per class for every {card.output_stride}x{card.output_stride} input pixels"),
                 ("halo", halo),
-                ("data", card.dataset),
+                ("data", _literal(card.dataset)),
                 ("licence", card.licence),
             ],
         ),
@@ -93,7 +94,8 @@ def _caption(split: str, shown: int) -> str:
 
 
 def _split_section(metrics: SplitMetrics, model: Path, data: str) -> str:
-    classes = [(name, "absent" if iou is None else f"{iou:.1%}") for name, iou in metrics.iou.items()]
+    file = model.name if model.is_absolute() else model  # an absolute path means nothing on another machine
+    classes = [(_literal(name), "absent" if iou is None else f"{iou:.1%}") for name, iou in metrics.iou.items()]
     overall = [
         ("**mean IoU**", f"**{metrics.mean_iou:.1%}**"),
         ("frequency-weighted IoU", f"{metrics.weighted_iou:.1%}"),
@@ -105,7 +107,7 @@ def _split_section(metrics: SplitMetrics, model: Path, data: str) -> str:
             f"On the {metrics.split} split, {metrics.images} images. {metrics.definition}",
             _table(("class", "IoU"), classes),
             _table(("all classes", ""), overall),
-            f"Measured on this file by `python -m training evaluate {model.name} {data} --split {metrics.split}`.",
+            f"Measured on this file by `.venv/bin/python -m training evaluate {file} {data} --split {metrics.split}`.",
         ]
     )
 
@@ -142,10 +144,20 @@ def _conditions(latency: Latency) -> str:
 
 def _scenes(scenes: Sequence[EmptyScene]) -> str:
     rows = [
-        (scene.images, ", ".join(scene.classes), f"{scene.fraction:.2%}", f"{scene.worst_image_fraction:.2%}")
+        (
+            _literal(scene.images),
+            ", ".join(_literal(name) for name in scene.classes),
+            f"{scene.fraction:.2%}",
+            f"{scene.worst_image_fraction:.2%}",
+        )
         for scene in scenes
     ]
     return _table(("images", "classes that none of them holds", "of all pixels", "of the worst image's"), rows)
+
+
+def _literal(name: str) -> str:
+    """Markdown that shows somebody's name of a class or a folder as it is, also in a table; `_` within a word means nothing."""
+    return re.sub(r"[\\`*\[\]<>&|~]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", name)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -86,3 +86,30 @@ def test_the_page_tells_the_recipe_of_the_card_and_says_where_a_card_of_before_h
     assert card.recipe in page.read_text()
     path = page.with_suffix(".onnx")
     assert f"By preset `{PRESET.name}`" in page_text(path, {path: card.model_copy(update={"recipe": ""})}, "val", "", 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("a|b", r"a\|b"), ("<img src=x>", r"\<img src=x\>"), ("R&amp;D", r"R\&amp;D"), ("_oak_tree*", r"\_oak_tree\*")],
+)
+def test_a_name_is_shown_as_it_is(name: str, shown: str, page: Path) -> None:
+    path = page.with_suffix(".onnx")
+    card = load_onnx(path).card
+    first, *rest = card.classes
+    [metrics] = card.metrics
+    renamed = {
+        "classes": [first.model_copy(update={"name": name}), *rest],
+        "metrics": [metrics.model_copy(update={"iou": {name: 0.5}})],
+        "dataset": f"folder {name}",
+    }
+    text = page_text(path, {path: card.model_copy(update=renamed)}, "val", "", 4)
+    assert f"classes: {shown}, " in text
+    assert f"| {shown} | 50.0% |" in text
+    assert f"| data | folder {shown} |" in text
+
+
+def test_the_command_of_the_page_names_the_file_as_it_was_given(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(page.parents[1])
+    path = Path(page.parent.name, "colors.onnx")
+    text = page_text(path, {path: load_onnx(path).card}, "val", "--data DIR", 4)
+    assert f"`.venv/bin/python -m training evaluate {path} --data DIR --split val`" in text
