@@ -13,6 +13,7 @@ from tqdm import tqdm
 from service.contract import ClassInfo
 from training.data.dataset import Dataset
 from training.data.frequencies import Frequencies, count_classes
+from training.data.paired import PairedReader
 from training.data.reader import MissingSplit, Reader, read_pair
 from training.errors import InputError
 
@@ -69,12 +70,15 @@ def check(dataset: Dataset, root: Path) -> Findings:
                 notes.errors.append(str(error))
             continue
         except InputError as error:
-            notes.errors.append(str(error))
+            if str(error) not in notes.errors:  # it may be of images that train and val are chosen from
+                notes.errors.append(str(error))
             continue
+        if isinstance(reader, PairedReader):  # the other readers have lists of what to read
+            notes.warnings += [line for line in reader.unread() if line not in notes.warnings]
         fit: list[str] = []
         frequencies = count_classes(_read(name, reader, stems, fit, notes), len(dataset.classes))
         splits.append(SplitFindings(name, tuple(fit), frequencies))
-        _judge(splits[-1], dataset.classes, notes)
+        _judge(splits[-1], len(stems), dataset.classes, notes)
     _compare(splits, notes)
     return Findings(dataset.classes, tuple(splits), tuple(notes.errors), tuple(notes.warnings))
 
@@ -93,11 +97,11 @@ def _read(split: str, reader: Reader, stems: list[str], fit: list[str], notes: _
         yield labels
 
 
-def _judge(split: SplitFindings, classes: tuple[ClassInfo, ...], notes: _Notes) -> None:
-    """Note what is wrong with one split by itself."""
+def _judge(split: SplitFindings, pairs: int, classes: tuple[ClassInfo, ...], notes: _Notes) -> None:
+    """Note what is wrong with one split, which has so many `pairs`, by itself."""
     present = split.frequencies.images > 0
     if not split.stems:
-        notes.errors.append(f"{split.name}: no pair fits")
+        notes.errors.append(f"{split.name}: {'no pair fits' if pairs else 'there is nothing that is read as an image'}")
     elif present.sum() < 2 and len(classes) > 1:
         seen = [entry.name for entry in classes if present[entry.id]]
         held = f"all labelled pixels are {seen[0]}" if seen else "all pixels are void"

@@ -7,7 +7,6 @@ or validation is the val split, one called test the test split; all others are t
 of train is held out. CVAT writes no mask for an image without annotations: such images, unlabelled or empty, are left out.
 """
 
-import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,7 +19,7 @@ from training.data.class_list import ClassList, build_class_list
 from training.data.holdout import hold_out
 from training.data.masks import by_color, by_value, decode_mask
 from training.data.paired import IMAGE_SUFFIXES
-from training.data.reader import PHOTO_FORMATS, MissingSplit
+from training.data.reader import PHOTO_FORMATS, MissingSplit, open_image
 from training.errors import InputError
 
 MAX_MEMBER_BYTES = 256 << 20  # no photo or mask is larger; a member that unpacked to more would fill the memory
@@ -47,7 +46,7 @@ class CvatReader:
 
     def image(self, stem: str) -> Image.Image:
         """The photo as stored, not yet turned upright. Raises InputError."""
-        return Image.open(io.BytesIO(read_member(self.export, self.members[stem][0])), formats=PHOTO_FORMATS)
+        return open_image(read_member(self.export, self.members[stem][0]), PHOTO_FORMATS)
 
     def labels(self, stem: str) -> NDArray[np.uint8]:
         """(H, W) uint8: class ids, and VOID. Raises InputError."""

@@ -7,6 +7,7 @@ from training.data.cvat import cvat_classes, cvat_reader, unlabelled
 from training.data.dataset import Dataset
 from training.data.datasets import DATASETS
 from training.data.folder import folder_reader
+from training.data.reader import require_utf8
 from training.errors import InputError
 
 FOLDER, CVAT = OWN = "folder", "cvat"  # layouts of the user's own data
@@ -29,6 +30,8 @@ def find_dataset(name: str, root: Path, classes: Path | None = None) -> Dataset:
     of CVAT (zip or folder) that lists its own classes. Raises InputError for an unknown name, an unfit class list or
     export, and for a class list given to any data set but "folder".
     """
+    if name in OWN:
+        require_utf8(root.resolve())  # the data set's description names it
     if classes is not None and name != FOLDER:
         raise InputError(f"a class list goes with a plain folder of images and masks; {name!r} has its own classes")
     if name == FOLDER:

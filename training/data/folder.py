@@ -36,6 +36,8 @@ def folder_reader(root: Path, split: str, classes: ClassList) -> PairedReader:
         return everything
     stems = everything.stems()
     if len(stems) < 2:
-        raise InputError(f"{base / 'images'} holds {len(stems)} images; two are needed to train on one and validate on another")
+        held = f"{base / 'images'} holds {len(stems)} image{'' if len(stems) == 1 else 's'}"
+        told = [f"{held}; two are needed to train on one and validate on another", *everything.unread()]
+        raise InputError("; ".join(told))
     train, val = hold_out(stems)
     return PairedReader(base / "images", base / "masks", classes.decode, train if split == "train" else val)

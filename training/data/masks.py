@@ -1,6 +1,5 @@
 """Decodes stored masks into class ids, by value or by colour; an unknown value or colour is an error, never a guess."""
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from service.geometry import upright
+from training.data.reader import open_image
 from training.errors import InputError
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
@@ -40,7 +40,7 @@ def decode_mask(content: bytes, name: str) -> Image.Image:
     Refuses a TIFF that may hold its values inverted, and channels of 16 bits of which Pillow drops the lower half.
     """
     try:
-        mask = Image.open(io.BytesIO(content), formats=FORMATS)
+        mask = open_image(content, FORMATS)
         mask.info.pop("xmp", None)  # Pillow would turn a TIFF by the orientation in it, and photos are not turned by that
         mask.load()
         mask.info.pop("transparency", None)  # counts for nothing, see `_opaque`: Pillow need not warn of it

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.data.masks import MASK_SUFFIXES, read_mask
-from training.data.reader import MissingSplit, open_photo
+from training.data.reader import MissingSplit, open_photo, require_utf8
 from training.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
@@ -52,6 +52,11 @@ class PairedReader:
         path = self._masks[stem]
         return self.decode(read_mask(path), str(path))
 
+    def unread(self) -> list[str]:
+        """A line for each of the two folders that holds files of other kinds, or folders: somebody may miss them."""
+        found = [_unread(self.images, IMAGE_SUFFIXES), _unread(self.masks, MASK_SUFFIXES)]
+        return [line for line in found if line]
+
     @cached_property
     def _photos(self) -> dict[str, Path]:
         return _by_stem(self.images, IMAGE_SUFFIXES)
@@ -62,14 +67,29 @@ class PairedReader:
 
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Files by their stems. Raises MissingSplit if there is no such folder, InputError for two files with one stem."""
+    """Files by their stems. Raises MissingSplit if there is no such folder, InputError for a stem that cannot serve as a name.
+
+    That is one that two files have, or one that is no text in UTF-8.
+    """
     if not folder.is_dir():
         raise MissingSplit(f"{folder} is no folder")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in suffixes or path.name.startswith("."):
             continue
+        require_utf8(path)
         if path.stem in found:
             raise InputError(f"{found[path.stem]} and {path.name} have the same name: which one counts?")
         found[path.stem] = path
     return found
+
+
+def _unread(folder: Path, suffixes: tuple[str, ...]) -> str:
+    """What `_by_stem` passes over, apart from hidden files; empty if there is nothing."""
+    others = [path for path in folder.iterdir() if path.suffix.lower() not in suffixes and not path.name.startswith(".")]
+    folders = sum(path.is_dir() for path in others)
+    files = len(others) - folders
+    kinds = sorted({ascii(path.suffix.lower())[1:-1] or "no ending" for path in others if not path.is_dir()})
+    told = [f"{files} file{'s' if files > 1 else ''} ({', '.join(kinds)})"] if files else []
+    told += [f"{folders} folder{'s' if folders > 1 else ''}"] if folders else []
+    return f"{folder} holds what is not read: {', '.join(told)}" if told else ""

@@ -1,6 +1,7 @@
 """The interface of every reader of labelled data, whatever the layout of the files."""
 
 import io
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from service.geometry import upright_rgb
 from training.errors import InputError
@@ -48,7 +49,28 @@ def open_photo(path: Path) -> Image.Image:
 
     Pillow gets the bytes: given a path, Pillow 13 maps an uncompressed grey TIFF into memory and rotates it twice.
     """
-    return Image.open(io.BytesIO(path.read_bytes()), formats=PHOTO_FORMATS)
+    return open_image(path.read_bytes(), PHOTO_FORMATS)
+
+
+def open_image(content: bytes, formats: tuple[str, ...]) -> Image.Image:
+    """An image in one of `formats`, its pixels not yet read. Raises an OSError that says what people can act on.
+
+    Pillow's own message shows the address of an object in memory instead.
+    """
+    if not content:
+        raise UnidentifiedImageError("the file is empty")
+    try:
+        return Image.open(io.BytesIO(content), formats=formats)
+    except UnidentifiedImageError as error:
+        raise UnidentifiedImageError(f"it is damaged, or none of {', '.join(formats)}") from error
+
+
+def require_utf8(path: Path) -> None:
+    """Raises InputError if the path's last part is no text in UTF-8: weights files, tables and pages could not hold it."""
+    try:
+        path.name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{path.parent} holds {os.fsencode(path.name)!r}, which is no name in UTF-8: rename it") from error
 
 
 def read_upright(reader: Reader, stem: str) -> Image.Image:

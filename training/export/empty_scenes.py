@@ -9,7 +9,7 @@ import numpy as np
 from service.contract import ClassInfo, EmptyScene
 from service.geometry import upright_rgb
 from training.data.paired import IMAGE_SUFFIXES
-from training.data.reader import naming, open_photo
+from training.data.reader import naming, open_photo, require_utf8
 from training.errors import InputError
 from training.evaluate import Segmenter
 
@@ -29,6 +29,7 @@ def find_scenes(may_hold: Sequence[str], paths: Sequence[Path]) -> Scenes:
         raise InputError("no images to look for nothing in: give files, or folders of them")
     photos, names = list[Path](), list[str]()
     for path in paths:
+        require_utf8(path.absolute())  # the card names it
         if path.is_dir():
             found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
             if not found:

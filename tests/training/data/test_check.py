@@ -139,6 +139,51 @@ def test_a_missing_split_is_an_error_but_for_test(tmp_path: Path, root: Path) ->
     assert findings.errors == ()
 
 
+def test_what_is_passed_over_is_a_warning_once_for_each_folder(root: Path) -> None:
+    for name in ("a.bmp", "b.BMP", "notes", ".hidden"):
+        (root / "train/images" / name).touch()
+    (root / "train/images/old").mkdir()
+    (root / "val").rename(root.parent / "val")  # both splits come from one folder
+    (root / "train/masks/more").mkdir()
+    findings = found(root)
+    assert findings.errors == ()
+    assert findings.warnings == (
+        f"{root}/train/images holds what is not read: 3 files (.bmp, no ending), 1 folder",
+        f"{root}/train/masks holds what is not read: 1 folder",
+    )
+
+
+def test_a_split_of_which_nothing_is_read_says_so(root: Path) -> None:
+    for path in root.glob("val/*/*.png"):
+        path.rename(path.with_suffix(".bmp"))
+    findings = found(root)
+    assert findings.errors == ("val: there is nothing that is read as an image",)
+    assert [line.partition(": ")[2] for line in findings.warnings] == ["2 files (.bmp)", "2 files (.bmp)"]
+
+
+def test_an_error_that_concerns_both_splits_is_told_once(root: Path) -> None:
+    (root / "val").rename(root.parent / "val")
+    for path in root.glob("train/*/train[1-3].png"):
+        path.unlink()
+    [error] = found(root).errors
+    assert error == f"{root}/train/images holds 1 image; two are needed to train on one and validate on another"
+    for path in root.glob("train/*/*"):
+        path.rename(path.with_suffix(".bmp"))
+    [error] = found(root).errors
+    assert "holds 0 images; two are needed" in error
+    assert "train/images holds what is not read: 1 file (.bmp)" in error
+
+
+def test_a_file_that_is_no_image_is_told_in_words(root: Path) -> None:
+    (root / "train/images/train0.png").write_bytes(b"")
+    (root / "train/masks/train1.png").write_bytes(b"")
+    (root / "train/images/train2.png").write_bytes(b"GIF89a")
+    empty, empty_mask, other = found(root).errors
+    assert empty.endswith("train0.png cannot be read: the file is empty")
+    assert empty_mask.endswith("train1.png cannot be read as PNG or TIFF: the file is empty")
+    assert other.endswith("train2.png cannot be read: it is damaged, or none of JPEG, PNG, WEBP, TIFF")
+
+
 @pytest.mark.skipif("DATA_DIR" not in os.environ, reason="DATA_DIR is not set: the real data sets are not here")
 @pytest.mark.parametrize("name", ["camvid", "nuclei"])
 def test_the_real_data_is_flawless(name: str) -> None:

@@ -78,7 +78,7 @@ def test_a_folder_without_images_is_told_what_is_expected(tmp_path: Path, given:
     write_pairs(tmp_path / "own", ["a"])
     with pytest.raises(MissingSplit, match="no images of split 'test'"):
         folder_reader(tmp_path / "own", "test", given)
-    with pytest.raises(InputError, match="holds 1 images; two are needed"):
+    with pytest.raises(InputError, match="holds 1 image; two are needed"):
         folder_reader(tmp_path / "own", "train", given)
 
 

@@ -61,6 +61,12 @@ def test_two_photos_of_one_name_are_an_error(reader: PairedReader) -> None:
         reader.stems()
 
 
+def test_a_name_that_is_no_text_is_an_error_that_shows_its_bytes(reader: PairedReader) -> None:
+    os.close(os.open(os.fsencode(reader.images) + b"/caf\xe9.jpg", os.O_CREAT))
+    with pytest.raises(InputError, match=r"images holds b'caf\\xe9\.jpg', which is no name in UTF-8: rename it"):
+        reader.stems()
+
+
 def test_a_split_without_a_folder_is_missing(tmp_path: Path) -> None:
     for name in ("camvid", "nuclei"):
         with pytest.raises(MissingSplit, match="test"):
