@@ -1,6 +1,7 @@
 """The trainer's command line: `python -m training --help` lists the commands."""
 
 import argparse
+import io
 import os
 import sys
 from types import ModuleType
@@ -10,7 +11,7 @@ try:
 except ModuleNotFoundError as error:  # an installation of the service alone lacks the trainer's packages
     sys.exit(f"python -m training: {error}; `make train` installs what it needs")
 
-USER_ERROR, GATE_REFUSED = 2, 1  # exit codes
+USER_ERROR, GATE_REFUSED, INTERRUPTED = 2, 1, 130  # exit codes
 
 COMMANDS: dict[str, ModuleType] = {
     "presets": presets,
@@ -27,6 +28,8 @@ COMMANDS: dict[str, ModuleType] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit code. An error that the user can correct becomes one line on standard error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name can hold what it cannot encode
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
     given = parser().parse_args(arguments)
 
@@ -47,6 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         said = str(error).splitlines() or ["nothing more is known"]
         return _fail(f"out of memory: {said[-1]}", USER_ERROR)
+    except KeyboardInterrupt:
+        goes_on = ": the same command goes on where the run was last saved" if given.run is train.run else ""
+        return _fail(f"interrupted{goes_on}", INTERRUPTED)
     return code
 
 

@@ -1,12 +1,17 @@
 """Exports a finished run and starts the service on the exported model."""
 
+import errno
 import os
 import re
+import socket
 import sys
 from pathlib import Path
 from typing import NoReturn
 
+from pydantic import ValidationError
+
 from service.contract import MODEL_NAME_PATTERN, VARIANTS, ModelCard
+from service.settings import Settings
 from training.checkpoint import load_checkpoint
 from training.data.reader import Reader
 from training.errors import InputError
@@ -31,6 +36,30 @@ def require_place(name: str, data: str) -> None:
         if is_of_that_name and not is_older:
             raise InputError(f"{file} is another model's of that name: give this one another --name, or remove that one")
     refuse_stale(_models(), name, ())
+
+
+def require_port() -> None:
+    """Raises InputError, before training begins, if the service that `serve` starts could not listen where its settings say."""
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        raise InputError("the service would not start: `python -m service` says which of its settings does not fit") from error
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(
+                family, kind, protocol
+            ) as trial:  # as Uvicorn's, but it never listens: torchrun's may try at once
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                trial.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise InputError(f"port {settings.port} is taken: stop what listens there, or set SEGMENT_PORT") from error
+        raise InputError(
+            f"the service cannot listen on {settings.host}, port {settings.port} (SEGMENT_HOST, SEGMENT_PORT): {error.strerror}"
+        ) from error
 
 
 def _card_of(model: Path) -> ModelCard | None:

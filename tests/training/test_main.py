@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +20,6 @@ from training.__main__ import COMMANDS, USER_ERROR, main
 from training.commands.train import command_text
 from training.data.augment import Augmentation
 from training.data.find import find_dataset
-from training.errors import InputError
 from training.export.recipe import recipe_text
 from training.fine_tuning import fine_tuning
 from training.networks import NETWORKS
@@ -27,7 +27,6 @@ from training.onnx_model import load_onnx
 from training.plan import Plan
 from training.presets import PRESETS
 from training.run_folder import RunFolder, load_weights
-from training.serve import require_place
 from training.start import MODELS, start
 
 SHIPPED_WEIGHTS = sorted(MODELS.rglob("*.safetensors"))
@@ -179,40 +178,6 @@ def test_a_refused_export_ends_with_another_code(
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("there", ["tiny.onnx", "tiny.int8.onnx"])
-def test_a_model_to_serve_does_not_replace_another_and_is_told_so_before_training(
-    there: str, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("SEGMENT_MODELS_DIR", str(tmp_path))
-    (tmp_path / there).touch()
-    out = tmp_path / "run"
-    assert main(["train", PRESET.name, "--data", str(shapes), "--out", str(out), "--name", "tiny", "--serve"]) == USER_ERROR
-    assert f"{there} is another model's of that name: give this one another --name" in capsys.readouterr().err
-    assert not out.exists()
-
-
-def test_an_older_model_of_the_same_data_makes_room(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEGMENT_MODELS_DIR", str(tmp_path))
-    shutil.copy(models / "tiny.onnx", tmp_path / "tiny.onnx")
-    data = load_onnx(models / "tiny.onnx").card.dataset
-    require_place("tiny", data)
-    with pytest.raises(InputError, match="another model's"):
-        require_place("tiny", "images and masks in folder other")
-    shutil.copy(models / "tiny.onnx", tmp_path / "tiny.int8.onnx")
-    with pytest.raises(InputError, match=r"tiny\.int8\.onnx was made from the tiny\.onnx of before: remove it"):
-        require_place("tiny", data)
-
-
-def test_a_model_of_that_name_in_another_folder_is_not_joined(
-    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SEGMENT_MODELS_DIR", str(tmp_path))
-    (tmp_path / "research").mkdir()
-    shutil.copy(models / "tiny.onnx", tmp_path / "research/renamed.int8.onnx")
-    with pytest.raises(InputError, match=r"research/renamed\.int8\.onnx is another model's of that name"):
-        require_place("tiny", load_onnx(models / "tiny.onnx").card.dataset)
-
-
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_an_empty_split_is_told_in_one_line(
     split: str, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -235,13 +200,40 @@ def test_the_warm_up_of_few_epochs_leaves_most_of_them(shapes: Path, tmp_path: P
     assert RunFolder(tmp_path / "run").frozen().preset.warmup_epochs == 0.25
 
 
-def test_a_name_that_cannot_be_served_is_told_before_training(
-    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("command", ["train", "check-data"])
+def test_an_interrupted_command_ends_with_one_line(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["train", PRESET.name, "--data", str(shapes), "--out", str(tmp_path / "run"), "--name", "My Model", "--serve"]
-    assert main(given) == USER_ERROR
-    assert "'My Model' is no name for a model" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(COMMANDS[command], "open_data", interrupted)
+    assert main([command, "--data", "x"]) == 130
+    goes_on = ": the same command goes on where the run was last saved" if command == "train" else ""
+    assert capsys.readouterr().err == f"python -m training: interrupted{goes_on}\n"
+
+
+@pytest.mark.parametrize("command", ["train", "check-data"])
+def test_a_name_that_is_no_text_is_told_whatever_can_be_printed(command: str, tmp_path: Path) -> None:
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    (tmp_path / "classes.txt").write_text("background\nBäume\n", "utf-8")
+    os.close(os.open(os.fsencode(tmp_path) + b"/images/caf\xe9.jpg", os.O_CREAT))
+    given = ["-m", "training", command, "--data", str(tmp_path), "--classes", str(tmp_path / "classes.txt")]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    ended = subprocess.run([sys.executable, *given], cwd=ROOT, env=environment, capture_output=True, timeout=60, check=False)
+    assert ended.returncode == {"train": USER_ERROR, "check-data": 1}[command]
+    assert ended.stdout.count(rb"holds b'caf\xe9.jpg', which is no name in UTF-8: rename it") == 1
+    assert b"B\\xe4ume" in ended.stdout
+    assert b"Traceback" not in ended.stderr
+
+
+def test_data_in_a_folder_whose_name_is_no_text_are_not_begun_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    (tmp_path / "classes.txt").write_text("background\ncat\n")
+    assert main(["check-data", "--data", str(folder), "--classes", str(tmp_path / "classes.txt")]) == USER_ERROR
+    assert r"holds b'caf\xe9', which is no name in UTF-8: rename it" in capsys.readouterr().err
 
 
 def test_any_preset_learns_a_persons_own_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

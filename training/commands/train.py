@@ -58,7 +58,7 @@ def run(given: argparse.Namespace) -> int:
     from training.memory.settle import settle
     from training.parallel import world
     from training.run_folder import RunFolder, read_metadata
-    from training.serve import require_place, serve
+    from training.serve import require_place, require_port, serve
     from training.start import find_weights
     from training.train import train
 
@@ -83,6 +83,7 @@ def run(given: argparse.Namespace) -> int:
     out = given.out or Path("runs") / name
     if given.serve:
         require_place(name, dataset.description)
+        require_port()
     with world() as here:
         share = share_of_batch(preset.batch, here.size)
         plan = chosen_plan(given, share)
