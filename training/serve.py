@@ -47,9 +47,7 @@ def require_port() -> None:
     try:
         found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in found:
-            with socket.socket(
-                family, kind, protocol
-            ) as trial:  # as Uvicorn's, but it never listens: torchrun's may try at once
+            with socket.socket(family, kind, protocol) as trial:  # as Uvicorn's; it does not listen, so several may try at once
                 trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 if family == socket.AF_INET6:
                     trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
