@@ -82,6 +82,7 @@ def create_app(settings: Settings, repository: Repository | None = None) -> Fast
         redirect_slashes=False,  # a wrong path is 404: a redirect would make the client send its upload twice
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # whatever OTEL_* may say
         lifespan=lifespan,
+        responses=problems.responses(431),  # BoundedProtocol's, whatever the route
     )
     app.state.draining = False  # DrainingServer sets it when shutdown begins
     app.state.give_up = give_up  # DrainingServer calls it when shutdown has waited long enough

@@ -23,6 +23,7 @@ def configure(log_format: LogFormat) -> None:
     logging.captureWarnings(True)
     # Pillow warns of what is wrong with an image, for some files once for each of their tags, and Python would keep every text.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it also logs some faults as errors
     _silence_libtiff()
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # its warnings quote bytes of the uploaded form
 

@@ -16,7 +16,7 @@ from service.inference.scheduling.workers import Ticket
 from service.pipeline import Job, process
 from service.results.renderings import Rendered
 from tests.service.helpers.answers import post
-from tests.service.helpers.pictures import chunk, encoded, flag, png
+from tests.service.helpers.pictures import SIZE, chunk, encoded, flag, png, tiff
 from tests.service_process import ROOT
 
 
@@ -120,7 +120,14 @@ def damaged_fax() -> bytes:
     return content[:200] + bytes(byte ^ 0x55 for byte in content[200:-300]) + content[-300:]
 
 
-@pytest.mark.parametrize(("content", "line"), [(broken_exif(), b"Corrupt EXIF"), (damaged_fax(), b"Bad code word")])
+def many_values() -> bytes:
+    """A TIFF that has values for more bands than Pillow reads."""
+    return tiff(*SIZE, (277, 3, [4000]), (258, 3, [8] * 4000), data=bytes(16))
+
+
+@pytest.mark.parametrize(
+    ("content", "line"), [(broken_exif(), b"Corrupt EXIF"), (damaged_fax(), b"Bad code word"), (many_values(), b"More samples")]
+)
 def test_what_is_wrong_with_an_image_is_not_logged(content: bytes, line: bytes) -> None:
     """Pillow and libtiff would write lines, of some files thousands."""
     alone, served = (

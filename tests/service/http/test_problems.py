@@ -125,7 +125,11 @@ def test_every_error_in_the_document_is_a_problem(document: dict[str, Any]) -> N
 
 def test_the_document_tells_every_error_of_segment(document: dict[str, Any]) -> None:
     statuses = document["paths"]["/segment"]["post"]["responses"].keys()
-    assert statuses == {"200", "400", "401", "404", "408", "413", "415", "422", "429", "503", "504"}
+    assert statuses == {"200", "400", "401", "404", "408", "413", "415", "422", "429", "431", "503", "504"}
+
+
+def test_the_document_tells_that_a_head_can_be_too_large_for_every_route(document: dict[str, Any]) -> None:
+    assert all("431" in operation["responses"] for _, _, operation in operations(document))
 
 
 def test_the_document_says_which_errors_tell_when_to_come_again(document: dict[str, Any]) -> None:
