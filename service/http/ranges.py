@@ -1,6 +1,6 @@
 """Requests for a part of a file."""
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class IgnoreRanges:
@@ -10,6 +10,14 @@ class IgnoreRanges:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            scope["headers"] = [field for field in scope["headers"] if field[0] != b"range"]
-        await self.app(scope, receive, send)
+        if scope["type"] != "http" or scope["method"] == "POST":
+            await self.app(scope, receive, send)
+            return
+        scope["headers"] = [field for field in scope["headers"] if field[0] != b"range"]
+
+        async def without_offer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [field for field in message["headers"] if field[0] != b"accept-ranges"]
+            await send(message)
+
+        await self.app(scope, receive, without_offer)

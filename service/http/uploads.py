@@ -27,7 +27,9 @@ SLOWEST_BYTES_PER_S = 16_384  # least average rate between two checks, for bodie
 END_BYTES = 8
 _FORM_END = re.compile(rb"[^\r\n-]--\s*$")  # the end of the last boundary
 FIELD = "file"
+FILES, FIELDS = 1, 16  # of a form
 FIELD_BYTES = 4096  # of a field other than the image; on the event loop it is decoded, with a codec that the client chooses
+_FORM_LIMITS = {"Part exceeded": FIELD_BYTES, "Too many files": FILES, "Too many fields": FIELDS}  # by Starlette's words
 # The temporary folder or the table of open files is full, or a file may not grow.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE}
 # The folder is missing, is none, or cannot be written to.
@@ -154,9 +156,11 @@ async def uploaded_image(request: Request, budget: UploadBudget) -> AsyncIterato
 async def _form(request: Request) -> FormData:
     """The form in a request's body. Raises Problem 400."""
     try:
-        return await request.form(max_files=1, max_fields=16, max_part_size=FIELD_BYTES)
+        return await request.form(max_files=FILES, max_fields=FIELDS, max_part_size=FIELD_BYTES)
     except HTTPException as error:  # Starlette's multipart parser
-        raise Problem(400, f"malformed form: {error.detail}") from error
+        limit = next((most for told, most in _FORM_LIMITS.items() if error.detail.startswith(told)), None)
+        hint = " An image needs a file name." if limit == FIELD_BYTES else ""
+        raise Problem(400, f"malformed form: {error.detail}{hint}", limit) from error
     except UnicodeError as error:  # some codecs that a client may name as charset raise it, such as `undefined`
         raise Problem(400, f"malformed form: {error}") from error
 
@@ -170,4 +174,5 @@ def _file(form: FormData, body: BoundedBody) -> BinaryIO:
         return part.file
     if not _FORM_END.search(body.end):  # the parser accepts a form without its last boundary
         raise Problem(400, "the form is cut short")
-    raise Problem(422, f"the form has no file in its field {FIELD!r}")
+    detail = f"the form has no file in its field {FIELD!r}"
+    raise Problem(422, detail if part is None else f"{detail}, but a text: give it a file name")

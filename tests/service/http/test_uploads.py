@@ -114,7 +114,7 @@ def test_a_form_is_taken_or_refused_with_a_problem(name: str, colors: TestClient
     if status == 200:
         assert response.status_code == 200
     else:
-        assert_problem(response, status, "form")
+        assert_problem(response, status, "form", limit=response.json().get("limit"))
 
 
 @pytest.mark.parametrize("parameters", ["", "; boundary=", "; boundary=\x80", "; charset=utf-8", "; boundary=" + "x" * 9000])
@@ -143,7 +143,21 @@ def test_a_charset_that_is_none_of_texts_is_refused(charset: str, colors: TestCl
 def test_a_large_field_of_a_form_is_refused_before_it_is_decoded(colors: TestClient) -> None:
     """A megabyte of this codec would take 18 s on the event loop."""
     body, kind = part('name="x-"', content=b"a" * 1_000_000) + END, FORM["Content-Type"] + "; charset=punycode"
-    assert_problem(colors.post("/segment", content=body, headers={"Content-Type": kind}), 400, "maximum size of 4KB")
+    answer = colors.post("/segment", content=body, headers={"Content-Type": kind})
+    assert_problem(answer, 400, "maximum size of 4KB", limit=4096)
+
+
+def test_an_image_in_a_form_needs_a_file_name_and_that_is_told(colors: TestClient) -> None:
+    """As curl sends it for `file=<cat.jpg`."""
+    for content, status in ((IMAGE[:3000], 422), (IMAGE + bytes(4096), 400)):
+        answer = colors.post("/segment", content=part(f'name="{FIELD}"', content=content) + END, headers=FORM)
+        assert_problem(answer, status, "file name", limit=4096 if status == 400 else None)
+
+
+@pytest.mark.parametrize(("kind", "limit"), [('name="a"; filename="a"', 1), ('name="a"', 16)], ids=["files", "fields"])
+def test_the_most_parts_of_a_form_are_told(kind: str, limit: int, colors: TestClient) -> None:
+    answer = colors.post("/segment", content=part(kind, content=b"") * (limit + 1) + END, headers=FORM)
+    assert_problem(answer, 400, "Too many", limit=limit)
 
 
 @pytest.mark.parametrize("fault", [*uploads.FULL, *uploads.NO_FOLDER], ids=errno.errorcode.get)
