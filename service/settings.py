@@ -13,6 +13,7 @@ Device = Literal["auto", "cpu", "cuda"]
 LogFormat = Literal["text", "json"]
 # As browsers send it, or `*` for any: in lower case, without user, path or wildcard.
 _ORIGIN = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]+)?")
+_UNSENDABLE = re.compile(r"[^!-~]")  # in an API key: other characters are not sent, or by each client in an encoding of its own
 CommaSeparated = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -49,6 +50,15 @@ class Settings(BaseSettings):
         if value and not parts:  # keys were intended, but without any the service would be open
             raise ValueError("nothing but commas and spaces")
         return parts
+
+    @field_validator("api_keys")
+    @classmethod
+    def _as_every_client_sends_them(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        for number, key in enumerate(keys, 1):  # the message must not repeat the key
+            if wrong := _UNSENDABLE.search(key):
+                kind = "a space or a control character" if wrong[0].isascii() else "a character outside ASCII"
+                raise ValueError(f"key {number} holds {kind}: use letters, digits and punctuation marks of ASCII")
+        return keys
 
     @field_validator("cors_origins")
     @classmethod

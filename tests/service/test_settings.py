@@ -50,6 +50,17 @@ def test_keys_and_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatc
     assert Settings().cors_origins == origins
 
 
+@pytest.mark.parametrize(("key", "kind"), [("se cret", "a space"), ("se\x7fcret", "a control"), ("“secret”", "outside ASCII")])
+def test_a_key_that_not_every_client_can_send_is_refused_without_repeating_it(
+    key: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGMENT_API_KEYS", f"fine!~,{key}")
+    with pytest.raises(ValidationError) as refused:
+        Settings()
+    [fault] = refused.value.errors()
+    assert kind in fault["msg"] and "key 2" in fault["msg"] and "cret" not in fault["msg"]
+
+
 def test_an_empty_list_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGMENT_API_KEYS", "")
     assert Settings().api_keys == ()
@@ -81,6 +92,10 @@ def test_variables_without_the_prefix_are_not_read(monkeypatch: pytest.MonkeyPat
         ("MODELS_DIR", ""),
         ("API_KEYS", " , "),
         ("API_KEYS", "\udcff,abc"),
+        ("API_KEYS", "Schlüssel"),
+        ("API_KEYS", "a,two words"),
+        ("API_KEYS", "tab\tbed"),
+        ("API_KEYS", "zero\u200bwidth"),
         ("CORS_ORIGINS", "https://a.example/"),
         ("CORS_ORIGINS", "https://a.example,b.example"),
         ("CORS_ORIGINS", "https://*.example.com"),
