@@ -230,19 +230,36 @@ def test_a_request_can_be_cancelled(page: Page) -> None:
     expect(page.locator("#problem")).to_be_hidden()
 
 
-def test_the_key_field_appears_when_a_key_is_needed(page: Page) -> None:
-    def guard(route: Route) -> None:
-        if route.request.headers.get("authorization") == "Bearer open sesame":
-            route.continue_()
-        else:
-            problem = {"title": "Unauthorized", "status": 401, "detail": "a valid API key is needed"}
-            route.fulfill(status=401, content_type="application/problem+json", body=json.dumps(problem))
+def guard(route: Route) -> None:
+    """Answer as a service with one key does."""
+    if route.request.headers.get("authorization") == "Bearer open-sesame":
+        route.continue_()
+    else:
+        problem = {"title": "Unauthorized", "status": 401, "detail": "a valid API key is needed"}
+        route.fulfill(status=401, content_type="application/problem+json", body=json.dumps(problem))
 
+
+def enter_key(page: Page, key: str) -> None:
+    page.get_by_label("API key").fill(key)
+    page.keyboard.press("Enter")
+
+
+def test_the_key_field_appears_when_a_key_is_needed(page: Page) -> None:
     page.route("**/segment?*", guard)
     expect(page.locator("#key")).to_be_hidden()
     choose(page, picture())
-    page.get_by_label("API key").fill("open sesame")
-    page.keyboard.press("Enter")
+    enter_key(page, "open-sesame")
+    await_result(page)
+
+
+@pytest.mark.parametrize("wrong", ["“open-sesame”", "open-sesame\u200b", "öpen-sesame"])
+def test_a_key_that_cannot_be_sent_is_told_and_another_can_be_entered(page: Page, wrong: str) -> None:
+    page.route("**/segment?*", guard)
+    choose(page, picture())
+    enter_key(page, wrong)
+    expect(page.locator("[role=alert]")).to_contain_text("An API key is needed")
+    expect(page.locator("[role=alert]")).to_contain_text("a character that no key has")
+    enter_key(page, " open-sesame ")  # as pasted
     await_result(page)
 
 

@@ -3,6 +3,8 @@
 const TIMEOUT_MS = 600_000; // well above the service's own deadline: it also covers a slow upload
 const LARGE_BYTES = 8_000_000; // from here on, a lost connection may well mean "too large"
 
+const KEY = /^[!-~]*$/; // the service has no others, and fetch refuses to send some
+
 const TITLES = { // plainer than HTTP's own phrases; the service's detail follows
   400: "The image cannot be read",
   401: "An API key is needed",
@@ -29,7 +31,7 @@ let key = "";
 
 /** Send this API key from now on; it lives as long as the page. */
 export function useKey(value) {
-  key = value;
+  key = value.trim();
 }
 
 /** `{models: [card, ...], default: name}`. */
@@ -56,6 +58,7 @@ function post(image, query, signal, read) {
 
 async function request(address, { headers = {}, signal, ...options }, read) {
   signal?.throwIfAborted(); // a signal tells once
+  if (!KEY.test(key)) throw new Problem(TITLES[401], "This key holds a character that no key has.", 401);
   const abort = new AbortController();
   const late = new Problem("It took too long", "The service did not answer in time. A smaller image is faster.");
   const timer = setTimeout(() => abort.abort(late), TIMEOUT_MS);
