@@ -96,17 +96,19 @@ function clear(file) {
 }
 
 function run(file) {
-  return busyWith(`Segmenting ${file.name}`, async (signal) => {
-    clear(file);
-    const shown = preview(file);
-    const started = performance.now();
-    const result = await segment(file, { model: chosenModel(), signal });
-    const roundTrip = performance.now() - started;
-    await showPicture(result, await shown, signal);
-    signal.throwIfAborted();
-    answer = result;
-    showNumbers(roundTrip);
-  });
+  return busyWith(`Segmenting ${file.name}`, (signal) => show(file, signal));
+}
+
+async function show(file, signal) {
+  clear(file);
+  const shown = preview(file);
+  const started = performance.now();
+  const result = await segment(file, { model: chosenModel(), signal });
+  const roundTrip = performance.now() - started;
+  await showPicture(result, await shown, signal);
+  signal.throwIfAborted();
+  answer = result;
+  showNumbers(roundTrip);
 }
 
 async function showPicture(result, shown, signal) {
@@ -213,13 +215,13 @@ function download(kind) {
 
 // Where images come from
 
-async function runSample(name) {
-  const response = await fetch(`static/samples/${name}`).catch(() => null);
-  if (!response?.ok) {
-    again = () => runSample(name);
-    return showProblem(new Problem("The sample is not there", "Is the service still running?"));
-  }
-  return run(new File([await response.blob()], name, { type: "image/jpeg" }));
+/** Loading it is part of the task: a sample that arrives late must not replace a photo chosen meanwhile. */
+function runSample(name) {
+  return busyWith(`Segmenting ${name}`, async (signal) => {
+    const response = await fetch(`static/samples/${name}`, { signal }).catch(() => null);
+    if (!response?.ok) throw new Problem("The sample is not there", "Is the service still running?");
+    await show(new File([await response.blob()], name, { type: "image/jpeg" }), signal);
+  });
 }
 
 function take(files) {

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,64 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 pytest.importorskip("playwright", reason="needs Playwright")
-from playwright.sync_api import Browser, FilePayload, Page, Route, expect
+from playwright.sync_api import Page, expect
 
-from tests.chromium import chromium, needs_chromium
-from tests.service_process import Server
-
-PHONE = {"width": 390, "height": 844}
+from tests.chromium import needs_chromium
+from tests.page.actions import await_result, choose, natural_size, picture
 
 pytestmark = needs_chromium
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:
-    """The page, open. Whatever a test does with it, no request may leave the host and no error may be logged."""
-    errors: list[str] = []
-    addresses: list[str] = []
-    with browser.new_context(base_url=server.url, viewport={"width": 1280, "height": 900}) as context:
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda request: addresses.append(request.url))
-        page.goto("/")
-        expect(page.locator("#legend tbody tr").first).to_be_visible()  # the models are there
-        yield page
-    host = server.url.rstrip("/") + "/"
-    assert addresses and [url for url in addresses if not url.startswith((host, f"blob:{host}", "data:"))] == []
-    # Chromium logs every status of 400 and above by itself; violations of the content security policy look different.
-    assert [error for error in errors if not error.startswith("Failed to load resource")] == []
-
-
-def picture(form: str = "PNG", size: tuple[int, int] = (60, 40), orientation: int = 1, name: str = "photo") -> FilePayload:
-    """A file with a colourful image in it."""
-    noise = np.random.default_rng(7).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    buffer = io.BytesIO()
-    Image.fromarray(noise).resize(size, Image.Resampling.BILINEAR).save(buffer, form, exif=exif)
-    return {"name": f"{name}.{form.lower()}", "mimeType": f"image/{form.lower()}", "buffer": buffer.getvalue()}
-
-
-def choose(page: Page, file: FilePayload) -> None:
-    page.locator("#file").set_input_files(file)
-
-
-def await_result(page: Page) -> None:
-    expect(page.locator("#result")).to_be_visible()
-    expect(page.locator("#problem")).to_be_hidden()
-
-
-def natural_size(page: Page, element: str) -> list[int]:
-    size: list[int] = page.locator(element).evaluate("image => [image.naturalWidth, image.naturalHeight]")
-    return size
 
 
 def rgba(page: Page, element: str) -> NDArray[np.uint8]:
@@ -201,68 +148,6 @@ def test_a_double_click_sends_one_request(page: Page) -> None:
     assert len(requests) == 1
 
 
-def test_a_text_file_gives_a_readable_problem(page: Page) -> None:
-    choose(page, {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image at all"})
-    problem = page.locator("[role=alert]")
-    expect(problem).to_be_visible()
-    expect(problem).to_contain_text("not an image")
-    expect(problem).to_contain_text("JPEG")
-    choose(page, picture())
-    await_result(page)
-
-
-def test_a_broken_connection_is_explained_and_can_be_tried_again(page: Page) -> None:
-    page.route("**/segment?*", lambda route: route.abort())
-    choose(page, picture())
-    expect(page.locator("[role=alert]")).to_contain_text("No answer from the service")
-    page.unroute("**/segment?*")
-    page.click("#retry")
-    await_result(page)
-
-
-def test_a_request_can_be_cancelled(page: Page) -> None:
-    page.route("**/segment?*", lambda route: None)  # never answered
-    choose(page, picture())
-    expect(page.locator("#stage")).to_have_attribute("aria-busy", "true")
-    expect(page.locator("[data-sample='cat.jpg']")).to_be_disabled()
-    page.click("#cancel")
-    expect(page.locator("#stage")).to_have_attribute("aria-busy", "false")
-    expect(page.locator("#problem")).to_be_hidden()
-
-
-def guard(route: Route) -> None:
-    """Answer as a service with one key does."""
-    if route.request.headers.get("authorization") == "Bearer open-sesame":
-        route.continue_()
-    else:
-        problem = {"title": "Unauthorized", "status": 401, "detail": "a valid API key is needed"}
-        route.fulfill(status=401, content_type="application/problem+json", body=json.dumps(problem))
-
-
-def enter_key(page: Page, key: str) -> None:
-    page.get_by_label("API key").fill(key)
-    page.keyboard.press("Enter")
-
-
-def test_the_key_field_appears_when_a_key_is_needed(page: Page) -> None:
-    page.route("**/segment?*", guard)
-    expect(page.locator("#key")).to_be_hidden()
-    choose(page, picture())
-    enter_key(page, "open-sesame")
-    await_result(page)
-
-
-@pytest.mark.parametrize("wrong", ["“open-sesame”", "open-sesame\u200b", "öpen-sesame"])
-def test_a_key_that_cannot_be_sent_is_told_and_another_can_be_entered(page: Page, wrong: str) -> None:
-    page.route("**/segment?*", guard)
-    choose(page, picture())
-    enter_key(page, wrong)
-    expect(page.locator("[role=alert]")).to_contain_text("An API key is needed")
-    expect(page.locator("[role=alert]")).to_contain_text("a character that no key has")
-    enter_key(page, " open-sesame ")  # as pasted
-    await_result(page)
-
-
 def test_with_several_models_one_can_be_chosen(page: Page) -> None:
     entry = page.request.get("/models").json()["models"][0]
     other = entry | {"name": "other", "classes": [{"id": 0, "name": "anything", "color": "#123456"}]}
@@ -276,16 +161,6 @@ def test_with_several_models_one_can_be_chosen(page: Page) -> None:
     expect(page.locator("[role=alert]")).to_be_visible()  # the real service does not know it
     page.get_by_label("Model").select_option(entry["name"])  # asks again for the same image
     await_result(page)
-
-
-def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
-    page.set_viewport_size({"width": PHONE["width"], "height": PHONE["height"]})
-    overflow = "document.documentElement.scrollWidth - innerWidth"
-    assert page.evaluate(overflow) == 0
-    page.click("[data-sample='cat.jpg']")
-    await_result(page)
-    assert page.evaluate(overflow) == 0
-    expect(page.locator("#stage")).to_be_in_viewport()
 
 
 def test_the_documentation_loads_from_this_host_too(page: Page) -> None:

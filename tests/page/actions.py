@@ -1,0 +1,31 @@
+"""What a person does on the page; import it after `pytest.importorskip("playwright")`."""
+
+import io
+
+import numpy as np
+from PIL import Image
+from playwright.sync_api import FilePayload, Page, expect
+
+
+def picture(form: str = "PNG", size: tuple[int, int] = (60, 40), orientation: int = 1, name: str = "photo") -> FilePayload:
+    """A file with a colourful image in it."""
+    noise = np.random.default_rng(7).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(noise).resize(size, Image.Resampling.BILINEAR).save(buffer, form, exif=exif)
+    return {"name": f"{name}.{form.lower()}", "mimeType": f"image/{form.lower()}", "buffer": buffer.getvalue()}
+
+
+def choose(page: Page, file: FilePayload) -> None:
+    page.locator("#file").set_input_files(file)
+
+
+def await_result(page: Page) -> None:
+    expect(page.locator("#result")).to_be_visible()
+    expect(page.locator("#problem")).to_be_hidden()
+
+
+def natural_size(page: Page, element: str) -> list[int]:
+    size: list[int] = page.locator(element).evaluate("image => [image.naturalWidth, image.naturalHeight]")
+    return size
