@@ -144,7 +144,7 @@ async def uploaded_image(request: Request, budget: UploadBudget) -> AsyncIterato
             raise Problem(415, f"send multipart/form-data, image/* or application/octet-stream, not {kind or 'nothing'}")
     except ClientDisconnect as error:
         raise ClientGone from error
-    except OSError as error:
+    except OSError as error:  # around all: where bytes could not be written, closing the file tries, and raises, again
         if error.errno not in FULL | NO_FOLDER:
             raise
         log.warning("an upload cannot be kept: %s", error.strerror)
