@@ -29,19 +29,14 @@ from service.settings import Settings
 log = logging.getLogger(__name__)
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
+_IMAGE = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP or TIFF, decided by the content"}
 _OPENAPI: dict[str, object] = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": [FIELD],
-                    "properties": {FIELD: {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP or TIFF"}},
-                }
-            },
-            "image/*": _BINARY,
-            "application/octet-stream": _BINARY,
+            "multipart/form-data": {"schema": {"type": "object", "required": [FIELD], "properties": {FIELD: _IMAGE}}},
+            "image/*": {"schema": _IMAGE},
+            "application/octet-stream": {"schema": _IMAGE},
         },
     }
 }
