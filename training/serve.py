@@ -8,10 +8,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from pydantic import ValidationError
-
 from service.contract import MODEL_NAME_PATTERN, VARIANTS, ModelCard
-from service.settings import Settings
 from training.checkpoint import load_checkpoint
 from training.data.reader import Reader
 from training.errors import InputError
@@ -40,12 +37,9 @@ def require_place(name: str, data: str) -> None:
 
 def require_port() -> None:
     """Raises InputError, before training begins, if the service that `serve` starts could not listen where its settings say."""
+    host, port = os.environ.get("SEGMENT_HOST", "127.0.0.1"), os.environ.get("SEGMENT_PORT", "8000")
     try:
-        settings = Settings()
-    except ValidationError as error:
-        raise InputError("the service would not start: `python -m service` says which of its settings does not fit") from error
-    try:
-        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in found:
             with socket.socket(family, kind, protocol) as trial:  # as Uvicorn's; it does not listen, so several may try at once
                 trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -54,9 +48,9 @@ def require_port() -> None:
                 trial.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise InputError(f"port {settings.port} is taken: stop what listens there, or set SEGMENT_PORT") from error
+            raise InputError(f"port {port} is taken: stop what listens there, or set SEGMENT_PORT") from error
         raise InputError(
-            f"the service cannot listen on {settings.host}, port {settings.port} (SEGMENT_HOST, SEGMENT_PORT): {error.strerror}"
+            f"the service cannot listen on {host}, port {port} (SEGMENT_HOST, SEGMENT_PORT): {error.strerror}"
         ) from error
 
 

@@ -44,7 +44,7 @@ STATED = {
         f"at most {count(planned.MAX_SESSIONS)} such sessions",
         f"no new one is opened for {minutes(planned.PAUSE_S)}.",
         f"Images above {'one megapixel' if runner.ORDINARY_PIXELS == 1 << 20 else runner.ORDINARY_PIXELS} share one session",
-        f"head must arrive within {connections.HEAD_S:g} s and be at most {connections.HEAD_BYTES >> 10} KB",
+        f"head must arrive within {connections.HEAD_S:g} s (else 408) and be at most {connections.HEAD_BYTES >> 10} KB",
         f"may pause for at most {uploads.PAUSE_S:g} s and must arrive at {uploads.SLOWEST_BYTES_PER_S >> 10} KB/s",
         f"averaged over every {uploads.RATE_CHECK_S:g} s.",
         f"every {unsent.WRITE_CHECK_S:g} s. The client must read the answer at that rate too.",
