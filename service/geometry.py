@@ -77,7 +77,7 @@ class Photo:
 
     def upright(self) -> Image.Image:
         """The image turned upright; the stored image itself if it need not be turned."""
-        return self.stored if self.turn == 1 else self.stored.transpose(_TRANSPOSE[self.turn])
+        return _turned(self.stored, self.turn)
 
     def resized(self, size: tuple[int, int]) -> Image.Image:
         """The upright image at `size` (width, height), as by the function `resized`; large ones are turned by channel."""
@@ -95,7 +95,11 @@ def upright_rgb(image: Image.Image) -> tuple[Image.Image, int]:
 
 def upright(image: Image.Image) -> Image.Image:
     """An image, its pixels loaded, turned upright by the rule for photos, in the mode that it has."""
-    orientation = _orientation(image)
+    return _turned(image, _orientation(image))
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    """The image, stored in that orientation (1..8), turned upright; the same object if it need not be turned."""
     return image if orientation == 1 else image.transpose(_TRANSPOSE[orientation])
 
 

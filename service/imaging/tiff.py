@@ -81,7 +81,7 @@ class _Directory:
 
     def value(self, tag: int, default: int) -> int:
         """The first of the values."""
-        return next((int(value) for value in self.values(tag)[:1]), default)
+        return int(self.values(tag)[0]) if tag in self.tags else default
 
 
 def tiff_pixels(file: BinaryIO, max_pixels: int) -> int:
@@ -95,14 +95,15 @@ def tiff_pixels(file: BinaryIO, max_pixels: int) -> int:
     _check_tags(found, size)
     if found.value(SAMPLESPERPIXEL, 1) > MAX_BANDS:
         raise UnsupportedImage(f"the TIFF has more than {MAX_BANDS} bands")
-    if found.value(COMPRESSION, _RAW) not in _COMPRESSIONS:
-        raise UnsupportedImage(f"the TIFF's compression {found.value(COMPRESSION, _RAW)} is not supported")
-    _check_samples(found)
+    compression = found.value(COMPRESSION, _RAW)
+    if compression not in _COMPRESSIONS:
+        raise UnsupportedImage(f"the TIFF's compression {compression} is not supported")
+    _check_samples(found, compression)
     decoded = _decoded_pixels(found, max_pixels)
     counts = np.concatenate([found.values(STRIPBYTECOUNTS), found.values(TILEBYTECOUNTS)])
     if np.minimum(counts, size).sum() > 2 * size + decoded:  # the same bytes over and over
         raise UnsupportedImage("the TIFF's strips or tiles have more bytes than the file")
-    if found.value(COMPRESSION, _RAW) == _JPEG and TILEWIDTH not in found.tags:
+    if compression == _JPEG and TILEWIDTH not in found.tags:
         _check_last_strips(found, size)
     return decoded
 
@@ -110,7 +111,7 @@ def tiff_pixels(file: BinaryIO, max_pixels: int) -> int:
 def _directory(file: BinaryIO) -> _Directory:
     file.seek(0)
     start = file.read(8)
-    order, big = ORDERS[start[:2]], start[2:3] == bytes([_BIG_TIFF]) or start[3:4] == bytes([_BIG_TIFF])
+    order, big = ORDERS[start[:2]], _BIG_TIFF in start[2:4]
     word, count, size = (8, 8, 20) if big else (4, 2, 12)  # bytes of an offset, of the number of entries, and of one entry
     file.seek(8 if big else 4)
     first = int.from_bytes(file.read(word), order) + count  # place of the first entry
@@ -150,12 +151,12 @@ def _check_tags(found: _Directory, size: int) -> None:
             raise UnsupportedImage("TIFFs of volumes are not supported")
 
 
-def _check_samples(found: _Directory) -> None:
+def _check_samples(found: _Directory, compression: int) -> None:
     """Refuse sample formats that Pillow accepts but decodes wrongly. Raises UnsupportedImage."""
     if _SIGNED in found.values(SAMPLEFORMAT):
         raise UnsupportedImage("signed integer pixels have no defined range; convert them to unsigned")
     in_planes = found.value(PLANAR_CONFIGURATION, 1) == _PLANES and found.value(SAMPLESPERPIXEL, 1) > 1
-    if in_planes and found.values(BITSPERSAMPLE).max(initial=1) > 8 and found.value(COMPRESSION, _RAW) == _RAW:
+    if in_planes and found.values(BITSPERSAMPLE).max(initial=1) > 8 and compression == _RAW:
         raise UnsupportedImage("16-bit colours in separate planes are only supported compressed")
 
 
