@@ -1,6 +1,7 @@
 """Labels, areas and confidence of each class, from the network's scores."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from service.inference.sessions.errors import RunFailed
 from service.results.blocks import blocks
 from service.results.winners import Winners, winners
 
+Value = TypeVar("Value", bound=np.generic)
 COUNTED_PIXELS = 1 << 18  # pixels that are counted at once
 
 
@@ -46,9 +48,8 @@ def segment(
     found: list[Winners] = []  # not yet counted
 
     def count() -> None:
-        won = np.concatenate([block.labels.ravel() for block in found])
-        probability = np.concatenate([block.probability.ravel() for block in found])
-        candidates = np.unique(np.concatenate([block.candidates for block in found]))
+        won, probability = _flat([block.labels for block in found]), _flat([block.probability for block in found])
+        candidates = {class_id for block in found for class_id in block.candidates.tolist()}
         found.clear()
         for class_id in candidates:  # faster than bincount, which widens its input to 64 bits
             of_class = won == class_id
@@ -68,3 +69,8 @@ def segment(
         raise RunFailed("the model gives scores that are not finite")
     confidence = tuple(float(c / n) if n else None for c, n in zip(probability_sums, pixels, strict=True))
     return Segmentation(labels, tuple(int(n) for n in pixels), confidence)
+
+
+def _flat(arrays: list[NDArray[Value]]) -> NDArray[Value]:
+    """All values in one dimension; a single array is not copied."""
+    return np.concatenate([array.ravel() for array in arrays]) if len(arrays) > 1 else arrays[0].ravel()

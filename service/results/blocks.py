@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from service.geometry import Axis, places
 
-BLOCK_BYTES = 1 << 21  # enlarged scores of a block, so that those of a class stay in the cache,
+BLOCK_BYTES = 5 << 20  # enlarged scores of a block: most small images are one, and those of a class stay in the cache,
 BLOCK_PIXELS = 1 << 14  # ... but at least this many pixels, since each block has a fixed cost
 BLOCK_COLUMNS, BLOCK_SCORES = 512, 128  # most pixels across a block; most scores along each of its sides
 HELD_BYTES = 1 << 25  # scores for a row of blocks, of which there are up to three copies; a row of pixels needs two of scores

@@ -73,7 +73,7 @@ def _compared(candidates: int, classes: int) -> int:
 def _session(classes: int, compared: int, cannot_underflow: bool) -> ort.InferenceSession:
     """A session whose graph finds the winners of one block.
 
-    Two MatMuls enlarge the scores bilinearly; a chain of Greater, Max and Where finds the winner of each pixel; Exp, Sum and
+    Two MatMuls enlarge the scores bilinearly; a chain of Greater, Max and Where finds the winner of each pixel; Exp, Add and
     Div compute the winner's softmax probability. Each class has its own tensor, instead of one (C, h, w) tensor for all, so
     that a class is still in the processor's cache when the next node uses it.
     `compared`: only the first `compared` classes may win; the rest only count in the softmax. `cannot_underflow`: no score is
@@ -107,9 +107,12 @@ def _session(classes: int, compared: int, cannot_underflow: bool) -> ort.Inferen
     if not cannot_underflow:
         nodes += [node("Sub", [score, best], [f"behind{score}"]) for score in of_each("score")]
         nodes += powers([f"behind{score}" for score in of_each("score")])
-    nodes.append(node("Sum", of_each("power"), ["total"]))
+    total, *others = of_each("power")
+    for place, power in enumerate(others, 1):  # one Sum of all would read each again from memory
+        nodes.append(node("Add", [total, power], [f"total{place}"]))
+        total = f"total{place}"
     nodes.append(
-        node("Div", [best, "total"], ["probability"]) if cannot_underflow else node("Reciprocal", ["total"], ["probability"])
+        node("Div", [best, total], ["probability"]) if cannot_underflow else node("Reciprocal", [total], ["probability"])
     )
     floats = dict.fromkeys(("scores", "rows", "columns"), np.dtype(np.float32))
     ids, labels = ({name: np.dtype(np.uint8)} for name in ("ids", label))
