@@ -10,6 +10,7 @@ from tempfile import SpooledTemporaryFile
 from typing import BinaryIO, cast
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -28,7 +29,9 @@ END_BYTES = 8
 _FORM_END = re.compile(rb"[^\r\n-]--\s*$")  # the end of the last boundary
 FIELD = "file"
 FILES, FIELDS = 1, 16  # of a form
-FIELD_BYTES = 4096  # of a field other than the image; on the event loop it is decoded, with a codec that the client chooses
+FIELD_BYTES = 4096  # of a field other than the image
+# Of a form's names and texts. Python would look for a module of any other name, and keep the name for as long as it runs.
+CHARSETS = ("utf-8", "utf8", "iso-8859-1", "latin-1", "us-ascii", "ascii")
 _FORM_LIMITS = {"Part exceeded": FIELD_BYTES, "Too many files": FILES, "Too many fields": FIELDS}  # by Starlette's words
 # The temporary folder or the table of open files is full, or a file may not grow.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE}
@@ -155,14 +158,15 @@ async def uploaded_image(request: Request, budget: UploadBudget) -> AsyncIterato
 
 async def _form(request: Request) -> FormData:
     """The form in a request's body. Raises Problem 400."""
+    _, parameters = parse_options_header(request.headers["content-type"])  # as Starlette reads it
+    if parameters.get(b"charset", b"utf-8").decode("latin-1").lower() not in CHARSETS:
+        raise Problem(400, f"malformed form: its charset is none of {', '.join(CHARSETS)}")
     try:
         return await request.form(max_files=FILES, max_fields=FIELDS, max_part_size=FIELD_BYTES)
     except HTTPException as error:  # Starlette's multipart parser
         limit = next((most for told, most in _FORM_LIMITS.items() if error.detail.startswith(told)), None)
         hint = " An image needs a file name." if limit == FIELD_BYTES else ""
         raise Problem(400, f"malformed form: {error.detail}{hint}", limit) from error
-    except UnicodeError as error:  # some codecs that a client may name as charset raise it, such as `undefined`
-        raise Problem(400, f"malformed form: {error}") from error
 
 
 def _file(form: FormData, body: BoundedBody) -> BinaryIO:
