@@ -5,6 +5,7 @@ Uvicorn limits none of these. Bodies are limited where they are read, in `servic
 
 import asyncio
 import logging
+import re
 import resource
 import socket
 from functools import partial
@@ -30,6 +31,8 @@ OTHER_FILES = 40  # files that the process has open besides connections and uplo
 # Fewer if the process may not open enough files. Above it, the connection that has been idle longest is closed; if none is
 # idle, the one whose request body has paused longest; if none has paused, the new one.
 MAX_CONNECTIONS = 1000
+
+_NO_PATH = re.compile(rb"\Ahttps?://[^/?#]+(?=[?#]|\Z)", re.IGNORECASE)  # a target that is a whole URL, as a proxy is sent it
 
 log = logging.getLogger(__name__)
 
@@ -143,8 +146,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self._plain_head = b"%s %s HTTP/%s\r\n%s\r\n" % (self.parser.get_method(), self.url, version, fields)
             return
         self._stop_waiting()
+        self.url = _NO_PATH.sub(rb"\g<0>/", self.url)  # RFC 9110, 4.2.3
+        super().on_headers_complete()  # raises for some targets, such as a CONNECT's: the newest request is the one before
         self._in_body = True
-        super().on_headers_complete()
         # The connection stays open until the body is read: closing it earlier resets it, and the client may lose the answer.
         self._client_closes, self.cycle.keep_alive = not self.cycle.keep_alive, True
 

@@ -11,6 +11,7 @@ NONSENSE = b"\0\1\2 nonsense\r\n\r\n"
 TWO_LENGTHS = head("Content-Length: 1", "Content-Length: 2")
 LARGE_HEAD = GET[:-2] + b"X-Large: " + b"x" * (connections.HEAD_BYTES + 1)
 BROKEN_BODY = head("Transfer-Encoding: chunked") + b"5\r\nhello\r\nno number\r\n"
+TARGETS = [f"{target} HTTP/1.1\r\nHost: test\r\n\r\n".encode() for target in ("CONNECT a:443", "GET http://h:99999/")]
 LARGE_TRAILER = (
     head("Transfer-Encoding: chunked") + chunked(IMAGE)[:-2] + b"X: " + b"x" * (connections.HEAD_BYTES + 1) + b"\r\n\r\n"
 )
@@ -33,7 +34,7 @@ def test_a_content_length_that_is_too_small_is_told_by_the_image(address: tuple[
 
 
 @pytest.mark.parametrize("number", [1, 3])
-@pytest.mark.parametrize("follows", [NONSENSE, TWO_LENGTHS, LARGE_HEAD, BROKEN_BODY], ids=range(4))
+@pytest.mark.parametrize("follows", [NONSENSE, TWO_LENGTHS, LARGE_HEAD, BROKEN_BODY, *TARGETS], ids=range(6))
 def test_whole_requests_are_answered_before_the_connection_ends_for_what_follows(
     follows: bytes, number: int, address: tuple[str, int]
 ) -> None:
@@ -50,3 +51,15 @@ def test_a_flood_of_requests_is_answered_up_to_the_limit(address: tuple[str, int
 def test_an_image_whose_trailer_is_too_large_is_answered(address: tuple[str, int]) -> None:
     [answer] = answers(LARGE_TRAILER, 1, address)
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("target", "status"), [("http://test", 200), ("HTTP://test?a", 200), ("http://test/livez", 200), ("http://test/x", 404)]
+)
+def test_a_target_may_be_a_whole_url_with_or_without_a_path(target: str, status: int, address: tuple[str, int]) -> None:
+    line = Line(address)
+    line.send(f"GET {target} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+    answer = line.response()
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/html") == ("/" not in target[7:])
+    line.close()
