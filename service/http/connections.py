@@ -15,6 +15,7 @@ import httptools
 from fastapi import FastAPI
 from prometheus_client import Counter
 from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.http.problems import Problem
@@ -53,6 +54,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._reads_no_more = False  # the connection closes after the requests that were whole before a refused one
         self._bytes_without_progress = 0  # received since the last bytes of a body, or the last complete head
         self._progress = False
+        self._bytes_ahead = 0  # received since the last answer, behind pipelined requests
         self._unsent = UnsentWatch(self.transport, self.loop, partial(self._abort, "not taken"))
         self._running: RequestResponseCycle | None = None  # the request being answered; pipelined ones may wait for it
         self._refused: Counter = cast(FastAPI, self.config.app).state.connections_refused
@@ -66,8 +68,11 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def is_stalled(self) -> bool:
-        """Whether the body of the request being received has paused for longer than STALLED_S."""
-        return not self.is_silent() and self._in_body and self.loop.time() > self.last_active + STALLED_S
+        """Whether the body of the request being answered has paused for longer than STALLED_S."""
+        return not self.is_silent() and self._in_running_body() and self.loop.time() > self.last_active + STALLED_S
+
+    def _in_running_body(self) -> bool:
+        return self._in_body and self._running is self.cycle
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -84,6 +89,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._reads_no_more:
             return
         self._progress = False
+        self._bytes_ahead += len(data) if self.pipeline else 0
         self.last_active = self.loop.time()
         self._unset_keepalive_if_required()
         try:
@@ -97,6 +103,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refusal = _head_too_large()
         if self._refusal is not None:
             self._refuse(self._refusal)
+        elif self.pipeline and self._bytes_ahead <= HIGH_WATER_LIMIT:
+            self.flow.resume_reading()  # Uvicorn has stopped it, and would not see the client leave
         elif self.is_silent() and self._head_timer is None:
             self._await_request()
 
@@ -172,6 +180,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.last_active = self.loop.time()
+        self._bytes_ahead = 0
         super().on_response_complete()
         rest_of_body = self._in_body and self._client_closes
         if self.is_silent() and (rest_of_body or self._bytes_without_progress):  # or part of the next request's head
@@ -245,7 +254,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_waiting()
         event(log, "refused", status=problem.details.status)
         self._refused.labels(str(problem.details.status)).inc()
-        if not self.is_silent() and not (self._in_body and self._running is self.cycle):
+        if not self.is_silent() and not self._in_running_body():
             self._end_after_whole_requests()
             return
         if self._running is None or self._running.response_complete or not self._running.response_started:
@@ -264,6 +273,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.pipeline.popleft()
             self.cycle = self.pipeline[0][0] if self.pipeline else self._running
         self._reads_no_more, self.cycle.keep_alive = True, False
+        self.flow.resume_reading()  # what comes is dropped, but that the client goes is seen
 
 
 def max_connections() -> int:

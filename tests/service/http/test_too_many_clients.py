@@ -90,6 +90,23 @@ def test_connections_whose_work_is_under_way_are_not_dropped_for_new_ones(
     assert held.cancelled.wait(PATIENCE_S)
 
 
+@pytest.mark.parametrize("size", [1, 500_000])  # of a body that is read on, and of one that the service leaves unread
+def test_a_request_at_work_is_not_dropped_because_the_body_of_the_next_one_has_paused(
+    size: int, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    monkeypatch.setattr(segment, "process", gate)
+    monkeypatch.setattr(connections, "STALLED_S", 0.05)
+    working = line_at_work(address, gate)
+    working.send(head("Content-Length: 1000000") + bytes(size))
+    time.sleep(2 * SHORT_S)  # what earlier tests left open has gone
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
+    assert_cut_off(Line(address), 503, limit=1)
+    gate.open.set()
+    assert working.response().status_code == 200
+    working.close()
+
+
 def test_neither_a_body_under_way_nor_an_answer_that_is_being_taken_makes_room(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,16 +66,24 @@ def test_work_stops_and_frees_its_place_when_the_client_goes(
     wait_until(lambda: counted(address, "segment_admitted_megapixels") == 0)
 
 
+@pytest.mark.parametrize(
+    "behind", [GET, 50 * GET, POST, POST[:-10], POST + b"nonsense"], ids=["one", "many", "a body", "half a body", "nonsense"]
+)
+@pytest.mark.parametrize("pause_s", [0, 0.2])
 def test_a_client_that_leaves_requests_behind_the_one_at_work_is_worked_for_no_longer(
-    address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+    pause_s: float, behind: bytes, address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Endless()
     monkeypatch.setattr(segment, "process", held)
     line = Line(address)
-    line.send(2 * POST)
+    line.send(POST if pause_s else POST + behind)
     assert held.started.wait(PATIENCE_S)
+    if pause_s:
+        time.sleep(pause_s)  # the service waits for the client to leave
+        line.send(behind)
+        time.sleep(pause_s)
     line.close()
-    assert held.cancelled.wait(PATIENCE_S)
+    assert held.cancelled.wait(PATIENCE_S / 2)  # long before its deadline
 
 
 def test_a_client_that_does_not_take_its_answers_is_cut_off(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
