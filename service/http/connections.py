@@ -135,7 +135,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_bytes += len(name) + len(value)
-        if self._head_bytes <= HEAD_BYTES:  # fields beyond the limit are not kept
+        # Fields beyond the limit are not kept, and neither are a body's trailers: they are no header fields (RFC 9110, 6.5.1).
+        if self._head_bytes <= HEAD_BYTES and not self._in_body:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:

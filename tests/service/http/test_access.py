@@ -1,10 +1,13 @@
 """API keys and other origins: closed unless an operator opens them."""
 
+import time
+
 import pytest
 from fastapi.testclient import TestClient
 
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import assert_problem, samples
+from tests.service.helpers.live import Line, chunked, head, serving
 from tests.service.helpers.pictures import encoded, flag
 
 IMAGE = encoded(flag())
@@ -71,6 +74,18 @@ def test_the_catalogue_needs_a_key_too(locked: TestClient) -> None:
 
 def test_a_key_is_asked_for_before_anything_else_is_looked_at(locked: TestClient) -> None:
     assert_problem(locked.post("/segment?opacity=9&model=none", content=b"text"), 401)
+
+
+def test_a_key_behind_the_body_is_no_key(make_client: MakeClient) -> None:
+    start, trailer = head("Transfer-Encoding: chunked") + chunked(IMAGE)[:-2], b"X-API-Key: a-key\r\n\r\n"
+    with serving(make_client(api_keys=KEYS).app) as address:  # type: ignore[arg-type]
+        for pieces in ([start + trailer], [start, trailer]):
+            line = Line(address)
+            for piece in pieces:
+                line.send(piece)
+                time.sleep(0.1)
+            assert_problem(line.response(), 401)
+            line.close()
 
 
 def test_a_key_in_the_query_is_no_key(locked: TestClient) -> None:
