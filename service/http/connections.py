@@ -105,7 +105,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(self._refusal)
         elif self.pipeline and self._bytes_ahead <= HIGH_WATER_LIMIT:
             self.flow.resume_reading()  # Uvicorn has stopped it, and would not see the client leave
-        elif self.is_silent() and self._head_timer is None:
+        elif self.is_silent() and self._head_timer is None and self.timeout_keep_alive_task is None:
             self._await_request()
 
     def _parse(self, data: memoryview) -> None:
@@ -127,6 +127,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
+        self._unset_keepalive_if_required()
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -178,6 +179,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
         elif self._client_closes:
             self.cycle.keep_alive = False
+        elif self.cycle.response_complete:  # before its body was: idle only from now on
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def on_response_complete(self) -> None:
         self.last_active = self.loop.time()
@@ -253,6 +256,9 @@ class BoundedProtocol(HttpToolsProtocol):
         Whole requests before the refused one are answered first; the refused one then is not.
         """
         self._stop_waiting()
+        if self._in_body and self.is_silent():  # the request is answered already; only its body is wrong, or late
+            self.transport.close()
+            return
         event(log, "refused", status=problem.details.status)
         self._refused.labels(str(problem.details.status)).inc()
         if not self.is_silent() and not self._in_running_body():
