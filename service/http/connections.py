@@ -5,7 +5,6 @@ Uvicorn limits none of these. Bodies are limited where they are read, in `servic
 
 import asyncio
 import logging
-import re
 import resource
 import socket
 from functools import partial
@@ -16,8 +15,9 @@ from fastapi import FastAPI
 from prometheus_client import Counter
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from service.http.conforming import ConformingProtocol
 from service.http.problems import Problem
 from service.http.unsent import UnsentWatch
 from service.logs import event
@@ -33,23 +33,20 @@ OTHER_FILES = 40  # files that the process has open besides connections and uplo
 # idle, the one whose request body has paused longest; if none has paused, the new one.
 MAX_CONNECTIONS = 1000
 
-_NO_PATH = re.compile(rb"\Ahttps?://[^/?#]+(?=[?#]|\Z)", re.IGNORECASE)  # a target that is a whole URL, as a proxy is sent it
-
 log = logging.getLogger(__name__)
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(ConformingProtocol):
     """HTTP/1.1 on one connection, with a limit on every wait. Its own errors, too, are answered as problems."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)  # type: ignore[arg-type]  # Uvicorn narrows it to Transport
+        super().connection_made(transport)
         if (line := transport.get_extra_info("socket")) is not None:
             line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._head_timer: asyncio.TimerHandle | None = None  # closes the connection if no whole head arrives in time
         self._in_body = False  # whether a request's head has ended and the request has not
         self._client_closes = False  # the client asked to close the connection after its newest request
         self._head_bytes = 0  # received of the head that is being read
-        self._plain_head: bytes | None = None  # head of a request to upgrade the protocol, without its Upgrade field
         self._refusal: Problem | None = None  # why the request being read is refused; received data is parsed before closing
         self._reads_no_more = False  # the connection closes after the requests that were whole before a refused one
         self._bytes_without_progress = 0  # received since the last bytes of a body, or the last complete head
@@ -93,7 +90,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.last_active = self.loop.time()
         self._unset_keepalive_if_required()
         try:
-            self._parse(memoryview(data))
+            self.parse(memoryview(data))
         except httptools.HttpParserError:
             self.send_400_response("not a valid HTTP request")
         if self.transport.is_closing() or self._reads_no_more:
@@ -107,23 +104,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self.flow.resume_reading()  # Uvicorn has stopped it, and would not see the client leave
         elif self.is_silent() and self._head_timer is None and self.timeout_keep_alive_task is None:
             self._await_request()
-
-    def _parse(self, data: memoryview) -> None:
-        """Parse received data. A request to upgrade the protocol is parsed as if it did not ask for that (RFC 9110, 7.8).
-
-        Uvicorn would lose the data that follows such a request's head.
-        """
-        while True:
-            try:
-                return self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as asked:
-                if self._plain_head is None:  # refused, or a CONNECT
-                    return None
-                head, self._plain_head = self._plain_head, None
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as Uvicorn does
-                self.parser.feed_data(head)
-                data = data[asked.args[0] :]
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
@@ -150,14 +130,10 @@ class BoundedProtocol(HttpToolsProtocol):
             )
         if self._refusal is not None:
             return
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
-            fields = b"".join(b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade")
-            version = self.parser.get_http_version().encode()
-            self._plain_head = b"%s %s HTTP/%s\r\n%s\r\n" % (self.parser.get_method(), self.url, version, fields)
-            return
         self._stop_waiting()
-        self.url = _NO_PATH.sub(rb"\g<0>/", self.url)  # RFC 9110, 4.2.3
         super().on_headers_complete()  # raises for some targets, such as a CONNECT's: the newest request is the one before
+        if self.is_to_be_parsed_again:
+            return
         self._in_body = True
         # The connection stays open until the body is read: closing it earlier resets it, and the client may lose the answer.
         self._client_closes, self.cycle.keep_alive = not self.cycle.keep_alive, True
@@ -168,7 +144,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._plain_head is not None:
+        if self.is_to_be_parsed_again:
             return
         self._progress, self._in_body = True, False
         self._stop_waiting()

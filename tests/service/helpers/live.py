@@ -93,7 +93,7 @@ class Line:
         while line := self._file.readline().strip():
             name, _, value = line.decode("latin-1").partition(":")
             headers[name] = value.strip()
-        return httpx.Response(status, headers=headers, content=self._file.read(int(headers["content-length"])))
+        return httpx.Response(status, headers=headers, content=self._file.read(int(headers.get("content-length", 0))))
 
     def is_closed(self) -> bool:
         """Whether the other side hangs up, once all it has sent is read."""

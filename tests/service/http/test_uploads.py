@@ -182,6 +182,15 @@ def test_a_whole_body_in_small_pieces_is_taken_and_the_connection_stays(line: Li
         assert line.response().status_code == 200
 
 
+@pytest.mark.parametrize(("version", "statuses"), [("1.1", [100, 200]), ("1.0", [200])])
+def test_only_a_client_that_knows_of_it_is_told_to_continue(version: str, statuses: list[int], line: Line) -> None:
+    start = head("Expect: 100-continue", f"Content-Length: {len(IMAGE)}")
+    line.send(start.replace(b"HTTP/1.1", f"HTTP/{version}".encode()))
+    time.sleep(0.2)
+    line.send(IMAGE)
+    assert [line.response().status_code for _ in statuses] == statuses
+
+
 def test_a_client_that_goes_away_leaves_the_service_at_work(line: Line, impatient: tuple[str, int]) -> None:
     with counting(impatient, answers(499)):
         line.send(head(f"Content-Length: {len(IMAGE)}") + IMAGE[:50])
