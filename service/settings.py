@@ -40,6 +40,12 @@ class Settings(BaseSettings):
         (), description="comma-separated, as https://host; none: no other site's pages may ask"
     )
 
+    @field_validator("host")
+    @classmethod
+    def _can_be_looked_up(cls, value: str) -> str:
+        value.encode("idna")  # as the socket will; raises UnicodeError, a ValueError, for a label of more than 63 characters
+        return value
+
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

@@ -47,7 +47,9 @@ def test_cuda_is_refused_with_a_reason_where_there_is_none(colors_folder: Path) 
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize(("name", "value"), [("PORT", "http"), ("DEVICE", "tpu"), ("MAX_PIXELS", "0")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "http"), ("DEVICE", "tpu"), ("MAX_PIXELS", "0"), ("HOST", "x" * 64), ("HOST", "a..b")]
+)
 def test_a_bad_setting_is_refused_by_name(name: str, value: str) -> None:
     ended = started(**{name: value})
     assert ended.returncode == 2
