@@ -249,5 +249,6 @@ def _why_later(error: Exception) -> str:
 
 
 def _printable(text: str) -> str:
-    """The text with characters replaced that cannot be encoded: names of files need not be Unicode."""
-    return text.encode("utf-8", "replace").decode()
+    """The text on one line, and without characters that cannot be encoded: names of files may hold any bytes."""
+    encodable = text.encode("utf-8", "replace").decode()
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in encodable)

@@ -76,6 +76,14 @@ def test_a_model_in_a_bad_folder_does_not_keep_the_service_from_answering(make_c
     assert make_client(models_dir=tmp_path).get("/readyz").status_code == 200
 
 
+def test_a_name_of_several_lines_is_one_line_of_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a\n2026-01-01 INFO forged\x1b[2J\u2028é.onnx").write_bytes(b"bad")
+    repository = Repository(tmp_path, "cpu")
+    assert list(repository.broken) == [r"a\n2026-01-01 INFO forged\x1b[2J\u2028é.onnx"]
+    [line] = [record.getMessage() for record in caplog.records if "forged" in record.getMessage()]
+    assert line.isprintable()
+
+
 def test_names_that_are_not_unicode_can_be_told(make_client: MakeClient, tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"\xff.onnx")).write_bytes(b"bad")
     write_model(tmp_path)
