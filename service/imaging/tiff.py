@@ -100,11 +100,19 @@ def tiff_pixels(file: BinaryIO, max_pixels: int) -> int:
         raise UnsupportedImage(f"the TIFF's compression {compression} is not supported")
     _check_samples(found, compression)
     decoded = _decoded_pixels(found, max_pixels)
-    counts = np.concatenate([found.values(STRIPBYTECOUNTS), found.values(TILEBYTECOUNTS)])
-    if np.minimum(counts, size).sum() > 2 * size + decoded:  # the same bytes over and over
+    strips, planes = _strips(found), found.value(SAMPLESPERPIXEL, 1) if _in_planes(found) else 1
+    offsets = np.concatenate([found.values(STRIPOFFSETS), found.values(TILEOFFSETS)])
+    counts = np.minimum(np.concatenate([found.values(STRIPBYTECOUNTS), found.values(TILEBYTECOUNTS)]), size)
+    # Pillow decodes each raw one as often as it is listed. Old files may leave out their lengths.
+    if len(offsets) != strips * planes or len(counts) not in (0, len(offsets)):
+        raise UnsupportedImage("the TIFF lists more or fewer strips or tiles than it has")
+    if counts.sum() > 2 * size + decoded:  # the same bytes over and over
         raise UnsupportedImage("the TIFF's strips or tiles have more bytes than the file")
-    if compression == _JPEG and TILEWIDTH not in found.tags:
-        _check_last_strips(found, size)
+    if compression == _JPEG:
+        if len(counts) == 0 or not counts.all():  # libtiff would guess
+            raise UnsupportedImage("the TIFF does not tell the lengths of its JPEGs")
+        if TILEWIDTH not in found.tags:
+            _check_last_strips(found, offsets[strips - 1 :: strips], counts[strips - 1 :: strips])
     return decoded
 
 
@@ -155,8 +163,7 @@ def _check_samples(found: _Directory, compression: int) -> None:
     """Refuse sample formats that Pillow accepts but decodes wrongly. Raises UnsupportedImage."""
     if _SIGNED in found.values(SAMPLEFORMAT):
         raise UnsupportedImage("signed integer pixels have no defined range; convert them to unsigned")
-    in_planes = found.value(PLANAR_CONFIGURATION, 1) == _PLANES and found.value(SAMPLESPERPIXEL, 1) > 1
-    if in_planes and found.values(BITSPERSAMPLE).max(initial=1) > 8 and compression == _RAW:
+    if _in_planes(found) and found.values(BITSPERSAMPLE).max(initial=1) > 8 and compression == _RAW:
         raise UnsupportedImage("16-bit colours in separate planes are only supported compressed")
 
 
@@ -178,14 +185,32 @@ def _decoded_pixels(found: _Directory, max_pixels: int) -> int:
     return decoded
 
 
-def _check_last_strips(found: _Directory, size: int) -> None:
-    """Refuse a last strip whose JPEG is higher than the strip: libtiff decodes it whole. Raises UnsupportedImage."""
+def _in_planes(found: _Directory) -> bool:
+    return found.value(PLANAR_CONFIGURATION, 1) == _PLANES and found.value(SAMPLESPERPIXEL, 1) > 1
+
+
+def _rows(found: _Directory) -> int:
+    """Rows of a strip, except that the last may have fewer."""
     height = found.value(IMAGELENGTH, 0)
-    rows = max(1, min(height, found.value(ROWSPERSTRIP, height)))
-    strips = max(1, -(-height // rows))
-    offsets, counts = found.values(STRIPOFFSETS), found.values(STRIPBYTECOUNTS)
-    for strip in range(strips - 1, len(offsets), strips):  # of each plane
-        found.file.seek(int(offsets[strip]))
-        content = found.file.read(min(size, int(counts[strip])) or size)  # libtiff makes a guess at a count of 0
+    return max(1, min(height, found.value(ROWSPERSTRIP, height)))
+
+
+def _strips(found: _Directory) -> int:
+    """How many strips or tiles each plane has, after `_decoded_pixels`."""
+    width, height = found.value(IMAGEWIDTH, 0), found.value(IMAGELENGTH, 0)
+    if TILEWIDTH in found.tags:
+        return -(-width // found.value(TILEWIDTH, 0)) * -(-height // found.value(TILELENGTH, 0))
+    return -(-height // _rows(found))
+
+
+def _check_last_strips(found: _Directory, offsets: NDArray[np.uint64], counts: NDArray[np.uint64]) -> None:
+    """Refuse a last strip, of any plane, whose JPEG is higher than the strip: libtiff decodes it whole.
+
+    Raises UnsupportedImage.
+    """
+    rows = _rows(found)
+    for offset, count in zip(offsets.tolist(), counts.tolist(), strict=True):
+        found.file.seek(offset)
+        content = found.file.read(count)
         if any(int.from_bytes(frame[1], "big") > rows for frame in _FRAME_HEADER.finditer(content)):
             raise UnsupportedImage("the TIFF's last strip is a JPEG that is higher than the strip")

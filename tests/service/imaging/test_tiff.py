@@ -111,6 +111,47 @@ def test_tiles_may_share_bytes_but_not_over_and_over() -> None:
         open_image(io.BytesIO(shared(100_000)), LIMIT)
 
 
+@pytest.mark.parametrize("compression", [1, 7, 8], ids=["raw", "JPEG", "deflate"])
+@pytest.mark.parametrize(("rows", "listed"), [(8, 2), (8, 1 << 17), (7, 1), (7, 1 << 17), (1, 7)])
+def test_strips_are_listed_once_each(compression: int, rows: int, listed: int) -> None:
+    """Each of too many was read to the end of the file, or decoded: 262 KB took 20 s."""
+    pixels: list[Tag] = [(number, kind, [compression] if number == 259 else values) for number, kind, values in GREY]
+    content = tiff(*pixels, (278, 4, [rows]), (273, 3, [8] * listed), (279, 3, [0] * listed))
+    with pytest.raises(UnsupportedImage, match="more or fewer strips or tiles"):
+        open_image(io.BytesIO(content), LIMIT)
+
+
+def test_tiles_are_listed_once_each_for_each_plane() -> None:
+    data = zlib.compress(bytes(16 * 16))
+    bands: list[Tag] = [(256, 4, [40]), (257, 4, [8]), (258, 3, [8] * 3), (259, 3, [8]), (262, 3, [2]), (277, 3, [3])]
+    layout: list[Tag] = [(284, 3, [2]), (322, 4, [16]), (323, 4, [16])]
+    for listed in (9, 3, 8, 10):
+        content = tiff(*bands, *layout, (324, 4, [-1] * listed), (325, 4, [len(data)] * listed), data=data)
+        if listed == 9:
+            assert decoded(content).size == (40, 8)
+            continue
+        with pytest.raises(UnsupportedImage, match="more or fewer strips or tiles"):
+            open_image(io.BytesIO(content), LIMIT)
+
+
+def test_a_second_list_of_lengths_is_refused() -> None:
+    """In a TIFF of strips the lengths of tiles: libtiff takes one of the two."""
+    with pytest.raises(UnsupportedImage, match="more or fewer strips or tiles"):
+        open_image(io.BytesIO(tiff(*GREY, *STRIP, (325, 4, [64]), data=bytes(64))), LIMIT)
+
+
+def test_an_old_tiff_without_the_length_of_its_strip_is_an_image() -> None:
+    assert decoded(tiff(*GREY, (273, 4, [-1]), data=bytes(64))).size == (8, 8)
+
+
+@pytest.mark.parametrize("length", [[0], []])
+def test_the_length_of_a_jpeg_in_a_tiff_is_told(length: list[int]) -> None:
+    pixels: list[Tag] = [(number, kind, [7] if number == 259 else values) for number, kind, values in GREY]
+    lengths: list[Tag] = [(279, 4, length)] if length else []
+    with pytest.raises(UnsupportedImage, match="lengths of its JPEGs"):
+        open_image(io.BytesIO(tiff(*pixels, (273, 4, [-1]), *lengths, data=progressive(8, 8))), LIMIT)
+
+
 def test_old_jpeg_in_a_tiff_is_not_supported() -> None:
     with pytest.raises(UnsupportedImage, match="compression 6 is not supported"):
         open_image(io.BytesIO(tiff(*[(259, 3, [6]) if tag[0] == 259 else tag for tag in GREY], *STRIP, data=bytes(64))), LIMIT)
