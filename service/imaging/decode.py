@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import BinaryIO, cast
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from service.geometry import MAX_EXIF_BYTES, UNSUPPORTED_MODES, Photo, UnsupportedPixels
 from service.imaging.errors import BrokenImage, TooManyPixels, UnsupportedImage
@@ -88,6 +88,10 @@ def open_image(file: BinaryIO, max_pixels: int) -> Upload:
             if has_too_many_scans(file):
                 raise UnsupportedImage(f"the JPEG has more than {MAX_SCANS} scans")
             image.decodermaxblock = JPEG_READ_BYTES
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            # Of a TIFF of one page, Pillow would read the directories of EXIF and GPS, which are not needed here, and make an
+            # object of each of their values: 32 MB took half a minute and 2 GB.
+            image.is_animated = True
     except (BrokenImage, TooManyPixels, UnsupportedImage, MemoryError):
         raise
     except Image.DecompressionBombError:  # Pillow's own limit, which Pillow checks before the size is known here

@@ -5,6 +5,7 @@ import struct
 import zlib
 
 import pytest
+from PIL import Image
 
 from service.imaging.decode import open_image
 from service.imaging.errors import BrokenImage, UnsupportedImage
@@ -163,3 +164,16 @@ def test_a_tiff_cut_short_is_broken_wherever_it_is_cut(compression: str) -> None
     for length in range(8, len(content) - 1, max(1, len(content) // 40)):
         with pytest.raises(BrokenImage):
             decoded(content[:length])
+
+
+@pytest.mark.parametrize("tag", [34665, 34853], ids=["EXIF", "GPS"])
+@pytest.mark.parametrize("compression", [1, 8], ids=["raw", "deflate"])
+def test_the_directories_of_exif_are_not_read(compression: int, tag: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow would make an object of each of their values: 32 MB took 2 GB."""
+    read: list[int] = []
+    monkeypatch.setattr(Image.Exif, "get_ifd", lambda _, number: read.append(number))
+    pixels: list[Tag] = [(number, kind, [compression] if number == 259 else values) for number, kind, values in GREY]
+    data = bytes(64) if compression == 1 else zlib.compress(bytes(64))
+    content = tiff(*pixels, (273, 4, [-1]), (279, 4, [len(data)]), (tag, 4, [8]), data=data)
+    assert decoded(content).size == (8, 8)
+    assert not read
