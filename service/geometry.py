@@ -61,11 +61,14 @@ class Photo:
         16-bit colours of which one is transparent, and what Pillow raises for broken pixels.
         """
         turned_by_pillow = image.format == "TIFF"
-        if isinstance(image, PngImagePlugin.PngImageFile) and "transparency" in image.info and image.tile:
-            _widen_transparent_color(image)
+        if isinstance(image, PngImagePlugin.PngImageFile):
+            drop_text(image)
+            if "transparency" in image.info and image.tile:
+                _widen_transparent_color(image)
         image.info.pop("xmp", None)  # Pillow would turn a TIFF by the orientation in it
         if not turned_by_pillow:
-            image.load()  # a PNG may have its EXIF after the pixels
+            image.load()  # a PNG may have its EXIF after the pixels, and its texts
+            drop_text(image)
         orientation = _orientation(image)
         image.load()  # not before the line above: this drops a TIFF's orientation tag
         return cls(_rgb(image), orientation, 1 if turned_by_pillow else orientation)
@@ -116,6 +119,13 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # Pillow raises many types on damaged metadata; the pixels may be intact
         return 1
     return int(orientation) if orientation in _TRANSPOSE else 1
+
+
+def drop_text(image: Image.Image) -> None:
+    """Drop the texts of a PNG, except EXIF: they may be large, and Pillow takes one named `transparency` for its own entry."""
+    for key, value in list(image.info.items()):
+        if isinstance(value, str) and (key != _RAW_EXIF or len(value) > MAX_EXIF_BYTES):
+            del image.info[key]
 
 
 def _widen_transparent_color(image: PngImagePlugin.PngImageFile) -> None:

@@ -3,6 +3,7 @@
 import random
 import re
 import sys
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -19,6 +20,7 @@ from tests.service.helpers.answers import assert_problem, mask_of, post
 from tests.service.helpers.hostile import ABSURD, BOMBS, HEADERS, OTHERS
 from tests.service.helpers.live import Line, head
 from tests.service.helpers.pictures import (
+    chunk,
     encoded,
     flag,
     huge_png,
@@ -164,6 +166,15 @@ def test_an_image_too_large_is_413_and_costs_no_memory(name: str, body: bytes, g
 def test_a_bomb_in_metadata_costs_no_memory(name: str, guarded: Server, http: httpx.Client) -> None:
     body = png((4, 4), before=BOMBS[name], after=BOMBS[name])
     assert peak_rise(guarded, http, body, 400) < 50
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+def test_many_texts_cost_no_memory(guarded: Server, http: httpx.Client) -> None:
+    """Unpacked, each takes four bytes for each of its million characters."""
+    packed = zlib.compress(("a" * ((1 << 20) - 4) + "\N{GRINNING FACE}").encode())
+    texts = b"".join(chunk(b"iTXt", b"%d\0\1\0\0\0" % number + packed) for number in range(60))
+    assert peak_rise(guarded, http, png((4, 4), before=texts), 400) < 50
+    assert peak_rise(guarded, http, png((4, 4), after=texts), 400) < 50
 
 
 @pytest.fixture
