@@ -17,7 +17,7 @@ from service.settings import PILLOW_MAX_PIXELS
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")  # uploads reach only these of Pillow's 43 parsers, each of which could be attacked
 MAX_SIDE = 65_500  # libjpeg's limit: a longer image cannot have an overlay, and one row of its scores would fill the memory
 _SIGNATURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|II[*+]\0|MM\0[*+]", re.DOTALL)
-_SIGNATURE_BYTES = 12
+_PNG_INTERLACED = 28  # place in the file
 _JPEG_EXIF = b"Exif\0\0"  # begins a segment of a JPEG
 # Pillow keeps the header in memory, and a list of where the pixels lie. No ordinary file needs more than these limits.
 HEADER_READS, HEADER_BYTES = 2_000, 16 << 20
@@ -75,7 +75,7 @@ def open_image(file: BinaryIO, max_pixels: int) -> Upload:
     Raises BrokenImage, UnsupportedImage or TooManyPixels. No pixel is decoded.
     """
     file.seek(0)
-    start = file.read(_SIGNATURE_BYTES)
+    start = file.read(_PNG_INTERLACED + 1)  # more than the signature has
     if not start:
         raise BrokenImage("the image is empty")
     file.seek(0)
@@ -92,6 +92,7 @@ def open_image(file: BinaryIO, max_pixels: int) -> Upload:
                 raise UnsupportedImage(f"the JPEG has more than {MAX_SCANS} scans")
             image.decodermaxblock = JPEG_READ_BYTES
         if isinstance(image, PngImagePlugin.PngImageFile):
+            _mend_settings(image, start)
             _drop_metadata(image)  # not to be kept while the image waits for its turn
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             # Of a TIFF of one page, Pillow would read the directories of EXIF and GPS, which are not needed here, and make an
@@ -119,6 +120,14 @@ def _check(image: Image.Image, max_pixels: int) -> None:
         raise TooManyPixels(f"the image is {width}x{height}; for one side", MAX_SIDE)
     if image.mode in UNSUPPORTED_MODES:
         raise UnsupportedImage(UNSUPPORTED_MODES[image.mode])
+
+
+def _mend_settings(image: PngImagePlugin.PngImageFile, start: bytes) -> None:
+    """Take back what Pillow has taken from texts that are named as its own entries; `start` is the file's."""
+    if isinstance(image.info.get("interlace"), str):
+        image.info["interlace"] = start[_PNG_INTERLACED]
+    if isinstance(image.info.get("bbox"), str):
+        image.tile = [tile._replace(extents=(0, 0, *image.size)) for tile in image.tile]
 
 
 def _drop_metadata(image: PngImagePlugin.PngImageFile) -> None:
