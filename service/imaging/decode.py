@@ -10,7 +10,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from service.geometry import MAX_EXIF_BYTES, UNSUPPORTED_MODES, Photo, UnsupportedPixels, drop_text
 from service.imaging.errors import BrokenImage, TooManyPixels, UnsupportedImage
-from service.imaging.scans import MAX_SCANS, has_too_many_scans
+from service.imaging.scans import has_too_many_scans, most_scans
 from service.imaging.tiff import ORDERS, tiff_pixels
 from service.settings import PILLOW_MAX_PIXELS
 
@@ -88,8 +88,8 @@ def open_image(file: BinaryIO, max_pixels: int) -> Upload:
         reader.in_header = False
         _check(image, max_pixels)
         if image.format in ("JPEG", "MPO"):
-            if has_too_many_scans(file):
-                raise UnsupportedImage(f"the JPEG has more than {MAX_SCANS} scans")
+            if has_too_many_scans(file, most := most_scans(prod(image.size))):
+                raise UnsupportedImage(f"the JPEG has more than {most} scans")
             image.decodermaxblock = JPEG_READ_BYTES
         if isinstance(image, PngImagePlugin.PngImageFile):
             _mend_settings(image, start)

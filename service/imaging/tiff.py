@@ -33,6 +33,7 @@ from PIL.TiffImagePlugin import (
 )
 
 from service.imaging.errors import BrokenImage, TooManyPixels, UnsupportedImage
+from service.imaging.scans import START_OF_SCAN, most_scans
 
 ORDERS: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}  # first bytes of a TIFF -> its byte order
 _BIG_TIFF = 43  # third byte of the file, or the fourth if big-endian
@@ -111,8 +112,7 @@ def tiff_pixels(file: BinaryIO, max_pixels: int) -> int:
     if compression == _JPEG:
         if len(counts) == 0 or not counts.all():  # libtiff would guess
             raise UnsupportedImage("the TIFF does not tell the lengths of its JPEGs")
-        if TILEWIDTH not in found.tags:
-            _check_last_strips(found, offsets[strips - 1 :: strips], counts[strips - 1 :: strips])
+        _check_jpegs(found, offsets.tolist(), counts.tolist(), strips, decoded)
     return decoded
 
 
@@ -203,14 +203,20 @@ def _strips(found: _Directory) -> int:
     return -(-height // _rows(found))
 
 
-def _check_last_strips(found: _Directory, offsets: NDArray[np.uint64], counts: NDArray[np.uint64]) -> None:
-    """Refuse a last strip, of any plane, whose JPEG is higher than the strip: libtiff decodes it whole.
+def _check_jpegs(found: _Directory, offsets: list[int], counts: list[int], strips: int, decoded: int) -> None:
+    """Refuse JPEGs of too many scans, and a last strip, of any plane, whose JPEG is higher than the strip.
 
-    Raises UnsupportedImage.
+    libtiff decodes such a strip whole. Several strips or tiles may be the same bytes. Raises UnsupportedImage.
     """
+    found.file.seek(0)
+    content = found.file.read()
+    parts = [(offset, offset + count) for offset, count in zip(offsets, counts, strict=True)]
+    most = most_scans(decoded)
+    if sum(content.count(START_OF_SCAN, *part) for part in parts) > most * len(parts):
+        raise UnsupportedImage(f"the JPEGs in the TIFF have more than {most} scans each")
+    if TILEWIDTH in found.tags:
+        return
     rows = _rows(found)
-    for offset, count in zip(offsets.tolist(), counts.tolist(), strict=True):
-        found.file.seek(offset)
-        content = found.file.read(count)
-        if any(int.from_bytes(frame[1], "big") > rows for frame in _FRAME_HEADER.finditer(content)):
+    for part in parts[strips - 1 :: strips]:
+        if any(int.from_bytes(frame[1], "big") > rows for frame in _FRAME_HEADER.finditer(content, *part)):
             raise UnsupportedImage("the TIFF's last strip is a JPEG that is higher than the strip")

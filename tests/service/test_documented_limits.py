@@ -4,7 +4,7 @@ import pytest
 
 from service import app, server
 from service.http import connections, unsent, uploads
-from service.imaging import decode
+from service.imaging import decode, scans
 from service.inference.files import foreign, model_file
 from service.inference.models import model, preference, trial, variant
 from service.inference.scheduling import engine, periodic, watchdog, workers
@@ -42,6 +42,7 @@ STATED = {
         f"more than {engine.MAX_DEADLINE_SHARE:.0%} of its deadline".replace("%", " %"),
         f"at most {app.HELD_IMAGES} x `SEGMENT_MAX_PIXELS`",
         f"at most {uploads.UPLOADS} x `SEGMENT_MAX_UPLOAD_BYTES`",
+        f"more than {scans.MAX_SCANS} scans (fewer above 16 megapixels, but never fewer than {scans.LEAST_SCANS})",
         f"beyond {decode.MAX_TEXT >> 20} million characters in all",
         f"at most {count(planned.MAX_SESSIONS)} such sessions",
         f"no new one is opened for {minutes(planned.PAUSE_S)}.",

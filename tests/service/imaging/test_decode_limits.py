@@ -6,11 +6,12 @@ import zlib
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from PIL.PngImagePlugin import MAX_TEXT_CHUNK
 
 from service.imaging.decode import MAX_SIDE, decode, open_image
 from service.imaging.errors import BrokenImage, TooManyPixels, UnsupportedImage
-from service.imaging.scans import MAX_SCANS
+from service.imaging.scans import LEAST_SCANS, MAX_SCANS, most_scans
 from tests.service.helpers.decoding import FORMATS, LIMIT, decoded
 from tests.service.helpers.hostile import ABSURD, BOMBS, HEADERS, bombs
 from tests.service.helpers.pictures import (
@@ -111,6 +112,26 @@ def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded() -> None:
     for count in (MAX_SCANS + 1, 10_000):
         with pytest.raises(UnsupportedImage, match="more than 64 scans"):
             open_image(io.BytesIO(with_scans(count)), LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "most"), [(0, 64), (1 << 24, 64), (1 << 25, 32), (67_108_864, LEAST_SCANS), (178_956_970, LEAST_SCANS)]
+)
+def test_a_large_jpeg_may_have_fewer_scans(pixels: int, most: int) -> None:
+    """Each of 67 megapixels takes a sixth of a second, in whatever few bytes it is."""
+    assert most_scans(pixels) == most
+
+
+def test_libjpeg_makes_no_more_scans_than_any_image_may_have() -> None:
+    scans = {mode: encoded(flag().convert(mode), "JPEG", progressive=True).count(b"\xff\xda") for mode in ("L", "RGB", "CMYK")}
+    assert scans == {"L": 6, "RGB": 10, "CMYK": LEAST_SCANS}
+
+
+def test_a_large_jpeg_of_too_many_scans_is_refused() -> None:
+    scans = encoded(Image.new("L", (8000, 8000)), "JPEG", progressive=True)
+    assert open_image(io.BytesIO(scans), 1 << 26).size == (8000, 8000)
+    with pytest.raises(UnsupportedImage, match="more than 18 scans"):
+        open_image(io.BytesIO(scans[:-2] + b"\xff\xda\0\x08\1\1\0\1\x3f\0" * 18 + scans[-2:]), 1 << 26)
 
 
 @pytest.mark.parametrize("comments", [0, 3_000])

@@ -9,6 +9,7 @@ from PIL import Image
 
 from service.imaging.decode import open_image
 from service.imaging.errors import BrokenImage, UnsupportedImage
+from service.imaging.scans import MAX_SCANS
 from tests.service.helpers.decoding import LIMIT, decoded
 from tests.service.helpers.pictures import Tag, encoded, flag, tiff
 
@@ -20,13 +21,13 @@ def segment(marker: int, content: bytes) -> bytes:
     return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
 
 
-def progressive(width: int, height: int) -> bytes:
+def progressive(width: int, height: int, scans: int = 2) -> bytes:
     """A black progressive JPEG: some 160 bytes for any size."""
     tables = segment(0xDB, bytes([0]) + bytes([1] * 64))
     frame = segment(0xC2, struct.pack(">BHHB", 8, height, width, 1) + bytes([1, 0x11, 0]))
     codes = b"".join(segment(0xC4, bytes([kind << 4, 1]) + bytes(16)) for kind in (0, 1))
-    scans = segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + segment(0xDA, bytes([1, 1, 0, 1, 63, 0]))
-    return b"\xff\xd8" + tables + frame + codes + scans + b"\xff\xd9"
+    passes = segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) * (scans - 1)
+    return b"\xff\xd8" + tables + frame + codes + passes + b"\xff\xd9"
 
 
 def jpeg_strip(rows: int, jpeg: bytes) -> bytes:
@@ -151,6 +152,23 @@ def test_the_length_of_a_jpeg_in_a_tiff_is_told(length: list[int]) -> None:
     lengths: list[Tag] = [(279, 4, length)] if length else []
     with pytest.raises(UnsupportedImage, match="lengths of its JPEGs"):
         open_image(io.BytesIO(tiff(*pixels, (273, 4, [-1]), *lengths, data=progressive(8, 8))), LIMIT)
+
+
+def test_the_scans_of_jpegs_in_a_tiff_count_for_each_strip_or_tile() -> None:
+    """Of many tiles that are the same bytes, too: 36 KB took 21 s."""
+    assert decoded(jpeg_strip(160, progressive(800, 160, 64))).size == (800, 160)
+    with pytest.raises(UnsupportedImage, match="more than 64 scans each"):
+        decoded(jpeg_strip(160, progressive(800, 160, 65)))
+    bands: list[Tag] = [(256, 4, [12_288]), (257, 4, [4096]), (258, 3, [8]), (259, 3, [7]), (262, 3, [1]), (277, 3, [1])]
+    for scans in (MAX_SCANS // 3, MAX_SCANS // 3 + 1):
+        jpeg = progressive(4096, 4096, scans)
+        tiles: list[Tag] = [(322, 4, [4096]), (323, 4, [4096]), (324, 4, [-1] * 3), (325, 4, [len(jpeg)] * 3)]
+        content = tiff(*bands, *tiles, data=jpeg)
+        if scans == MAX_SCANS // 3:
+            assert open_image(io.BytesIO(content), 1 << 26).size == (12_288, 4096)
+            continue
+        with pytest.raises(UnsupportedImage, match="more than 21 scans each"):
+            open_image(io.BytesIO(content), 1 << 26)
 
 
 def test_old_jpeg_in_a_tiff_is_not_supported() -> None:
