@@ -21,6 +21,7 @@ _PNG_INTERLACED = 28  # place in the file
 _JPEG_EXIF = b"Exif\0\0"  # begins a segment of a JPEG
 # Pillow keeps the header in memory, and a list of where the pixels lie. No ordinary file needs more than these limits.
 HEADER_READS, HEADER_BYTES = 2_000, 16 << 20
+_PACKED, MAX_PACKED = (b"iCCP", b"zTXt", b"iTXt"), 100  # chunks of a PNG's header, which Pillow unpacks: a megabyte of each
 # At a time. What libjpeg cannot use yet, Pillow copies and libjpeg scans anew at each read: with Pillow's own 64 KB, 32 MB of
 # filling bytes took 19 s.
 JPEG_READ_BYTES = 1 << 20
@@ -39,6 +40,7 @@ class _Reader:
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.seek, self.tell = file, file.seek, file.tell
         self._reads, self._bytes, self._exif_bytes = float(HEADER_READS), HEADER_BYTES, MAX_EXIF_BYTES  # still allowed
+        self._packed = MAX_PACKED
         self.in_header = True
         self.check: Callable[[], None] = lambda: None  # raises when the work is called off
 
@@ -52,9 +54,10 @@ class _Reader:
         if self.in_header:
             self._bytes -= len(content)
             self._exif_bytes -= len(content) if content.startswith(_JPEG_EXIF) else 0  # Pillow joins and reads all of them
+            self._packed -= content[4:] in _PACKED  # a chunk's length and type are read by themselves
         else:
             self._reads += len(content) / MIN_BYTES_PER_READ
-        if min(self._reads, self._bytes, self._exif_bytes) < 0:
+        if min(self._reads, self._bytes, self._exif_bytes, self._packed) < 0:
             raise BrokenImage("the image's header is too long" if self.in_header else "the image is in too many small pieces")
         return content
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import MAX_TEXT_CHUNK
 
-from service.imaging.decode import MAX_SIDE, decode, open_image
+from service.imaging.decode import MAX_PACKED, MAX_SIDE, decode, open_image
 from service.imaging.errors import BrokenImage, TooManyPixels, UnsupportedImage
 from service.imaging.scans import LEAST_SCANS, MAX_SCANS, most_scans
 from tests.service.helpers.decoding import FORMATS, LIMIT, decoded
@@ -93,6 +93,15 @@ ENDLESS = {
 def test_a_header_that_does_not_end_is_broken(name: str) -> None:
     with pytest.raises(BrokenImage, match="header is too long"):
         open_image(io.BytesIO(ENDLESS[name]), 10**6)
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_png_has_few_chunks_to_unpack(name: str) -> None:
+    """Each may be a megabyte: 600 profiles took 4 s."""
+    packed = bombs(1000)[name]
+    assert decoded(png((4, 4), before=packed * MAX_PACKED)).size == (4, 4)
+    with pytest.raises(BrokenImage, match="header is too long"):
+        open_image(io.BytesIO(png((4, 4), before=packed * (MAX_PACKED + 1))), LIMIT)
 
 
 def test_a_header_may_hold_what_cameras_and_editors_put_there() -> None:
