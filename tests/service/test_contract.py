@@ -45,6 +45,7 @@ BROKEN: dict[str, dict[str, object]] = {
     "a name with a line feed": {"name": "colors\n"},
     "an empty name": {"name": ""},
     "no stride": {"stride": 0},
+    "more parameters than a double tells apart": {"parameters": (1 << 53) + 1},
     "strides that do not fit": {"stride": 16, "output_stride": 5},
     "an output stride above the stride": {"stride": 16, "output_stride": 32},
     "a long side of nothing": {"long_side": 0},

@@ -72,6 +72,8 @@ _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> 
     "Shape": {"dim": (1, "Dimension", True)},
     "Dimension": {"dim_value": (1, "long", False)},
 }
+MOST_DIMENSIONS = 8  # of a tensor in a file; the weights of a convolution have four
+MOST_VALUES = 1 << 40  # of a tensor in a file: far more than a file can hold
 DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})  # of the operators built into ONNX Runtime
 ELEMENT_TYPES: Mapping[int, np.dtype[Any]] = {  # TensorProto.DataType
     1: np.dtype(np.float32),
@@ -98,7 +100,7 @@ def _messages() -> Mapping[str, Any]:
 
 
 class UnsafeFile(ValueError):
-    """A file that needs other files or custom operators, or has sparse tensors."""
+    """A file that needs other files or custom operators, or has sparse tensors, or tensors of impossible shapes."""
 
 
 class OnnxFile:
@@ -118,11 +120,14 @@ class OnnxFile:
 
     @property
     def parameters(self) -> int:
-        """The number of values in all constants."""
+        """The number of values in all constants. Call `require_self_contained` first, which refuses impossible shapes."""
         return sum(prod(tensor.dims) for tensor in self.constants.values())
 
     def require_self_contained(self) -> None:
-        """Raises UnsafeFile if any graph or function has tensors in other files, sparse tensors, or operators not to be run."""
+        """Raises UnsafeFile if any graph or function has tensors that are not loaded, or operators that are not to be run.
+
+        Tensors are not loaded if they are sparse, lie in other files or have impossible shapes.
+        """
         functions = self._model.functions
         domains = DOMAINS | {function.domain for function in functions}
         graphs: list[Message] = [self._model.graph]
@@ -148,6 +153,10 @@ class OnnxFile:
         for tensor in tensors:
             if tensor.data_location:
                 raise UnsafeFile(f"tensor {tensor.name!r} lies in another file: a model is one file (external_data=False)")
+            dims = tensor.dims
+            # The product is computed last: that of many dimensions would take minutes.
+            if len(dims) > MOST_DIMENSIONS or min(dims, default=0) < 0 or prod(dims) > MOST_VALUES:
+                raise UnsafeFile(f"tensor {tensor.name!r} has an impossible shape: {list(dims[:MOST_DIMENSIONS])}")
 
     @property
     def input_sizes(self) -> Mapping[str, tuple[int, ...]]:

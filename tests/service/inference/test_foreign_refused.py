@@ -115,6 +115,16 @@ def varint(value: int) -> bytes:
     return bytes([*parts, value])
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("dims", [[1 << 62] * 200_000, [1] * 9, [1 << 62, 1 << 62], [-1, -1]])
+def test_a_tensor_of_an_impossible_shape_is_refused_at_once(dims: list[int], tmp_path: Path) -> None:
+    """The product of many large numbers takes minutes, in which the service would answer nobody."""
+    model = foreign_model()
+    model.graph.initializer.append(TensorProto(name="unused", data_type=TensorProto.FLOAT, dims=dims))
+    write_foreign(tmp_path, model)
+    assert "tensor 'unused' has an impossible shape" in broken(tmp_path)
+
+
 def test_sparse_tensors_are_not_loaded(tmp_path: Path) -> None:
     model = foreign_model()
     values = helper.make_tensor("values", TensorProto.FLOAT, [1], [1.0])
