@@ -18,6 +18,7 @@ from service.inference.files.interface import Interface
 from service.inference.files.onnx_file import OnnxFile, UnsafeFile
 
 MAX_FILE_BYTES = 1 << 30  # twice the largest network of this kind; the file and its parsed form are in memory at once
+MAX_CARD_BYTES = 1_000_000  # the shipped cards have 4,000; to parse one takes up to a hundred times its size
 WHOLE_BYTES = 1 << 30  # limit for a run of a model that cannot be tiled: enough for 1920x1080 with 21 scores per pixel
 UNKNOWN_BYTES_PER_PIXEL = 250  # activations of a network whose layers are not known: more than most networks take
 SCORE_COPIES = 3  # copies of the scores in memory while they are enlarged
@@ -37,14 +38,14 @@ class UnreadableModel(RuntimeError):
 class _Opened:
     """An open file, readable even after its path is deleted or replaced; closed when this object is garbage-collected."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most_bytes: int) -> None:
         """Raises InvalidModel if `path` is no regular file or is too large, and UnreadableModel if it cannot be opened."""
         try:
             found = path.stat()
             if not stat.S_ISREG(found.st_mode):  # opening a pipe would block
                 raise InvalidModel("it is no regular file")
-            if found.st_size > MAX_FILE_BYTES:
-                raise InvalidModel(f"it has {found.st_size} bytes, the limit is {MAX_FILE_BYTES}")
+            if found.st_size > most_bytes:
+                raise InvalidModel(f"it has {found.st_size} bytes, the limit is {most_bytes}")
             self._descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise _unreadable(error) from error
@@ -87,7 +88,7 @@ class ModelFile:
         Raises UnreadableModel, and InvalidModel if the file is too large, is not a self-contained ONNX file, has no valid card,
         or takes only images that are too large to run whole.
         """
-        opened = _Opened(path)
+        opened = _Opened(path, MAX_FILE_BYTES)
         content = opened.content()
         try:
             graph = OnnxFile(content)
@@ -180,11 +181,13 @@ def _card(path: Path, graph: OnnxFile) -> tuple[ModelCard, Interface]:
     beside = _beside(path)
     source = "the card in it"
     try:
-        if METADATA_KEY in graph.metadata:
-            return ModelCard.model_validate_json(graph.metadata[METADATA_KEY]), Interface()
+        if (own := graph.metadata.get(METADATA_KEY)) is not None:
+            if len(own) > MAX_CARD_BYTES:
+                raise ValueError(f"it has {len(own)} characters, the limit is {MAX_CARD_BYTES}")
+            return ModelCard.model_validate_json(own), Interface()
         if _exists(beside):
             source = beside.name
-            foreign = ForeignCard.model_validate_json(_Opened(beside).content())
+            foreign = ForeignCard.model_validate_json(_Opened(beside, MAX_CARD_BYTES).content())
             interface = ForeignInterface(foreign, graph)
             return foreign.card(graph, interface.fixed_size), interface
     except ValidationError as error:

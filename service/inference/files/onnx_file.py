@@ -74,6 +74,7 @@ _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> 
 }
 MOST_DIMENSIONS = 8  # of a tensor in a file; the weights of a convolution have four
 MOST_VALUES = 1 << 40  # of a tensor in a file: far more than a file can hold
+MOST_FIELDS = 200_000  # of all messages in a file; the shipped models have up to 10,000, about 20 for each node
 DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})  # of the operators built into ONNX Runtime
 ELEMENT_TYPES: Mapping[int, np.dtype[Any]] = {  # TensorProto.DataType
     1: np.dtype(np.float32),
@@ -81,6 +82,10 @@ ELEMENT_TYPES: Mapping[int, np.dtype[Any]] = {  # TensorProto.DataType
     3: np.dtype(np.int8),
     10: np.dtype(np.float16),
 }
+
+_KIND_OF = {(message, number): kind for message, fields in _FIELDS.items() for number, kind, _ in fields.values()}
+_VARINT, _LENGTH = 0, 2  # how protobuf writes a field: as an integer of 1 to 10 bytes, or as a length and that many bytes,
+_FIXED = {1: 8, 5: 4}  # or as a fixed number of bytes
 
 
 @cache
@@ -100,14 +105,17 @@ def _messages() -> Mapping[str, Any]:
 
 
 class UnsafeFile(ValueError):
-    """A file that needs other files or custom operators, or has sparse tensors, or tensors of impossible shapes."""
+    """A file that needs other files or custom operators, has sparse or impossible tensors, or has too many fields."""
 
 
 class OnnxFile:
     """The nodes, constants and metadata of a model file."""
 
     def __init__(self, content: bytes) -> None:
-        """Raises google.protobuf.message.DecodeError if `content` is no protobuf message, and MemoryError."""
+        """Raises google.protobuf.message.DecodeError if `content` is no protobuf message, UnsafeFile if it has more than
+        MOST_FIELDS fields, and MemoryError.
+        """
+        _require_few_fields(content)
         try:
             self._model = _messages()["Model"].FromString(content)
         except DecodeError as error:
@@ -204,6 +212,49 @@ def small_model(nodes: Sequence[Message], inputs: Mapping[str, np.dtype[Any]], o
     model.graph.output.extend(_value(name, dtype) for name, dtype in outputs.items())
     content: bytes = model.SerializeToString()
     return content
+
+
+def _require_few_fields(content: bytes) -> None:
+    """Raises UnsafeFile if the messages in a file have more than MOST_FIELDS fields, and DecodeError if that cannot be told.
+
+    An empty node has 2 bytes, and about 250 once protobuf and Python have made objects of it. So this reads the messages that
+    protobuf would read, but makes nothing of them. Integers that are packed together count by their bytes.
+    """
+    count = 0
+    unfinished = [("Model", 0, len(content))]  # messages around the present one: name, and the rest of its bytes
+    while unfinished:
+        message, place, end = unfinished.pop()
+        while place < end:
+            tag, place = _varint(content, place)
+            kind, form, size = _KIND_OF.get((message, tag >> 3)), tag & 7, 0
+            if form == _LENGTH:
+                size, place = _varint(content, place)
+            elif form == _VARINT:
+                _, place = _varint(content, place)
+            elif form in _FIXED:
+                size = _FIXED[form]
+            else:
+                raise DecodeError("it has a field of a kind that ONNX does not use")
+            if place + size > end:
+                raise DecodeError("a field of it is cut short")
+            count += 1 + (size if kind == "long" else 0)
+            if count > MOST_FIELDS:
+                raise UnsafeFile(f"it has more than {MOST_FIELDS} fields, such as names, attributes and dimensions")
+            if form == _LENGTH and kind in _FIELDS:
+                unfinished.append((message, place + size, end))
+                message, end = kind, place + size
+            else:
+                place += size
+
+
+def _varint(content: bytes, place: int) -> tuple[int, int]:
+    """The integer of variable length at a place, and the place after it. Raises DecodeError if there is none."""
+    value = 0
+    for index, byte in enumerate(content[place : place + 10]):
+        value |= (byte & 127) << 7 * index
+        if byte < 128:
+            return value, place + index + 1
+    raise DecodeError("a field of it is cut short")
 
 
 def _refuse_sparse(tensors: Sequence[Message]) -> None:

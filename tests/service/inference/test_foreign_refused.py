@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 from onnx import NodeProto, TensorProto, helper
 
+from service.inference.files import onnx_file
 from service.inference.models import model, trial
+from service.inference.models.repository import Repository
 from service.inference.sessions import runner
 from tests.service.helpers.foreign_models import broken, endless_model, foreign_model, model_of, write_foreign
+from tests.service.helpers.model_folders import with_card
 
 
 def test_without_a_card_beside_it_a_file_is_left_out(tmp_path: Path) -> None:
@@ -116,13 +119,54 @@ def varint(value: int) -> bytes:
 
 
 @pytest.mark.timeout(30)
-@pytest.mark.parametrize("dims", [[1 << 62] * 200_000, [1] * 9, [1 << 62, 1 << 62], [-1, -1]])
+@pytest.mark.parametrize("dims", [[1 << 62] * 10_000, [1] * 9, [1 << 62, 1 << 62], [-1, -1]])
 def test_a_tensor_of_an_impossible_shape_is_refused_at_once(dims: list[int], tmp_path: Path) -> None:
     """The product of many large numbers takes minutes, in which the service would answer nobody."""
     model = foreign_model()
     model.graph.initializer.append(TensorProto(name="unused", data_type=TensorProto.FLOAT, dims=dims))
     write_foreign(tmp_path, model)
     assert "tensor 'unused' has an impossible shape" in broken(tmp_path)
+
+
+def field(number: int, content: bytes) -> bytes:
+    """As protobuf writes text, a message or packed integers."""
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+MANY = 250_000
+CROWDED = {
+    "nodes": field(7, field(1, b"") * MANY),
+    "constants": field(7, field(5, b"") * MANY),
+    "nodes within a node": field(7, field(1, field(5, field(6, field(1, b"") * MANY)))),
+    "inputs of a node": field(7, field(1, field(1, b"") * MANY)),
+    "dimensions": field(7, field(5, field(1, bytes(MANY)))),
+    "metadata": field(14, b"") * MANY,
+    "fields that ONNX does not know": field(99, b"") * MANY,
+}
+
+
+@pytest.mark.parametrize("name", CROWDED)
+def test_a_file_of_more_parts_than_networks_have_is_refused_before_it_is_parsed(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parsed form takes a hundred times its size."""
+    (tmp_path / "crowded.onnx").write_bytes(CROWDED[name])
+    monkeypatch.setattr(onnx_file, "_messages", None)
+    assert "more than 200000 fields" in broken(tmp_path)
+
+
+def test_the_values_of_a_tensor_are_not_counted_among_a_files_parts(tmp_path: Path) -> None:
+    model = foreign_model()
+    model.graph.initializer.append(helper.make_tensor("numbers", TensorProto.FLOAT, [MANY], [1.0] * MANY))
+    write_foreign(tmp_path, model)
+    assert list(Repository(tmp_path, "cpu").models) == ["foreign"]
+
+
+def test_a_card_larger_than_cards_are_is_not_read(tmp_path: Path) -> None:
+    write_foreign(tmp_path, foreign_model(), licence="x" * 1_000_000)
+    assert "foreign.json is not valid: it has 1000" in broken(tmp_path)
+    (tmp_path / "foreign.onnx").write_bytes(with_card(recipe="x" * 1_000_000))
+    assert "the card in it is not valid: it has 1000" in broken(tmp_path)
 
 
 def test_sparse_tensors_are_not_loaded(tmp_path: Path) -> None:
