@@ -29,7 +29,7 @@ OOM_SCORE = Path("/proc/self/oom_score_adj")
 PR_SET_PDEATHSIG = 1  # Linux: which signal a process gets when the thread that started it ends
 STOPPED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)  # by others
 # What a trial prints, with a reason after it. A process that prints none of these has not come to its end.
-RUNS, INVALID, LACKS_MEMORY, LACKS_DEVICE = "runs", "invalid", "lacks memory", "lacks the device"
+RUNS, INVALID, UNREADABLE, LACKS_MEMORY, LACKS_DEVICE = "runs", "invalid", "unreadable", "lacks memory", "lacks the device"
 
 
 class Trials:
@@ -78,6 +78,8 @@ def try_out(file: ModelFile, device: Device, gpu_memory_bytes: int | None) -> No
     outcome, _, reason = tried.stdout.decode("utf-8", "replace").partition(": ")
     if outcome == INVALID:
         raise InvalidModel(reason)
+    if outcome == UNREADABLE:
+        raise UnreadableModel(reason)
     if outcome == LACKS_MEMORY or tried.returncode == -signal.SIGKILL:
         raise OutOfDeviceMemory(reason or "the process that tries it out was killed, as when memory runs out")
     if outcome == LACKS_DEVICE:
@@ -115,7 +117,9 @@ def main(parent: str, path: str, sha256: str, device: Device, gpu_memory_bytes: 
         model.Model.load(file, file.content(), partial(create_session, device=device, gpu_memory_bytes=memory), Cancellation())
     except InvalidModel as error:
         outcome, reason = INVALID, str(error)
-    except (MemoryError, UnreadableModel) as error:  # the service has just read the file, so memory is short
+    except UnreadableModel as error:  # the file may have been renamed meanwhile, or memory is short
+        outcome, reason = LACKS_MEMORY if isinstance(error.__cause__, MemoryError) else UNREADABLE, str(error)
+    except MemoryError as error:
         outcome, reason = LACKS_MEMORY, first_line(error)
     except DeviceUnavailable as error:
         outcome, reason = LACKS_DEVICE, first_line(error)

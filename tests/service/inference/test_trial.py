@@ -1,6 +1,7 @@
 """Files are tried out in a process of their own: one that ends it, or never ends, costs the service nothing."""
 
 import errno
+import os
 import subprocess
 import threading
 import time
@@ -13,7 +14,7 @@ import psutil
 import pytest
 from onnx import helper
 
-from service.inference.files.model_file import ModelFile
+from service.inference.files.model_file import MAX_FILE_BYTES, ModelFile
 from service.inference.models import model, trial
 from service.inference.models.repository import NO_MEMORY, Repository
 from service.inference.sessions.device import DeviceUnavailable
@@ -148,12 +149,42 @@ def test_what_lacks_the_device_in_the_trial_is_not_run_in_the_service(tmp_path: 
         Repository(tmp_path, "cpu")
 
 
-def test_memory_that_does_not_suffice_to_read_the_file_in_the_trial_is_waited_for(tmp_path: Path) -> None:
+def test_memory_that_does_not_suffice_to_read_the_file_in_the_trial_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_with_little_memory(command: list[str], **given: object) -> object:
+        arguments = ["prlimit", f"--as={MAX_FILE_BYTES}", *command]
+        return run(arguments, **given)
+
     write_model(tmp_path)
     file = ModelFile.read(tmp_path / "colors.onnx")
-    (tmp_path / "colors.onnx").unlink()
-    with pytest.raises(OutOfDeviceMemory):
+    os.truncate(tmp_path / "colors.onnx", MAX_FILE_BYTES)
+    run: Callable[..., object] = subprocess.run
+    monkeypatch.setattr(subprocess, "run", run_with_little_memory)
+    with pytest.raises(OutOfDeviceMemory, match="not enough memory to read it"):
         trial.try_out(file, "cpu", None)
+
+
+def test_a_file_that_is_renamed_meanwhile_is_served_as_soon_as_it_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: Callable[[Path], ModelFile] = ModelFile.read
+    repository = Repository(tmp_path, "cpu")
+
+    def read_before_it_is_renamed(path: Path) -> ModelFile:
+        file = read(path)
+        path.rename(tmp_path / "renamed.onnx")
+        monkeypatch.undo()
+        return file
+
+    write_model(tmp_path)
+    repository.refresh()
+    monkeypatch.setattr(ModelFile, "read", read_before_it_is_renamed)
+    repository.refresh()
+    reason = "it cannot be read: No such file or directory; that is tried again"
+    assert repository.broken == {"colors.onnx": reason}
+    assert list(looked_twice(repository).models) == ["colors"]
+    assert not repository.broken
 
 
 def test_only_what_says_that_it_has_run_is_taken_to_have_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
