@@ -34,13 +34,20 @@ class Ticket:
 
     @cached_property
     def effort(self) -> float:
-        """The amount of work in megapixels that the network sees; each pixel that was sent adds SENT_EFFORT."""
-        return self.megapixels + SENT_EFFORT * self.held_pixels / 1e6
+        """The amount of work in megapixels that the network sees; each pixel that was sent adds SENT_EFFORT.
+
+        Small work counts as SMALL_EFFORT, since it takes about as long, however small it is.
+        """
+        return max(SMALL_EFFORT, self._pixel_effort)
 
     @cached_property
     def speed_key(self) -> tuple[str, bool]:
         """Key under which the speed is measured: the kind, and whether the work is small."""
-        return self.kind, self.effort < SMALL_EFFORT
+        return self.kind, self._pixel_effort < SMALL_EFFORT
+
+    @property
+    def _pixel_effort(self) -> float:
+        return self.megapixels + SENT_EFFORT * self.held_pixels / 1e6
 
     @property
     def queued_ms(self) -> float:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from service.inference.scheduling.engine import DeadlineExceeded, Engine, QueueFull
-from service.inference.scheduling.workers import Ticket
+from service.inference.scheduling.workers import SMALL_EFFORT, Ticket
 from tests.service.helpers.engines import Held, asynchronous, at_a_megapixel_a_second, at_work, engine_of, quick, until
 
 
@@ -63,10 +63,20 @@ async def test_each_kind_of_work_is_expected_to_take_what_its_own_kind_takes() -
 async def test_small_work_does_not_make_other_work_of_its_kind_look_slow() -> None:
     """It takes most of its time for what other work takes just as long for."""
     with engine_of(queue_megapixels=1000) as engine:
-        await engine.run(lambda _: time.sleep(0.05), 0.001, 30)  # a fiftieth of a megapixel a second
-        async with busy(engine, 1):  # at the speed of the small work, what waits would miss its deadline, and be refused
+        await engine.run(lambda _: time.sleep(SMALL_EFFORT), 0.001, 30)  # counted as a megapixel a second, or less
+        async with busy(engine, 40):  # at the speed of the small work, what waits would miss its deadline, and be refused
             with pytest.raises(QueueFull):
                 await engine.run(quick, 0.01, 0.5)
+
+
+@asynchronous
+async def test_the_smallest_work_does_not_make_other_small_work_look_slow() -> None:
+    """Both take most of their time for the same."""
+    with engine_of(queue_megapixels=1000) as engine:
+        for _ in range(20):
+            await engine.run(lambda _: time.sleep(0.01), 1e-6, 30)
+        async with busy(engine, 0.04):  # if time went with pixels, each of them would be expected to take 400 s
+            pass
 
 
 @asynchronous
