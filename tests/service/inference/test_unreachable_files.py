@@ -40,6 +40,17 @@ def test_what_is_in_a_folder_that_cannot_be_listed_stays_in_service(
     assert set(looked_twice(repository).models) == expected
 
 
+def test_folders_that_lie_too_deep_are_told_and_what_lies_less_deep_is_served(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    write_model(tmp_path.joinpath(*["d"] * 100), name="deep")
+    write_model(tmp_path.joinpath(*["d"] * 102), name="deeper")  # of a thousand, pytest itself could not get rid again
+    repository = Repository(tmp_path, "cpu")
+    for _ in range(2):
+        assert set(repository.models) == {"colors", "deep"}
+        assert repository.broken == {"/".join("d" * 101): "it cannot be listed: it lies more than 100 folders deep"}
+        repository.refresh()
+
+
 def test_a_file_that_cannot_be_reached_is_told_and_stays_in_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_model(tmp_path)
     write_model(tmp_path, "closed.onnx", name="closed")
