@@ -9,8 +9,9 @@ A class list is a text file (UTF-8), one class per line, in id order from 0:
     void #ffffff
 
 The last word of a line may be a colour, #rrggbb; colour masks need it. A class without a colour gets a free one: black for
-a class called background, else one of seven that colour-blind people can tell apart, and others once these are used up. The
-name void stands for no class: it takes no id, and pixels of its colour are ignored, as is the value 255 in grey masks.
+a class called background, also in colour masks, else one of seven that colour-blind people can tell apart, and others once
+these are used up. The name void stands for no class: it takes no id, and pixels of its colour are ignored, as is the value
+255 in grey masks.
 """
 
 import re
@@ -46,7 +47,13 @@ class ClassList:
         Raises InputError for any other value or colour, and if the palette of an indexed mask contradicts its values.
         """
         if mask.mode not in VALUE_MODES:
-            return by_color(mask, name, self.painted)
+            if not self.painted:
+                raise InputError(
+                    f"the class list gives no colours for the mask {name}: list them, or save it with ids as values"
+                )
+            # Not in `painted`: an indexed mask may show any id in black, which fills up a short palette.
+            implied = {entry.rgb: entry.id for entry in self.classes if entry.color == BLACK}
+            return by_color(mask, name, {**implied, **self.painted})
         labels = by_value(mask, name, {**{entry.id: entry.id for entry in self.classes}, VOID: VOID})
         if mask.mode == "P":
             self._check_palette(mask, name)

@@ -76,6 +76,23 @@ def test_grey_and_indexed_masks_hold_ids_and_colour_masks_the_listed_colours(tmp
         given.decode(Image.new("RGB", (1, 1), "#00ff00"), "a.png")
 
 
+def test_black_is_the_background_of_colour_masks_unless_it_is_listed_as_another(tmp_path: Path) -> None:
+    painted = Image.fromarray(np.array([[[0, 0, 0], [0, 0x9E, 0x73]]], np.uint8))
+    assert listed(tmp_path, "background\noak tree #009e73\nroof #d55e00\n").decode(painted, "a.png").tolist() == [[0, 1]]
+    assert listed(tmp_path, "background\noak #009e73\nvoid #000000\n").decode(painted, "a.png").tolist() == [[VOID, 1]]
+    with pytest.raises(InputError, match="#000000"):
+        listed(tmp_path, "ground\noak #009e73\n").decode(painted, "a.png")
+    with pytest.raises(InputError, match=r"gives no colours for the mask a\.png"):
+        listed(tmp_path, "background\noak\n").decode(painted, "a.png")
+
+
+def test_black_that_nobody_listed_says_nothing_in_a_palette(tmp_path: Path) -> None:
+    given = listed(tmp_path, "background\ncat #ff0000\ndog\n")
+    mask = Image.fromarray(np.array([[0, 1, 2]], np.uint8)).convert("P")
+    mask.putpalette([9, 9, 9, 255, 0, 0])  # the third is black for want of an entry
+    assert given.decode(mask, "a.png").tolist() == [[0, 1, 2]]
+
+
 def test_a_renumbered_palette_is_an_error_and_no_wrong_label(tmp_path: Path) -> None:
     given = listed(tmp_path, "background #000000\ncat #ff0000\ndog\n")
     mask = Image.fromarray(np.array([[0, 1, 1, 2]], np.uint8)).convert("P")
