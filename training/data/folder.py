@@ -12,6 +12,7 @@ the regions must be merged first. For each task, fill a mask with the background
 order, set the id of the file's label wherever the file is not black. Save the mask under the photo's name.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from training.data.class_list import ClassList
@@ -22,17 +23,23 @@ from training.errors import InputError
 
 
 def folder_reader(root: Path, split: str, classes: ClassList) -> PairedReader:
-    """The pairs of one split. Raises MissingSplit, or InputError if there are too few images to hold any out."""
+    """The pairs of one split. Raises MissingSplit, or InputError if there are too few images to hold any out.
+
+    InputError also if both `root` and its folder train hold images: neither is passed over in silence.
+    """
+    bases = [base for base in (root, root / "train") if (base / "images").is_dir()]
+    if len(bases) > 1:
+        raise InputError(f"{root} holds images/ and train/images/: which of them count?")
     val_is_given = (root / "val" / "images").is_dir()
-    if (root / split / "images").is_dir() and (split != "train" or val_is_given):
-        return PairedReader(root / split / "images", root / split / "masks", classes.decode)
-    base = root / "train" if (root / "train" / "images").is_dir() else root
-    if split not in ("train", "val") or not (base / "images").is_dir():
+    if split not in ("train", "val") or (split == "val" and val_is_given):
+        bases = [root / split] if (root / split / "images").is_dir() else []
+    if not bases:
         raise MissingSplit(
             f"{root} holds no images of split {split!r}: expected images/ and masks/, or {split}/images/ and {split}/masks/"
         )
+    [base] = bases
     everything = PairedReader(base / "images", base / "masks", classes.decode)
-    if split == "train" and val_is_given:
+    if split not in ("train", "val") or val_is_given:
         return everything
     stems = everything.stems()
     if len(stems) < 2:
@@ -40,4 +47,4 @@ def folder_reader(root: Path, split: str, classes: ClassList) -> PairedReader:
         told = [f"{held}; two are needed to train on one and validate on another", *everything.unread()]
         raise InputError("; ".join(told))
     train, val = hold_out(stems)
-    return PairedReader(base / "images", base / "masks", classes.decode, train if split == "train" else val)
+    return replace(everything, chosen=train if split == "train" else val)

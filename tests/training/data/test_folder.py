@@ -72,6 +72,14 @@ def test_without_val_a_share_of_train_is_held_out(tmp_path: Path, given: ClassLi
     assert folder_reader(tmp_path / "own", "test", given).stems() == ["d"]
 
 
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_images_in_two_places_are_never_passed_over_in_silence(tmp_path: Path, given: ClassList, split: str) -> None:
+    for folder in (".", "train", "val", "test"):
+        write_pairs(tmp_path / "own" / folder, ["a", "b"])
+    with pytest.raises(InputError, match=r"own holds images/ and train/images/: which of them count\?"):
+        folder_reader(tmp_path / "own", split, given)
+
+
 def test_a_folder_without_images_is_told_what_is_expected(tmp_path: Path, given: ClassList) -> None:
     with pytest.raises(MissingSplit, match=r"no images of split 'train': expected images/ and masks/"):
         folder_reader(tmp_path, "train", given)
