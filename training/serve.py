@@ -4,40 +4,76 @@ import errno
 import os
 import re
 import socket
+import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from pydantic import TypeAdapter
+
 from service.contract import MODEL_NAME_PATTERN, VARIANTS, ModelCard
 from training.checkpoint import load_checkpoint
+from training.data.dataset import DataCard
 from training.data.reader import Reader
 from training.errors import InputError
 from training.export.card import Measurements
 from training.export.files import export, model_file, refuse_stale
 from training.onnx_model import load_onnx
 
+# Training does not import the service's settings. Messages hold no values: one may be a key.
+_READ_SETTINGS = """
+from pydantic import ValidationError
+from service.settings import Settings
+try:
+    print(Settings().model_dump_json(include={"host", "port", "models_dir"}))
+except ValidationError as error:
+    raise SystemExit("; ".join(f"SEGMENT_{fault['loc'][0].upper()}: {fault['msg']}" for fault in error.errors()))
+"""
 
-def require_place(name: str, data: str) -> None:
-    """Raises InputError, before training begins, if `serve` must not export a model as `name`, trained on data like `data`.
 
-    That is so if `name` is no valid model name, if a model of other data or in another folder has the name, or if the older
-    model that would be replaced has variants, which would become stale.
+@dataclass(frozen=True)
+class Place:
+    """Where the service that `serve` starts will listen, and the folder in which it looks for models."""
+
+    host: str
+    port: int  # 0: any that is free
+    models_dir: Path
+
+
+def find_place() -> Place:
+    """The place that the service's own settings name. Raises InputError, before training begins, if it refuses a setting."""
+    ended = subprocess.run([sys.executable, "-c", _READ_SETTINGS], capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise InputError(f"the service could not start: {(ended.stderr.splitlines() or ['it does not say why'])[-1]}")
+    return TypeAdapter(Place).validate_json(ended.stdout)
+
+
+def require_name(name: str, data: DataCard, models: Path) -> None:
+    """Raises InputError, before training begins, if `serve` must not export a model of `data` as `name` to the folder `models`.
+
+    That is so if `name` is no valid model name, if a model of other data, of other classes or in another folder has the name,
+    or if the older model that would be replaced has variants, which would become stale.
     """
     if not re.fullmatch(MODEL_NAME_PATTERN, name):
         raise InputError(f"{name!r} is no name for a model: lower-case letters, digits and hyphens; give one with --name")
-    places = {model_file(_models(), name, precision) for precision in ("fp32", *VARIANTS)}
-    for file in sorted(_models().rglob("*.onnx")):
+    remedy = "give this one another --name, or remove that one"
+    places = {model_file(models, name, precision) for precision in ("fp32", *VARIANTS)}
+    for file in sorted(models.rglob("*.onnx")):
         card = _card_of(file)
-        is_older = file in places and card is not None and _source(card.dataset) == _source(data)
-        is_of_that_name = file in places or (card is not None and card.name == name)
-        if is_of_that_name and not is_older:
-            raise InputError(f"{file} is another model's of that name: give this one another --name, or remove that one")
-    refuse_stale(_models(), name, ())
+        if file not in places and (card is None or card.name != name):
+            continue
+        if file not in places or card is None or _source(card.dataset) != _source(data.description):
+            raise InputError(f"{file} is another model's of that name: {remedy}")
+        names = [entry.name for entry in card.classes]
+        if names != [entry.name for entry in data.classes]:
+            raise InputError(f"{file} is a model's of that name with other classes ({', '.join(names)}): {remedy}")
+    refuse_stale(models, name, ())
 
 
-def require_port() -> None:
-    """Raises InputError, before training begins, if the service that `serve` starts could not listen where its settings say."""
-    host, port = os.environ.get("SEGMENT_HOST", "127.0.0.1"), os.environ.get("SEGMENT_PORT", "8000")
+def require_port(place: Place) -> None:
+    """Raises InputError, before training begins, if the service that `serve` starts could not listen at `place`."""
+    host, port = place.host, place.port
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in found:
@@ -66,16 +102,11 @@ def _source(description: str) -> str:
     return description.split(";", maxsplit=1)[0]
 
 
-def serve(run: Path, name: str, validation: Reader) -> NoReturn:
-    """Export the run's best model as `name`, measured on `validation`; then this process becomes the service.
+def serve(run: Path, name: str, validation: Reader, models: Path) -> NoReturn:
+    """Export the run's best model as `name` to the folder `models`, measured on `validation`; then become the service.
 
     Raises InputError or GateError if the model cannot be exported.
     """
-    export(load_checkpoint(run), _models(), name, Measurements(validation, "val"), ())
-    print(f"serving {model_file(_models(), name, 'fp32')}", flush=True)
+    export(load_checkpoint(run), models, name, Measurements(validation, "val"), ())
+    print(f"serving {model_file(models, name, 'fp32')}", flush=True)
     os.execve(sys.executable, [sys.executable, "-m", "service"], {**os.environ, "SEGMENT_DEFAULT_MODEL": name})
-
-
-def _models() -> Path:
-    """The folder in which the service looks for models."""
-    return Path(os.environ.get("SEGMENT_MODELS_DIR", "models"))

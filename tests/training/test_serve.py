@@ -1,16 +1,16 @@
 """What `train --serve` makes sure of before it trains."""
 
+import dataclasses
 import shutil
 import socket
 from pathlib import Path
 
 import pytest
 
-from tests.tiny_network import PRESET
+from tests.tiny_network import DATASET, PRESET
 from training.__main__ import USER_ERROR, main
 from training.errors import InputError
-from training.onnx_model import load_onnx
-from training.serve import require_place, require_port
+from training.serve import find_place, require_name, require_port
 
 
 @pytest.mark.parametrize("there", ["tiny.onnx", "tiny.int8.onnx"])
@@ -25,26 +25,29 @@ def test_a_model_to_serve_does_not_replace_another_and_is_told_so_before_trainin
     assert not out.exists()
 
 
-def test_an_older_model_of_the_same_data_makes_room(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEGMENT_MODELS_DIR", str(tmp_path))
+def test_an_older_model_of_the_same_data_makes_room(models: Path, tmp_path: Path) -> None:
     shutil.copy(models / "tiny.onnx", tmp_path / "tiny.onnx")
-    data = load_onnx(models / "tiny.onnx").card.dataset
-    require_place("tiny", data)
+    require_name("tiny", DATASET, tmp_path)
     with pytest.raises(InputError, match="another model's"):
-        require_place("tiny", "images and masks in folder other")
+        require_name("tiny", dataclasses.replace(DATASET, description="images and masks in folder other"), tmp_path)
     shutil.copy(models / "tiny.onnx", tmp_path / "tiny.int8.onnx")
     with pytest.raises(InputError, match=r"tiny\.int8\.onnx was made from the tiny\.onnx of before: remove it"):
-        require_place("tiny", data)
+        require_name("tiny", DATASET, tmp_path)
 
 
-def test_a_model_of_that_name_in_another_folder_is_not_joined(
-    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SEGMENT_MODELS_DIR", str(tmp_path))
+def test_a_model_of_other_classes_is_not_replaced_though_its_folder_had_the_same_name(models: Path, tmp_path: Path) -> None:
+    shutil.copy(models / "tiny.onnx", tmp_path / "tiny.onnx")
+    with pytest.raises(
+        InputError, match=r"tiny\.onnx is .* other classes \(background, cat, .*\): give this one another --name"
+    ):
+        require_name("tiny", dataclasses.replace(DATASET, classes=DATASET.classes[:2]), tmp_path)
+
+
+def test_a_model_of_that_name_in_another_folder_is_not_joined(models: Path, tmp_path: Path) -> None:
     (tmp_path / "research").mkdir()
     shutil.copy(models / "tiny.onnx", tmp_path / "research/renamed.int8.onnx")
     with pytest.raises(InputError, match=r"research/renamed\.int8\.onnx is another model's of that name"):
-        require_place("tiny", load_onnx(models / "tiny.onnx").card.dataset)
+        require_name("tiny", DATASET, tmp_path)
 
 
 def test_a_name_that_cannot_be_served_is_told_before_training(
@@ -69,20 +72,27 @@ def test_a_port_that_is_taken_is_told_before_training(
         assert not (tmp_path / "run").exists()
         with socket.create_connection(("127.0.0.1", port)), listener.accept()[0] as answered:
             answered.shutdown(socket.SHUT_WR)  # closed from this side first: it stays in TIME_WAIT
-    require_port()
+    require_port(find_place())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_any_port_that_is_free_is_free(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGMENT_HOST", host)
     monkeypatch.setenv("SEGMENT_PORT", "0")
-    require_port()
+    require_port(find_place())
 
 
-@pytest.mark.parametrize(("name", "value", "told"), [("HOST", "192.0.2.1", "192.0.2.1, port"), ("PORT", "x", "port x")])
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("HOST", "192.0.2.1", "192.0.2.1, port"),
+        ("PORT", "99999", "SEGMENT_PORT: Input should be less than or equal to 65535"),
+        ("DEVICE", "gpu", "could not start: SEGMENT_DEVICE: Input should be"),
+    ],
+)
 def test_a_place_where_the_service_cannot_listen_is_told(
     name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"SEGMENT_{name}", value)
     with pytest.raises(InputError, match=told):
-        require_port()
+        require_port(find_place())

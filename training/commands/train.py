@@ -58,7 +58,7 @@ def run(given: argparse.Namespace) -> int:
     from training.memory.settle import settle
     from training.parallel import world
     from training.run_folder import RunFolder, read_metadata
-    from training.serve import require_place, require_port, serve
+    from training.serve import find_place, require_name, require_port, serve
     from training.start import find_weights
     from training.train import train
 
@@ -81,9 +81,10 @@ def run(given: argparse.Namespace) -> int:
     preset = dataclasses.replace(preset, patience=given.patience or preset.patience)
     name = given.name or (model_name(given.data) if own else preset.name)
     out = given.out or Path("runs") / name
-    if given.serve:
-        require_place(name, dataset.description)
-        require_port()
+    place = find_place() if given.serve else None
+    if place is not None:
+        require_name(name, dataset, place.models_dir)
+        require_port(place)
     with world() as here:
         share = share_of_batch(preset.batch, here.size)
         plan = chosen_plan(given, share)
@@ -102,8 +103,8 @@ def run(given: argparse.Namespace) -> int:
         )
     if here.leads:
         print(f"best val mean IoU {best:.4f}, weights in {out / 'best.safetensors'}", flush=True)
-        if given.serve:
-            serve(out, name, dataset.evaluation(given.data, "val"))
+        if place is not None:
+            serve(out, name, dataset.evaluation(given.data, "val"), place.models_dir)
     return 0
 
 
