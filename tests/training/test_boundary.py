@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from service.metrics import VOID
-from training.boundary import TOLERANCE, BoundaryScore
+from training.boundary import TOLERANCE, BoundaryScore, f_score
 
 CLASSES = 3
 Labels = NDArray[np.uint8]
@@ -72,6 +72,13 @@ def test_a_shift_within_the_tolerance_is_right_and_one_beyond_is_not(shift: int)
         assert score.mean == 1
     else:
         assert 0.4 < score.mean < 0.6  # the two sides along the shift still fit, the two across it do not
+
+
+@pytest.mark.parametrize(("reach", "score"), [(3.0, 1), (2.9, 0)])
+def test_a_pixel_at_the_very_tolerance_is_within_it(reach: float, score: float) -> None:
+    truth, estimate = np.zeros((5, 9), bool), np.zeros((5, 9), bool)
+    truth[:, 2] = estimate[:, 5] = True
+    assert f_score(truth, estimate, reach) == score
 
 
 def test_the_tolerance_grows_with_the_image() -> None:

@@ -53,14 +53,15 @@ def test_steps_on_one_batch_lower_its_loss() -> None:
     assert losses[-1] < losses[0] / 4
 
 
-def test_the_average_follows_the_weights_with_the_presets_decay() -> None:
-    tiny = learner()
-    tiny.step = 10_000  # past the start, where it follows more closely
+@pytest.mark.parametrize(("step", "decay"), [(10_000, PRESET.averaging), (0, 2 / 11)])
+def test_the_average_follows_the_weights_with_the_presets_decay_but_more_closely_at_first(step: int, decay: float) -> None:
+    tiny = learner(dataclasses.replace(PRESET, warmup_epochs=0.0))
+    tiny.step = step
     name = "scores.0.weight"
     before = tiny.averaged.state_dict()[name].clone()
     tiny.learn(*batch(), steps_per_epoch=10_000)
     mean, value = (network.state_dict()[name] for network in (tiny.averaged, tiny.network))
-    torch.testing.assert_close(mean, before + (value - before) * (1 - PRESET.averaging))
+    torch.testing.assert_close(mean, before + (value - before) * (1 - decay))
     assert bool((mean != before).any())
 
 

@@ -22,6 +22,7 @@ from training import train as trainer
 from training.errors import InputError
 from training.learner import Learner
 from training.presets.preset import AdamW
+from training.report.record import read_record
 from training.run_folder import RunFolder, load_weights, save_weights
 from training.train import train
 
@@ -159,6 +160,21 @@ def test_a_run_leaves_weights_a_table_curves_and_pictures(run: Path) -> None:
     assert described["preset"] == PRESET.name
 
 
+def test_an_epochs_loss_is_the_mean_over_its_own_steps(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses: list[float] = []
+    learn = Learner.learn
+
+    def recorded(self: Learner, pixels: Tensor, labels: Tensor, steps_per_epoch: int) -> Tensor:
+        loss = learn(self, pixels, labels, steps_per_epoch)
+        losses.append(float(loss))
+        return loss
+
+    monkeypatch.setattr(Learner, "learn", recorded)
+    train(PRESET, DATASET, shapes, tmp_path / "run", workers=0)
+    told = [float(row["train_loss"]) for row in RunFolder(tmp_path / "run").rows(99)]
+    assert told == pytest.approx([sum(losses[:3]) / 3, sum(losses[3:]) / 3], abs=1e-5)
+
+
 def test_a_folder_of_another_configuration_is_refused_and_left_alone(run: Path, shapes: Path) -> None:
     before = (run / "config.json").read_bytes()
     with pytest.raises(InputError, match="another configuration"):
@@ -215,6 +231,7 @@ def test_a_run_stops_when_no_epoch_is_better_and_stays_stopped(shapes: Path, tmp
     for _ in range(2):  # given again, the command changes nothing
         train(frozen_statistics, DATASET, shapes, tmp_path / "run", workers=0)
         assert [row["epoch"] for row in RunFolder(tmp_path / "run").rows(99)] == ["1", "2", "3"]
+        assert read_record(tmp_path / "run").epochs == 3
 
 
 def test_what_cannot_begin_leaves_no_run_folder(shapes: Path, tmp_path: Path) -> None:

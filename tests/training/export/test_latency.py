@@ -1,6 +1,8 @@
 """Latencies are comparable: same run, same threads, each model's own size of image."""
 
+from itertools import accumulate, chain
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from service.contract import ModelCard
 from tests.training.export.color_network import color_checkpoint
 from training.export.card import describe
 from training.export.graph import to_onnx, with_card
-from training.export.latency import measure_latency
+from training.export.latency import WARM_UP, measure_latency
 from training.onnx_model import OnnxModel, load_onnx, read_onnx
 
 
@@ -31,6 +33,13 @@ def test_the_image_is_rounded_up_to_the_models_stride(model: OnnxModel) -> None:
     card: ModelCard = model.card.model_copy(update={"stride": 100})
     [found] = measure_latency([OnnxModel(model.content, card, model.scores)])
     assert (found.width, found.height) == (500, 400)
+
+
+def test_the_first_runs_do_not_count(model: OnnxModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = accumulate(chain.from_iterable((0, seconds) for seconds in [9] * WARM_UP + [2]))  # before and after each run
+    monkeypatch.setattr("training.export.latency.ROUNDS", 1)
+    monkeypatch.setattr("training.export.latency.time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    assert measure_latency([model])[0].milliseconds == 2000
 
 
 def test_the_heavier_model_takes_longer_whatever_the_order(model: OnnxModel, models: Path) -> None:
