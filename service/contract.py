@@ -75,7 +75,10 @@ class EmptyScene(_Frozen):
 
 
 class Latency(_Frozen):
-    """Time from an image's bytes to its scores: the median of many runs, one image at a time."""
+    """Time of the network alone, from pixels at its input size to scores: decoding, resizing and labelling are not counted.
+
+    The median of many runs, one image at a time.
+    """
 
     milliseconds: float = Field(gt=0)
     width: int = Field(ge=1, description="of the image, pixels")

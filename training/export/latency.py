@@ -1,4 +1,4 @@
-"""Measures the time that a model file takes for one image."""
+"""Measures the time that a model file takes from one image's pixels, at its input size, to scores."""
 
 import time
 from collections.abc import Sequence

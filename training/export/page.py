@@ -54,7 +54,8 @@ def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str, data: st
     """
     card = cards[model]
     names = ", ".join(_literal(entry.name) for entry in card.classes)
-    size = f"shrunk to a long side of {card.long_side} px" if card.long_side else "taken at their own size"
+    shrunk = f"larger images are shrunk to a long side of {card.long_side} px"
+    size = shrunk if card.long_side else "every image is taken at its own size"
     halo = f"{card.halo.before} px before and {card.halo.after} px after" if card.halo else "unbounded: cannot be tiled"
     sections = [
         f"# {card.name}",
@@ -64,7 +65,7 @@ def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str, data: st
             [
                 ("architecture", f"{card.architecture}, {card.parameters / 1e6:.2f} M parameters"),
                 ("cost", f"{card.gmac:.2f} GMAC for one 480x352 image"),
-                ("input", f"RGB; larger images are {size}, padded to multiples of {card.stride}"),
+                ("input", f"RGB; {size}, padded to multiples of {card.stride}"),
                 ("output", f"one score per class for every {card.output_stride}x{card.output_stride} input pixels"),
                 ("halo", halo),
                 ("data", _literal(card.dataset)),
@@ -136,7 +137,8 @@ def _price(card: ModelCard) -> str:
 
 def _conditions(latency: Latency) -> str:
     return (
-        f"Latency: the median for one {latency.width}x{latency.height} image on {latency.threads} "
+        "Latency: the time of the network alone, from pixels at its input size to scores; decoding, resizing and labelling are "
+        f"not counted. The median for one {latency.width}x{latency.height} image on {latency.threads} "
         f"thread{'s' if latency.threads > 1 else ''} of an {latency.processor} ({latency.provider}); "
         "a variant and the fp32 file take turns."
     )

@@ -51,7 +51,19 @@ def test_every_file_has_a_row_with_its_size_and_its_price(page: Path) -> None:
             assert f"{abs(card.compared.lost_points):.2f} points" in row
             assert f"{card.compared.latency_ratio:.2f} times as fast" in row
         assert (card.compared is None) == (name == "colors.onnx")
+    assert "the network alone, from pixels at its input size to scores" in text
     assert "480x352 image" in text
+
+
+def test_the_page_says_at_what_size_images_are_seen(page: Path) -> None:
+    path = page.with_suffix(".onnx")
+    card = load_onnx(path).card
+    for side, told in (
+        (160, "larger images are shrunk to a long side of 160 px"),
+        (None, "every image is taken at its own size"),
+    ):
+        text = page_text(path, {path: card.model_copy(update={"long_side": side})}, "val", "", 4)
+        assert f"| input | RGB; {told}, padded to multiples of {card.stride} |" in text
 
 
 def test_the_page_shows_a_panel_that_lies_beside_it(page: Path) -> None:
