@@ -84,6 +84,7 @@ class Frozen:
     examples: str = ""  # `training.data.fingerprint` of its training and validation images; empty: not recorded
     command: str = ""  # the command that began the run; empty: not recorded
     processes: int = 0  # that shared each batch when the run began; 0: not recorded
+    photos: str = ""  # `training.data.fingerprint` of the photos of these images; empty: not recorded
 
     def depends_on(self, what: str) -> object:
         """The value of `what`, a key of _DIFFERENCES, without titles and descriptions: rewording these does not stop a run."""
@@ -100,6 +101,7 @@ _DIFFERENCES = {
     "plan": "its steps are carried out otherwise",
     "init": "it began with other weights",
     "examples": "the names of its images, or its masks, have changed since",
+    "photos": "its photos have changed since",
 }
 
 
@@ -175,7 +177,12 @@ class RunFolder:
             return wanted
         found = self.frozen()
         micro_batch = min(found.plan.micro_batch, wanted.plan.micro_batch)
-        alike = replace(found, plan=replace(found.plan, micro_batch=micro_batch), examples=found.examples or wanted.examples)
+        alike = replace(
+            found,
+            plan=replace(found.plan, micro_batch=micro_batch),
+            examples=found.examples or wanted.examples,
+            photos=found.photos or wanted.photos,
+        )
         differ = [name for name in _DIFFERENCES if alike.depends_on(name) != wanted.depends_on(name)]
         if differ:
             told = "; ".join(_DIFFERENCES[name] for name in differ)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from training.checkpoint import describe_weights
 from training.data.batches import CropDataset, ResumableSampler, share_of_batch, without_trace
 from training.data.dataset import Dataset
-from training.data.fingerprint import fingerprint
+from training.data.fingerprint import fingerprint, photos_fingerprint
 from training.epoch import Recorder, validate
 from training.errors import InputError
 from training.finish import finish
@@ -72,6 +72,7 @@ def train(
         fingerprint([reader, validation]),
         command,
         world.size,
+        photos_fingerprint([reader, validation]),
     )
     begun = run.begun(wanted)
     described = describe_weights(preset, dataset.card, begun.commit, begun.command)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.service.helpers.pictures import encoded
 from training.evaluate import Segmenter
 
 Labels = NDArray[np.uint8]
@@ -23,9 +24,9 @@ class DrawnSplit:
     def files(self, stem: str) -> tuple[str, str]:
         return f"{stem}.jpg", f"{stem}.png"
 
-    def image(self, stem: str) -> Image.Image:
+    def photo(self, stem: str) -> bytes:
         _, estimate = self.drawings[stem]
-        return Image.fromarray(np.stack([estimate, 255 - estimate, estimate], axis=-1))
+        return encoded(Image.fromarray(np.stack([estimate, 255 - estimate, estimate], axis=-1)))
 
     def labels(self, stem: str) -> Labels:
         return self.drawings[stem][0]

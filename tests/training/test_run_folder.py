@@ -77,13 +77,14 @@ def test_the_frozen_configuration_reads_back_equal(preset: Preset, tmp_path: Pat
         {"plan": Plan(8)},
         {"plan": Plan(4, "bf16")},
         {"examples": "0" * 64},
+        {"photos": "0" * 64},
         {"init": "0" * 64},
         {"preset": dataclasses.replace(PRESET, seed=1)},
     ],
 )
 def test_a_folder_keeps_one_configuration(change: dict[str, Any], tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    wanted = Frozen(PRESET, Plan(4), DATASET.card, "abc", "2.13.0", "x86_64", None, "f" * 64)
+    wanted = Frozen(PRESET, Plan(4), DATASET.card, "abc", "2.13.0", "x86_64", None, "f" * 64, photos="f" * 64)
     run.freeze(wanted)
     with pytest.raises(InputError, match="another configuration"):
         run.begun(dataclasses.replace(wanted, **change))

@@ -185,7 +185,9 @@ def test_a_folder_of_another_configuration_is_refused_and_left_alone(run: Path, 
 def test_a_run_is_not_continued_with_other_training_images(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run")
     more = write_shapes(tmp_path / "more", train=13, val=4)
-    with pytest.raises(InputError, match=r"\(the names of its images, or its masks, have changed since\); give another --out"):
+    with pytest.raises(
+        InputError, match=r"\(the names of its images, or its masks, have changed since; .*\); give another --out"
+    ):
         train(PRESET, DATASET, more, tmp_path / "run", workers=0)
 
 
@@ -200,6 +202,16 @@ def test_a_run_is_not_continued_with_other_masks(run: Path, shapes: Path, tmp_pa
     changed.putpalette(palette or [])
     changed.save(mask)
     with pytest.raises(InputError, match="the names of its images, or its masks, have changed since"):
+        train(PRESET, DATASET, data, tmp_path / "run", workers=0)
+
+
+def test_a_run_is_not_continued_nor_called_finished_with_other_photos_of_the_same_names(
+    run: Path, shapes: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(shapes, tmp_path / "data"))
+    shutil.copytree(run, tmp_path / "run")
+    shutil.copy(data / "JPEGImages/train001.jpg", data / "JPEGImages/train000.jpg")
+    with pytest.raises(InputError, match=r"\(its photos have changed since\); give another --out"):
         train(PRESET, DATASET, data, tmp_path / "run", workers=0)
 
 
@@ -219,7 +231,7 @@ def test_who_goes_on_with_a_run_is_told_what_is_another_and_whether_it_is_finish
 def test_a_run_that_does_not_know_its_images_can_be_continued(run: Path, shapes: Path, tmp_path: Path) -> None:
     old = RunFolder(Path(shutil.copytree(run, tmp_path / "run")))
     config = json.loads(old.config.read_text())
-    del config["examples"]
+    del config["examples"], config["photos"]
     old.config.write_text(json.dumps(config))
     train(PRESET, DATASET, shapes, old.path, workers=0)
 

@@ -13,13 +13,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from training.data.class_list import ClassList, build_class_list
 from training.data.holdout import hold_out
 from training.data.masks import by_color, by_value, decode_mask
 from training.data.paired import IMAGE_SUFFIXES
-from training.data.reader import PHOTO_FORMATS, MissingSplit, open_image
+from training.data.reader import PHOTO_FORMATS, MissingSplit
 from training.errors import InputError
 
 MAX_MEMBER_BYTES = 256 << 20  # no photo or mask is larger; a member that unpacked to more would fill the memory
@@ -44,9 +43,9 @@ class CvatReader:
         photo, mask = self.members[stem]
         return str(self.export / photo), str(self.export / mask)
 
-    def image(self, stem: str) -> Image.Image:
-        """The photo as stored, not yet turned upright. Raises InputError."""
-        return open_image(read_member(self.export, self.members[stem][0]), PHOTO_FORMATS)
+    def photo(self, stem: str) -> bytes:
+        """The photo's file, as stored. Raises InputError."""
+        return read_member(self.export, self.members[stem][0])
 
     def labels(self, stem: str) -> NDArray[np.uint8]:
         """(H, W) uint8: class ids, and VOID. Raises InputError."""

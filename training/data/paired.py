@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.data.masks import MASK_SUFFIXES, read_mask
-from training.data.reader import MissingSplit, open_photo, require_utf8
+from training.data.reader import MissingSplit, require_utf8
 from training.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
@@ -37,13 +37,13 @@ class PairedReader:
         photo = self._photos.get(stem, self.images / f"{stem}.jpg")
         return str(photo), str(self._masks.get(stem, self.masks / f"{stem}.png"))
 
-    def image(self, stem: str) -> Image.Image:
-        """The photo as stored, not yet turned upright. Raises InputError if there is none."""
+    def photo(self, stem: str) -> bytes:
+        """The photo's file, as stored. Raises OSError, or InputError if there is none."""
         if stem not in self._photos:
             raise InputError(
                 f"{self._masks[stem]} has no photo: there is no {self.images / stem} with .jpg, .png, .webp or .tif"
             )
-        return open_photo(self._photos[stem])
+        return self._photos[stem].read_bytes()
 
     def labels(self, stem: str) -> NDArray[np.uint8]:
         """(H, W) uint8: class ids, and VOID. Raises InputError."""

@@ -32,8 +32,8 @@ class Reader(Protocol):
         """Where the photo and its labels are stored: for messages."""
         ...
 
-    def image(self, stem: str) -> Image.Image:
-        """The photo as stored, not yet turned upright. Raises OSError or InputError if there is none."""
+    def photo(self, stem: str) -> bytes:
+        """The photo's file, as stored. Raises OSError or InputError if there is none."""
         ...
 
     def labels(self, stem: str) -> NDArray[np.uint8]:
@@ -44,12 +44,12 @@ class Reader(Protocol):
         ...
 
 
-def open_photo(path: Path) -> Image.Image:
-    """A JPEG, PNG, WebP or TIFF as stored. Raises OSError.
+def open_photo(content: bytes) -> Image.Image:
+    """A JPEG, PNG, WebP or TIFF, not yet turned upright and its pixels not yet read. Raises OSError.
 
     Pillow gets the bytes: given a path, Pillow 13 maps an uncompressed grey TIFF into memory and rotates it twice.
     """
-    return open_image(path.read_bytes(), PHOTO_FORMATS)
+    return open_image(content, PHOTO_FORMATS)
 
 
 def open_image(content: bytes, formats: tuple[str, ...]) -> Image.Image:
@@ -82,7 +82,7 @@ def read_upright(reader: Reader, stem: str) -> Image.Image:
 @contextmanager
 def stored_image(reader: Reader, stem: str) -> Iterator[Image.Image]:
     """One image of a split as stored, its pixels not yet read. Errors in the block become InputErrors that name the file."""
-    with naming(reader.files(stem)[0]), reader.image(stem) as stored:
+    with naming(reader.files(stem)[0]), open_photo(reader.photo(stem)) as stored:
         yield stored
 
 

@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 from numpy.typing import NDArray
-from PIL import Image
 
 from training.data.masks import translate
-from training.data.reader import open_photo
 from training.data.voc import VOC_CLASSES, read_list
 from training.errors import InputError
 
@@ -33,9 +31,9 @@ class SbdReader:
         """Where the photo and its labels are stored: for messages."""
         return str(self._photo(stem)), str(self._mask(stem))
 
-    def image(self, stem: str) -> Image.Image:
-        """The photo as stored, not yet turned upright."""
-        return open_photo(self._photo(stem))
+    def photo(self, stem: str) -> bytes:
+        """The photo's file, as stored. Raises OSError if there is none."""
+        return self._photo(stem).read_bytes()
 
     def labels(self, stem: str) -> NDArray[np.uint8]:
         """(H, W) uint8: VOC's class ids. Raises InputError."""

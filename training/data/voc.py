@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from service.metrics import VOID
 from training.data.masks import by_value, read_mask
-from training.data.reader import MissingSplit, open_photo
+from training.data.reader import MissingSplit
 from training.errors import InputError
 
 BACKGROUND_ID = 0
@@ -42,9 +41,9 @@ class VocReader:
         """Where the photo and its labels are stored: for messages."""
         return str(self._photo(stem)), str(self._mask(stem))
 
-    def image(self, stem: str) -> Image.Image:
-        """The photo as stored, not yet turned upright."""
-        return open_photo(self._photo(stem))
+    def photo(self, stem: str) -> bytes:
+        """The photo's file, as stored. Raises OSError if there is none."""
+        return self._photo(stem).read_bytes()
 
     def labels(self, stem: str) -> NDArray[np.uint8]:
         """(H, W) uint8: the model's class ids, and VOID. Raises InputError."""

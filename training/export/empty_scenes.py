@@ -57,7 +57,7 @@ def measure_scenes(segmenter: Segmenter, classes: Sequence[ClassInfo], scenes: S
     wrong = pixels = 0
     worst = 0.0
     for photo in scenes.photos:
-        with naming(str(photo)), open_photo(photo) as stored:
+        with naming(str(photo)), open_photo(photo.read_bytes()) as stored:
             image, _ = upright_rgb(stored)
         labels = segmenter.labels(image)
         found = int(np.isin(labels, [entry.id for entry in absent]).sum())

@@ -10,7 +10,7 @@ from PIL import Image
 from service.contract import voc_color
 from service.metrics import VOID
 from training.data.datasets import DATASETS
-from training.data.reader import MissingSplit
+from training.data.reader import MissingSplit, stored_image
 from training.data.voc import VOC_CLASSES, VocReader
 from training.errors import InputError
 
@@ -40,7 +40,7 @@ def test_chosen_ids_become_the_models_own_and_others_void_or_background(root: Pa
 def test_images_come_in_the_order_of_the_list(root: Path) -> None:
     reader = VocReader(root, "val", CHOICE, others_are_void=True)
     assert reader.stems() == ["b", "a"]
-    with reader.image("a") as image:
+    with stored_image(reader, "a") as image:
         assert image.size == (5, 1)
 
 
@@ -98,6 +98,6 @@ def test_the_real_animals_are_all_there_and_no_image_is_in_both_splits() -> None
     assert not set(train.stems()) & set(val.stems())
     for reader in (train, val):
         for stem in reader.stems()[::60]:
-            with reader.image(stem) as image:
+            with stored_image(reader, stem) as image:
                 assert reader.labels(stem).shape == image.size[::-1]
             assert set(np.unique(reader.labels(stem)).tolist()) <= {*range(7), VOID}
