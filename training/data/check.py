@@ -61,6 +61,8 @@ class _Notes:
 def check(dataset: Dataset, root: Path) -> Findings:
     """Read every pair of train, val and, if it exists, test. Unfit data become findings; nothing is raised."""
     notes, splits = _Notes(), []
+    if len(dataset.classes) == 1:
+        notes.warnings.append("there is one class: every pixel will get it; list background as well")
     for name in (TRAIN, VAL, TEST):
         try:
             reader = dataset.train(root) if name == TRAIN else dataset.evaluation(root, name)

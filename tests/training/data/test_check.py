@@ -112,6 +112,15 @@ def test_a_class_that_a_split_lacks_is_a_warning(root: Path) -> None:
     assert found(root).warnings == ("train: no pixel of dog", "val: no pixel of dog")
 
 
+def test_a_single_class_is_a_warning(root: Path) -> None:
+    (root.parent / "classes.txt").write_text("cat\n")
+    for mask in root.glob("*/masks/*.png"):
+        Image.fromarray(np.where(labels() == 1, 0, 255).astype(np.uint8)).save(mask)
+    findings = found(root)
+    assert findings.errors == ()
+    assert findings.warnings == ("there is one class: every pixel will get it; list background as well",)
+
+
 def test_masks_that_call_their_one_class_255_are_an_error(root: Path) -> None:
     for mask in root.glob("*/masks/*.png"):
         Image.fromarray(np.where(labels() == 1, 255, 0).astype(np.uint8)).save(mask)
