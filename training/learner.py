@@ -24,7 +24,7 @@ from training.optimizer import create_optimizer, rate_at
 from training.parallel import World, synchronise
 from training.plan import TYPES, Plan, is_out_of_memory
 from training.presets.preset import Preset
-from training.run_folder import flatten_optimizer, load_weights, restore_optimizer, save_weights
+from training.run_folder import flatten_optimizer, load_weights, naming_resume, restore_optimizer, save_weights
 from training.start import start
 
 
@@ -180,13 +180,14 @@ class Learner:
         save_weights(path, tensors, {**mine, **progress})
 
     def restore(self, path: Path) -> dict[str, str]:
-        """Restore what `save` wrote to `path`; returns the caller's progress."""
-        tensors, metadata = load_weights(path)
+        """Restore what `save` wrote to `path`; returns the caller's progress. Raises InputError if `path` is no such file."""
+        with naming_resume(path):
+            tensors, metadata = load_weights(path)
+            self.step, micro_batch = int(metadata.pop("step")), int(metadata.pop("micro_batch"))
+            self.scaler.load_state_dict(json.loads(metadata.pop("scaler")))
         for name, module in (("network", self.network), ("averaged", self.averaged)):
             module.load_state_dict({k.removeprefix(name + "."): v for k, v in tensors.items() if k.startswith(name + ".")})
         restore_optimizer(self.optimizer, tensors)
         self.losses = list(tensors["losses"].to(self.world.device, copy=True))  # copied as in `restore_optimizer`
-        self.step = int(metadata.pop("step"))
-        self.plan = replace(self.plan, micro_batch=min(self.plan.micro_batch, int(metadata.pop("micro_batch"))))
-        self.scaler.load_state_dict(json.loads(metadata.pop("scaler")))
+        self.plan = replace(self.plan, micro_batch=min(self.plan.micro_batch, micro_batch))
         return metadata

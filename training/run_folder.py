@@ -70,6 +70,15 @@ def _opened(path: Path) -> Iterator[Any]:  # safetensors has no types here
         raise InputError(f"{path} is no readable safetensors file: {error}") from error
 
 
+@contextmanager
+def naming_resume(path: Path) -> Iterator[None]:
+    """Turn what is raised in the block by a damaged resume file, or by one that is none, into an InputError that says so."""
+    try:
+        yield
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path} is damaged, or no resume file: if it is removed, training starts anew ({error})") from error
+
+
 @dataclass(frozen=True)
 class Frozen:
     """The configuration that a run depends on, and the code that began the run."""
@@ -210,11 +219,23 @@ class RunFolder:
             raise InputError(f"{self.config} does not describe a run of this trainer") from error
 
     def rows(self, before_epoch: int) -> list[dict[str, str]]:
-        """Metrics of the epochs before `before_epoch`, counted from 1."""
+        """Metrics of the epochs before `before_epoch`, counted from 1. Raises InputError if the table is damaged."""
         if not self.metrics.exists():
             return []
-        with self.metrics.open(encoding="utf-8", newline="") as file:
-            return [row for row in csv.DictReader(file) if int(row["epoch"]) < before_epoch]
+        try:
+            with self.metrics.open(encoding="utf-8", newline="") as file:
+                return [row for row in csv.DictReader(file) if int(row["epoch"]) < before_epoch]
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise InputError(f"{self.metrics} is damaged: if it is removed, only its epochs are lost ({error})") from error
+
+    def require_whole(self, best_epoch: int) -> None:
+        """Raises InputError if a file that the run's end needs is missing or damaged; `best_epoch` is 0 before the first."""
+        self.rows(best_epoch)
+        if best_epoch and not self.best.exists():
+            raise InputError(
+                f"{self.best}, the model of epoch {best_epoch}, is missing: "
+                f"put it back, or remove {self.resume.name}, and training starts anew"
+            )
 
     def append_row(self, row: Mapping[str, object]) -> None:
         """Add one epoch's metrics, replacing rows for this or later epochs, which a killed run may have left."""

@@ -52,7 +52,7 @@ def train(
     `command` is recorded as the command that began the run. With `has_room`, freed memory is kept for reuse, which is
     faster. Raises InputError if `out` holds a run of another configuration, or if `data` does not hold the data set.
     """
-    (keep_freed_memory if has_room else return_freed_memory)()
+    keep_freed_memory() if has_room else return_freed_memory()
     world = world or World.alone()
     plan = plan or Plan(micro_batch=share_of_batch(preset.batch, world.size))
     reader = dataset.train(data)
@@ -82,7 +82,7 @@ def train(
     sampler = ResumableSampler(len(crops), preset.batch, preset.epochs, preset.seed, learner.step, world.rank, world.size)
     with run.locked() if world.leads else nullcontext():  # all that could refuse the run has been checked
         if world.leads:
-            _begin(run, begun, wanted, learner.copied)
+            _begin(run, begun, wanted, learner.copied, progress)
         if run.record.exists():  # it knows the best even if the weights were removed
             return progress.best if progress.best_epoch else read_record(out).matrix.mean_iou
         if world.leads:
@@ -122,14 +122,18 @@ def train(
         return progress.best
 
 
-def _begin(run: RunFolder, begun: Frozen, now: Frozen, copied: Transfer | None) -> None:
-    """Record what a new run begins with; print if the run is finished, or continues with other code or on another machine."""
+def _begin(run: RunFolder, begun: Frozen, now: Frozen, copied: Transfer | None, progress: Progress) -> None:
+    """Record what a new run begins with; print if the run is finished, or continues with other code or on another machine.
+
+    Raises InputError if the run cannot go on, since a file of it is damaged or missing.
+    """
     run.freeze(now)
     if copied is not None:
         write_atomically(run.weights, copied.text().encode())
     if run.record.exists():
         print(f"{run.path} holds this run, finished: there is nothing left to train", flush=True)
         return
+    run.require_whole(progress.best_epoch)
     for what in ("commit", "torch", "machine", "processes"):
         before, after = getattr(begun, what), getattr(now, what)
         if before != after and before:

@@ -17,7 +17,7 @@ from training.networks import LIGHTER
 from training.parallel import World
 from training.plan import Plan
 from training.presets.preset import Preset
-from training.run_folder import RunFolder, read_metadata
+from training.run_folder import RunFolder, naming_resume, read_metadata
 
 How = Literal["check", "auto", "off"]
 
@@ -42,7 +42,9 @@ def settle(preset: Preset, plan: Plan, dataset: Dataset, data: Path, run: RunFol
     if begun and how == "auto":
         preset, plan = as_begun(preset, plan, run)
     if run.resume.exists():  # no more crops at a time than the run last used
-        plan = replace(plan, micro_batch=min(plan.micro_batch, int(read_metadata(run.resume)["micro_batch"])))
+        with naming_resume(run.resume):
+            last = int(read_metadata(run.resume)["micro_batch"])
+        plan = replace(plan, micro_batch=min(plan.micro_batch, last))
     crop, largest = sizes(preset, dataset, data)
     free = world.least(free_memory(world.device))
 
