@@ -14,9 +14,7 @@ from training.data.reader import Reader
 class Frequencies:
     """Counts over the labelled pixels of a split; void pixels count only as `void`.
 
-    The class weights of the loss use them. A class's share p is `pixels / pixels.sum()`; its weight is 1 / log(1.02 + p)
-    (Paszke et al., "ENet", 2016). A class's frequency in the images that hold the class is `pixels / pixels_where_present`;
-    its weight is the median of all classes' frequencies, divided by that frequency (Eigen & Fergus, 2015).
+    The class weights of the loss use them: see `training.losses.class_weights`.
     """
 
     pixels: NDArray[np.int64]  # (C,) number of pixels of each class

@@ -81,7 +81,8 @@ def changes(asked: Trial, lower: Precision | None, trial: Try) -> Iterator[Trial
     if lower is not None:
         steps.insert(0, lambda plan: replace(plan, precision=lower))
     best = asked
-    for best in one_at_a_time(asked, trial):
+    if smaller := one_at_a_time(asked, trial):
+        [best] = smaller
         yield best
     for architecture in (asked.preset.architecture, LIGHTER.get(asked.preset.architecture)):
         if architecture is None:

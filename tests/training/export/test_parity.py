@@ -1,10 +1,12 @@
 """The gate lets rounding through, and nothing else."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.export.parity import SHAPES, ParityError, require_parity
+from training.export.parity import ParityError, require_parity
 
 Array = NDArray[np.float32]
 
@@ -86,8 +88,22 @@ def test_a_score_that_is_no_number_is_refused_even_if_it_changes_no_label_and_co
         require_parity(of_one_class, broken_later, 32, 8)
 
 
-def test_probes_cover_odd_multiples_single_images_and_batches_of_three() -> None:
-    assert {images for images, _, _ in SHAPES} == {1, 3}
-    assert all(rows % 2 and columns % 2 for _, rows, columns in SHAPES)
-    assert (1, 1, 1) in SHAPES
-    assert len({shape[1:] for shape in SHAPES}) >= 5
+@pytest.mark.parametrize(
+    "is_wrong_at",
+    [
+        lambda images, height, width: height == width == 32,  # the smallest input
+        lambda images, height, width: images == 1 and height < width,
+        lambda images, height, width: images > 1 and height < width,
+        lambda images, height, width: height > width,
+        lambda images, height, width: height // 32 % 2 and height > 32,
+        lambda images, height, width: height >= 256,
+    ],
+    ids=["smallest", "wide", "wide batch", "tall", "odd", "large"],
+)
+def test_a_fault_at_some_sizes_alone_is_found(is_wrong_at: Callable[[int, int, int], bool]) -> None:
+    def exported(image: NDArray[np.uint8]) -> Array:
+        images, height, width, _ = image.shape
+        return slightly_off(image) if is_wrong_at(images, height, width) else scores_of(image)
+
+    with pytest.raises(ParityError):
+        require_parity(scores_of, exported, 32, 8)
