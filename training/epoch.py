@@ -21,7 +21,7 @@ from training.tensorboard import EventLog
 SAMPLES = 8  # validation images in the run's sample picture
 # The most frequent estimate aside, classes must be estimated on at least this share of their total number of true pixels.
 COLLAPSED = 0.1
-PATIENCE = 1 / 3  # of the epochs: before, most runs estimate little but the most frequent class
+WARN_FROM = 1 / 3  # of the epochs: before, most runs estimate little but the most frequent class
 
 
 def validate(learner: Learner, reader: Reader, classes: int) -> ConfusionMatrix:
@@ -71,7 +71,7 @@ class Recorder:
             save_weights(path, learner.averaged.state_dict(), told)
         print(f"epoch {epoch}: loss {loss:.4f}, val mean IoU {confusion.mean_iou:.4f}", flush=True)
         called = collapsed(confusion, self.classes)
-        if called is not None and epoch >= PATIENCE * learner.preset.epochs:
+        if called is not None and epoch >= WARN_FROM * learner.preset.epochs:
             hint = "more epochs may help, more images or more varied ones, or another preset"
             print(f"warning: nearly every pixel is called {called!r}; {hint}", flush=True)
 

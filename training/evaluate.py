@@ -1,4 +1,7 @@
-"""Evaluation exactly as the service works: the same image decoding, geometry and metrics."""
+"""Evaluation by the service's rules: the same image decoding, geometry and metrics.
+
+The service's label code is another, and tests/service/results/test_winners.py compares the two.
+"""
 
 import itertools
 from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-PATIENCE = timedelta(minutes=30)  # longest wait for the other processes
+JOIN_TIMEOUT = timedelta(minutes=30)  # longest wait for the other processes
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def world() -> Iterator[World]:
         return
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=JOIN_TIMEOUT)
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
     finally:

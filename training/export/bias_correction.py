@@ -16,7 +16,8 @@ def correct_biases(quantised: ModelProto, model: ModelProto, images: Images) -> 
     """Subtract from every int32 bias in `quantised` the mean error that its convolution's rounded weights cause on `images`.
 
     `model` is the graph before quantisation. Rounding shifts the mean of a channel, and later layers see the shift in every
-    pixel. A convolution without a bias stays as it is; exported networks have none, as batch normalisation becomes a bias.
+    pixel. A convolution without a bias stays as it is; exported networks have no such convolution, since batch normalisation
+    becomes a bias.
     """
     originals = {node.name: node for node in model.graph.node}
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
