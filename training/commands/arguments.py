@@ -43,8 +43,18 @@ def data_text(given: argparse.Namespace) -> str:
 
 def require_classes(dataset: Dataset, classes: Sequence[ClassInfo], given: argparse.Namespace) -> None:
     """Raises InputError unless `dataset` has the same class names, in the same order, as the model's `classes`."""
-    if [entry.name for entry in dataset.classes] != [entry.name for entry in classes]:
-        raise InputError(f"the classes of {given.data} are not those of {given.model}")
+    found, expected = ([entry.name for entry in entries] for entries in (dataset.classes, classes))
+    if found != expected:
+        named = f"{', '.join(found)} instead of {', '.join(expected)}"
+        raise InputError(f"the classes of {given.data} are not those of {given.model}: {named}")
+
+
+def folder_path(text: str) -> Path:
+    """A folder that exists or can be made, for argparse: a file in its place is told before the work begins."""
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a file, not a folder")
+    return path
 
 
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:

@@ -31,11 +31,10 @@ def run(given: argparse.Namespace) -> int:
     form = FORMS.get(given.panel.suffix.lower()) if given.panel else None
     if given.panel and form is None:
         raise InputError(f"--panel {given.panel}: expected a name that ends in .jpg or .png")
-    if given.panel:
-        given.panel.parent.mkdir(parents=True, exist_ok=True)
     dataset = open_data(FOLDER, given)
     findings = check(dataset, given.data)
     print(f"{dataset.description}\n\n{findings.text()}")
     if form is not None and any(split.stems for split in findings.splits):
+        given.panel.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(given.panel, encoded(data_panel(dataset, given.data, findings), form))
     return 1 if findings.errors else 0

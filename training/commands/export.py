@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.contract import VARIANTS, ClassInfo
-from training.commands.arguments import add_data_arguments, data_text, open_data, require_classes
+from training.commands.arguments import add_data_arguments, data_text, folder_path, open_data, require_classes
 from training.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options: a trained model, the files to write, and the images to measure it on."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="run folder (its best weights), .safetensors or .onnx")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to write to (default: models; of an .onnx, its own)")
+    parser.add_argument(
+        "--out", type=folder_path, metavar="DIR", help="folder to write to (default: models; of an .onnx, its own)"
+    )
     parser.add_argument(
         "--name", help="of the model (default: the preset's; of your own data, the run folder's; of an .onnx, its own)"
     )

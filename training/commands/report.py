@@ -7,11 +7,13 @@ of it: config.json, metrics.csv and record.json.
 import argparse
 from pathlib import Path
 
+from training.commands.arguments import folder_path
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options: the runs, the baseline, the folder to write to, and the page's title and notes."""
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run; columns keep this order")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--out", type=folder_path, required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--baseline", type=Path, metavar="RUN", help="one of them: show what the others gain over it")
     parser.add_argument("--title", default="Training runs compared", help="heading of the page")
     parser.add_argument("--notes", type=Path, metavar="FILE", help="plain text to put below the heading")

@@ -14,12 +14,14 @@ from training.commands.arguments import (
     at_least_one,
     chosen_plan,
     data_text,
+    folder_path,
     open_data,
 )
 from training.data.dataset import Dataset
 from training.errors import InputError
 from training.plan import Plan
 from training.presets import PRESETS
+from training.wording import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one that `presets` lists (default: fine-tune on your own data)",
     )
     add_data_arguments(parser)
-    parser.add_argument("--out", type=Path, metavar="RUN", help="run folder to create or to continue (default: runs/NAME)")
+    parser.add_argument(
+        "--out", type=folder_path, metavar="RUN", help="run folder to create or to continue (default: runs/NAME)"
+    )
     parser.add_argument("--name", help="of the run and the model (default: the preset's; of your own data, its folder's)")
     parser.add_argument(
         "--init", metavar="FILE", help="weights to start from, a path or URL (default: those that the preset names)"
@@ -130,4 +134,4 @@ def _require_sound(dataset: Dataset, data: Path) -> None:
     if may_speak():
         print(findings.text(), flush=True)
     if findings.errors:
-        raise InputError(f"{data}: {len(findings.errors)} errors to mend first, see above")
+        raise InputError(f"{data}: {counted(len(findings.errors), 'error')} to mend first, see above")

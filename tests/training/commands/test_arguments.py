@@ -1,4 +1,6 @@
-"""Options that are no numbers."""
+"""Options that cannot be."""
+
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +26,15 @@ def test_a_number_that_cannot_be_is_told_with_those_that_can(
         main(given)
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["train", "--data", "x"], ["export", "m"], ["report", "r"]], ids=lambda command: command[0]
+)
+def test_a_file_in_the_place_of_the_folder_to_write_to_is_told_at_once(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit):
+        main([*command, "--out", str(tmp_path / "file")])
+    assert "file is a file, not a folder" in capsys.readouterr().err

@@ -61,5 +61,5 @@ def test_what_cannot_even_be_begun_is_told_at_once(root: Path) -> None:
 
 
 def test_data_of_which_nothing_fits_has_no_picture(tmp_path: Path) -> None:
-    assert run("--data", tmp_path, "--dataset", "camvid", "--panel", tmp_path / "panel.png") == 1
-    assert not (tmp_path / "panel.png").exists()
+    assert run("--data", tmp_path, "--dataset", "camvid", "--panel", tmp_path / "new/panel.png") == 1
+    assert not any(tmp_path.iterdir())
