@@ -26,6 +26,7 @@ from training.plan import TYPES, Plan, is_out_of_memory
 from training.presets.preset import Preset
 from training.run_folder import flatten_optimizer, load_weights, naming_resume, restore_optimizer, save_weights
 from training.start import start
+from training.wording import counted
 
 
 def create_network(preset: Preset, classes: int, plan: Plan) -> SegmentationNetwork:
@@ -123,7 +124,7 @@ class Learner:
             if not is_out_of_memory(error):
                 raise
             if self.plan.micro_batch == 1 or self.world.size > 1:
-                crops = f"{self.plan.micro_batch} crop{'' if self.plan.micro_batch == 1 else 's'}"
+                crops = counted(self.plan.micro_batch, "crop")
                 raise InputError(f"out of memory with {crops} at a time: {error}") from error
         # Past the except block: the error's traceback no longer holds the tensors that filled the memory.
         self.optimizer.zero_grad()

@@ -28,6 +28,7 @@ from training.presets.preset import Preset
 from training.progress import Progress, peak_memory
 from training.report.record import read_record
 from training.run_folder import Frozen, RunFolder, write_atomically
+from training.wording import counted
 
 CHECKPOINT_SECONDS = 120  # between two writes of the resume file
 
@@ -87,8 +88,9 @@ def train(
             return progress.best if progress.best_epoch else read_record(out).matrix.mean_iou
         if world.leads:
             print(
-                f"{preset.name}: {len(crops)} images, {preset.batch} {preset.augmentation.size} a step, "
-                f"{sampler.steps_per_epoch} steps an epoch, {preset.epochs} epochs, from step {learner.step}",
+                f"{preset.name}: {counted(len(crops), 'image')}, {preset.batch} {preset.augmentation.size} a step, "
+                f"{counted(sampler.steps_per_epoch, 'step')} an epoch, {counted(preset.epochs, 'epoch')}, "
+                f"from step {learner.step}",
                 flush=True,
             )
         loader = DataLoader(crops, batch_sampler=sampler, num_workers=workers)

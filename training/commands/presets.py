@@ -3,6 +3,7 @@
 import argparse
 
 from training.presets import GROUPS
+from training.wording import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,5 +15,5 @@ def run(given: argparse.Namespace) -> int:
     for purpose, presets in GROUPS.items():
         print(f"for {purpose}:")
         for preset in presets:
-            print(f"  {preset.name}: {preset.architecture} on {preset.dataset}, {preset.epochs} epochs")
+            print(f"  {preset.name}: {preset.architecture} on {preset.dataset}, {counted(preset.epochs, 'epoch')}")
     return 0

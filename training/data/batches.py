@@ -11,6 +11,7 @@ from service.metrics import VOID
 from training.data.augment import Augmentation, random_crop
 from training.data.reader import Reader, read_pair
 from training.errors import InputError
+from training.wording import counted
 
 Batch = list[torch.Tensor]  # pixels and labels
 
@@ -73,7 +74,7 @@ class ResumableSampler(Sampler[list[tuple[int, int]]]):
         self, size: int, batch: int, epochs: int, seed: int, first_step: int, rank: int = 0, processes: int = 1
     ) -> None:
         if size < batch:
-            raise InputError(f"{size} images do not fill one batch of {batch}")
+            raise InputError(f"one batch of {batch} takes more than {counted(size, 'image')}")
         share_of_batch(batch, processes)
         self.size, self.batch, self.seed, self.first_step = size, batch, seed, first_step
         self.rank, self.processes = rank, processes

@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from training.data.frequencies import Frequencies, count_classes
 from training.data.paired import PairedReader
 from training.data.reader import MissingSplit, Reader, read_pair
 from training.errors import InputError
+from training.wording import counted
 
 TRAIN, VAL, TEST = "train", "val", "test"
 NAMED = 5  # names listed in one message; the rest are left out
@@ -41,11 +43,11 @@ class Findings:
 
     def text(self) -> str:
         """Text for people: the pairs per split, a table of the classes, then warnings and errors, one per line."""
-        lines = [f"{split.name}: {len(split.stems)} pairs" for split in self.splits]
+        lines = [f"{split.name}: {counted(len(split.stems), 'pair')}" for split in self.splits]
         lines += ["", *_table(self.classes, self.splits)]
         for kind, told in (("warning", self.warnings), ("error", self.errors)):
             lines += ["", *(f"{kind}: {line}" for line in told)] if told else []
-        return "\n".join([*lines, "", f"{len(self.errors)} errors, {len(self.warnings)} warnings"])
+        return "\n".join([*lines, "", f"{counted(len(self.errors), 'error')}, {counted(len(self.warnings), 'warning')}"])
 
 
 @dataclass
@@ -128,18 +130,14 @@ def _compare(splits: list[SplitFindings], notes: _Notes) -> None:
         else:
             notes.warnings.append(told)
     digests = {(split, stem): pixels for pixels, places in notes.places.items() for split, stem, _ in places}
-    for number, one in enumerate(splits):
-        for other in splits[number + 1 :]:
-            both = [
-                stem
-                for stem in one.stems
-                if digests[one.name, stem] != digests.get((other.name, stem), digests[one.name, stem])
-            ]
-            if both:
-                named = ", ".join(both[:NAMED]) + (", ..." if len(both) > NAMED else "")
-                notes.warnings.append(
-                    f"{len(both)} names are in both {one.name} and {other.name}, of different pictures: {named}"
-                )
+    for one, other in combinations(splits, 2):
+        shared = sorted(set(one.stems) & set(other.stems))
+        both = [stem for stem in shared if digests[one.name, stem] != digests[other.name, stem]]
+        if both:
+            named = ", ".join(both[:NAMED]) + (", ..." if len(both) > NAMED else "")
+            notes.warnings.append(
+                f"{one.name} and {other.name} give {counted(len(both), 'name')} to different pictures: {named}"
+            )
 
 
 def _table(classes: tuple[ClassInfo, ...], splits: tuple[SplitFindings, ...]) -> list[str]:

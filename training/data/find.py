@@ -9,6 +9,7 @@ from training.data.datasets import DATASETS
 from training.data.folder import folder_reader
 from training.data.reader import require_utf8
 from training.errors import InputError
+from training.wording import counted
 
 FOLDER, CVAT = OWN = "folder", "cvat"  # layouts of the user's own data
 _LICENCE = "Not stated: trained on somebody's own images, whose terms the trainer was not told. Add them before you share it."
@@ -67,7 +68,8 @@ def _cvat(root: Path) -> Dataset:
     left_out = unlabelled(root)
     return Dataset(
         name=CVAT,
-        description=f"exported from CVAT, {root.name}" + (f"; {left_out} images without labels left out" if left_out else ""),
+        description=f"exported from CVAT, {root.name}"
+        + (f"; {counted(left_out, 'image')} without labels left out" if left_out else ""),
         licence=_LICENCE,
         limits=_LIMITS,
         classes=given.classes,

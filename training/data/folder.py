@@ -20,6 +20,7 @@ from training.data.holdout import hold_out
 from training.data.paired import PairedReader
 from training.data.reader import MissingSplit
 from training.errors import InputError
+from training.wording import counted
 
 
 def folder_reader(root: Path, split: str, classes: ClassList) -> PairedReader:
@@ -43,7 +44,7 @@ def folder_reader(root: Path, split: str, classes: ClassList) -> PairedReader:
         return everything
     stems = everything.stems()
     if len(stems) < 2:
-        held = f"{base / 'images'} holds {len(stems)} image{'' if len(stems) == 1 else 's'}"
+        held = f"{base / 'images'} holds {counted(len(stems), 'image')}"
         told = [f"{held}; two are needed to train on one and validate on another", *everything.unread()]
         raise InputError("; ".join(told))
     train, val = hold_out(stems)

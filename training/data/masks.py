@@ -11,6 +11,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, TiffI
 from service.geometry import upright
 from training.data.reader import open_image
 from training.errors import InputError
+from training.wording import counted
 
 MASK_SUFFIXES = (".png", ".tif", ".tiff")
 FORMATS = ("PNG", "TIFF")  # JPEG changes values, and WebP may
@@ -79,7 +80,7 @@ def translate(values: NDArray[np.generic], name: str, ids: Mapping[int, int]) ->
     if values.dtype != np.uint8:
         right &= codes == values
     if not right.all():
-        strange = [f"{value} ({count} pixels)" for value, count in _most_frequent(values[~right])]
+        strange = [f"{value} ({counted(count, 'pixel')})" for value, count in _most_frequent(values[~right])]
         raise InputError(f"the mask {name} holds values that are no class: {', '.join(strange)}; classes are {_ranges(ids)}")
     labels: NDArray[np.uint8] = table.take(codes)
     return labels
@@ -99,7 +100,7 @@ def by_color(mask: Image.Image, name: str, ids: Mapping[RGB, int]) -> NDArray[np
     place = np.searchsorted(known, codes).clip(max=len(known) - 1) if colors else np.zeros(codes.shape, np.intp)
     right = known[place] == codes if colors else np.zeros(codes.shape, bool)
     if not right.all():
-        strange = [f"#{code:06x} ({count} pixels)" for code, count in _most_frequent(codes[~right])]
+        strange = [f"#{code:06x} ({counted(count, 'pixel')})" for code, count in _most_frequent(codes[~right])]
         grey = bool((np.ptp(pixels[~right], axis=-1) == 0).all())
         hint = "; if these are ids, save the mask with one channel" if grey else ""
         raise InputError(f"the mask {name} holds colours that are no class's: {', '.join(strange)}{hint}")
@@ -117,7 +118,7 @@ def _opaque(mask: Image.Image, name: str) -> Image.Image:
         return mask
     clear = int((np.asarray(mask.getchannel("A")) != 255).sum())
     if clear:
-        raise InputError(f"the mask {name} has {clear} transparent pixels: paint them in a class's colour")
+        raise InputError(f"the mask {name} has {counted(clear, 'transparent pixel')}: paint over with a class's colour")
     return mask.convert("RGB") if mask.mode == "RGBA" else mask.getchannel(0)
 
 

@@ -12,6 +12,7 @@ from training.data.paired import IMAGE_SUFFIXES
 from training.data.reader import naming, open_photo, require_utf8
 from training.errors import InputError
 from training.evaluate import Segmenter
+from training.wording import counted
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def find_scenes(may_hold: Sequence[str], paths: Sequence[Path]) -> Scenes:
             names.append(path.stem)
         else:
             raise InputError(f"no such file or folder: {path}")
-    return Scenes(f"{len(photos)} images: {', '.join(names)}", tuple(photos), frozenset(may_hold))
+    return Scenes(f"{counted(len(photos), 'image')}: {', '.join(names)}", tuple(photos), frozenset(may_hold))
 
 
 def measure_scenes(segmenter: Segmenter, classes: Sequence[ClassInfo], scenes: Scenes) -> EmptyScene:

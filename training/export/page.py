@@ -14,6 +14,7 @@ from training.pictures.panel import encoded, panel
 from training.run_folder import write_atomically
 from training.spread import at_even_steps
 from training.survey import Example, examine, rank
+from training.wording import counted
 
 WORST, SPREAD = 8, 12  # images of the panel
 
@@ -80,7 +81,7 @@ def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str, data: st
         *([_scenes(card.empty_scenes)] if card.empty_scenes else ["Not measured."]),
         "## Pictures",
         _caption(split, shown),
-        f"![image, truth and estimate of {shown} images]({model.stem}.jpg)",
+        f"![image, truth and estimate of {counted(shown, 'image')}]({model.stem}.jpg)",
         "## How it was trained",
         card.recipe or f"By preset `{card.preset}`, at commit `{card.training_commit[:12]}`.",
         *(["## Limits", "\n".join(f"- {limit}" for limit in card.limits)] if card.limits else []),
@@ -105,7 +106,7 @@ def _split_section(metrics: SplitMetrics, model: Path, data: str) -> str:
     ]
     return "\n\n".join(
         [
-            f"On the {metrics.split} split, {metrics.images} images. {metrics.definition}",
+            f"On the {metrics.split} split, {counted(metrics.images, 'image')}. {metrics.definition}",
             _table(("class", "IoU"), classes),
             _table(("all classes", ""), overall),
             f"Measured on this file by `.venv/bin/python -m training evaluate {file} {data} --split {metrics.split}`.",
@@ -138,8 +139,8 @@ def _price(card: ModelCard) -> str:
 def _conditions(latency: Latency) -> str:
     return (
         "Latency: the time of the network alone, from pixels at its input size to scores; decoding, resizing and labelling are "
-        f"not counted. The median for one {latency.width}x{latency.height} image on {latency.threads} "
-        f"thread{'s' if latency.threads > 1 else ''} of an {latency.processor} ({latency.provider}); "
+        f"not counted. The median for one {latency.width}x{latency.height} image on {counted(latency.threads, 'thread')} "
+        f"of an {latency.processor} ({latency.provider}); "
         "a variant and the fp32 file take turns."
     )
 

@@ -120,7 +120,7 @@ def test_an_epoch_shows_no_image_twice_and_each_epoch_has_its_own_order() -> Non
 
 
 def test_a_data_set_smaller_than_a_batch_is_refused() -> None:
-    with pytest.raises(ValueError, match="2 images do not fill one batch of 3"):
+    with pytest.raises(ValueError, match="one batch of 3 takes more than 2 images"):
         ResumableSampler(2, 3, 1, seed=0, first_step=0)
 
 

@@ -104,7 +104,7 @@ def test_a_name_in_two_splits_is_a_warning_if_the_pictures_differ(root: Path) ->
     Image.fromarray(labels()).save(root / "val/masks/train0.png")
     findings = found(root)
     assert findings.errors == ()
-    assert findings.warnings == ("1 names are in both train and val, of different pictures: train0",)
+    assert findings.warnings == ("train and val give 1 name to different pictures: train0",)
 
 
 def test_a_class_that_a_split_lacks_is_a_warning(root: Path) -> None:

@@ -70,9 +70,9 @@ def test_grey_and_indexed_masks_hold_ids_and_colour_masks_the_listed_colours(tmp
     painted = Image.fromarray(np.array([[[0, 0, 0], [255, 0, 0], [255, 255, 255]]], np.uint8))
     for mask in (grey, painted):
         assert given.decode(mask, "a.png").tolist() == [[0, 1, VOID]]
-    with pytest.raises(InputError, match=r"a\.png .*: 2 \(1 pixels\); classes are 0\.\.1, 255"):
+    with pytest.raises(InputError, match=r"a\.png .*: 2 \(1 pixel\); classes are 0\.\.1, 255"):
         given.decode(Image.fromarray(np.array([[2]], np.uint8)), "a.png")
-    with pytest.raises(InputError, match=r"a\.png .*: #00ff00 \(1 pixels\)"):
+    with pytest.raises(InputError, match=r"a\.png .*: #00ff00 \(1 pixel\)"):
         given.decode(Image.new("RGB", (1, 1), "#00ff00"), "a.png")
 
 

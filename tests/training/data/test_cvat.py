@@ -106,7 +106,7 @@ def test_images_without_annotations_are_left_out_and_counted(tmp_path: Path) -> 
     (export / "SegmentationClass/b.png").unlink()
     train, val = readers(export)
     assert sorted(train.stems() + val.stems()) == ["a", "c"]
-    assert find_dataset("cvat", export).description.endswith("1 images without labels left out")
+    assert find_dataset("cvat", export).description.endswith("1 image without labels left out")
     for stem in ("a", "c"):
         (export / f"SegmentationClass/{stem}.png").unlink()
     with pytest.raises(InputError, match="holds no labelled image"):

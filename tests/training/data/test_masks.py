@@ -67,10 +67,10 @@ def test_colours_become_ids_whatever_the_mode_that_stores_them(colors: list[tupl
 @pytest.mark.parametrize(
     ("stored", "message"),
     [
-        (np.array([[0, 2, 2, 9]], np.uint8), r"a\.png .*: 2 \(2 pixels\), 9 \(1 pixels\); classes are 0\.\.1, 7, 255"),
-        (np.array([[256, 257, 0]], np.uint16), r"256 \(1 pixels\), 257 \(1 pixels\)"),  # never modulo 256
-        (np.array([[-1, 0]], np.int32), r"-1 \(1 pixels\)"),
-        (np.arange(200, 240, dtype=np.uint8)[None], r"200 .*, 204 \(1 pixels\); classes"),  # no endless line
+        (np.array([[0, 2, 2, 9]], np.uint8), r"a\.png .*: 2 \(2 pixels\), 9 \(1 pixel\); classes are 0\.\.1, 7, 255"),
+        (np.array([[256, 257, 0]], np.uint16), r"256 \(1 pixel\), 257 \(1 pixel\)"),  # never modulo 256
+        (np.array([[-1, 0]], np.int32), r"-1 \(1 pixel\)"),
+        (np.arange(200, 240, dtype=np.uint8)[None], r"200 .*, 204 \(1 pixel\); classes"),  # no endless line
         (np.array([[0.5]], np.float32), "colour image"),
         (np.zeros((1, 1, 3), np.uint8), "colour image"),
     ],
@@ -82,7 +82,7 @@ def test_a_value_that_is_no_class_is_an_error_that_names_file_and_value(stored: 
 
 def test_a_colour_that_is_no_class_is_an_error_that_names_file_and_colour() -> None:
     mask = Image.fromarray(np.array([[[230, 159, 0], [231, 159, 0], [231, 159, 0], [9, 9, 9]]], np.uint8))
-    with pytest.raises(InputError, match=r"a\.png .*: #e79f00 \(2 pixels\), #090909 \(1 pixels\)"):
+    with pytest.raises(InputError, match=r"a\.png .*: #e79f00 \(2 pixels\), #090909 \(1 pixel\)"):
         by_color(mask, "a.png", COLORS)
     with pytest.raises(InputError, match="no class"):
         by_color(mask, "a.png", {})
@@ -94,9 +94,9 @@ def test_a_colour_that_is_no_class_is_an_error_that_names_file_and_colour() -> N
 
 def test_transparent_pixels_stand_for_nothing_we_know() -> None:
     clear = np.array([[[0, 0, 0, 255], [0, 0, 0, 0]]], np.uint8)
-    with pytest.raises(InputError, match=r"a\.png has 1 transparent pixels"):
+    with pytest.raises(InputError, match=r"a\.png has 1 transparent pixel:"):
         by_color(Image.fromarray(clear), "a.png", COLORS)
-    with pytest.raises(InputError, match=r"a\.png has 1 transparent pixels"):
+    with pytest.raises(InputError, match=r"a\.png has 1 transparent pixel:"):
         by_value(Image.fromarray(clear).convert("LA"), "a.png", IDS)
 
 

@@ -80,7 +80,7 @@ def test_camvids_twelfth_value_is_void_and_a_thirteenth_an_error(tmp_path: Path)
     Image.fromarray(np.arange(13, dtype=np.uint8)[None]).save(tmp_path / "trainannot/b.png")
     reader = DATASETS["camvid"].train(tmp_path)
     assert reader.labels("a").tolist() == [[*range(11), VOID]]
-    with pytest.raises(InputError, match=r"b\.png .*: 12 \(1 pixels\)"):
+    with pytest.raises(InputError, match=r"b\.png .*: 12 \(1 pixel\)"):
         reader.labels("b")
 
 

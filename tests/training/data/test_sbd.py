@@ -50,7 +50,7 @@ def test_what_is_no_label_file_of_sbd_is_an_error_that_names_it(root: Path) -> N
     with pytest.raises(InputError, match=r"2008_000002\.mat cannot be read"):
         reader.labels("2008_000002")
     scipy.io.savemat(path, {"GTcls": {"Segmentation": np.array([[0, 21]], np.uint8)}})
-    with pytest.raises(InputError, match=r"2008_000002\.mat .*: 21 \(1 pixels\)"):
+    with pytest.raises(InputError, match=r"2008_000002\.mat .*: 21 \(1 pixel\)"):
         reader.labels("2008_000002")
     path.unlink()
     with pytest.raises(InputError, match=r"2008_000002\.mat is missing"):

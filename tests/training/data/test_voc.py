@@ -61,7 +61,7 @@ def test_a_list_is_read_as_utf_8_or_named(root: Path, monkeypatch: pytest.Monkey
 
 def test_an_id_that_voc_does_not_know_is_an_error_that_names_it(root: Path) -> None:
     Image.fromarray(np.array([[0, 21, 21, 8, 254]], np.uint8)).save(root / "SegmentationClass/a.png")
-    with pytest.raises(InputError, match=r"SegmentationClass/a\.png .*: 21 \(2 pixels\), 254 \(1 pixels\); .* 0\.\.20, 255"):
+    with pytest.raises(InputError, match=r"SegmentationClass/a\.png .*: 21 \(2 pixels\), 254 \(1 pixel\); .* 0\.\.20, 255"):
         VocReader(root, "val", CHOICE, others_are_void=True).labels("a")
 
 

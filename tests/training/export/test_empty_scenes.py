@@ -47,7 +47,7 @@ def test_what_the_images_may_hold_is_right(tmp_path: Path) -> None:
     scene = measure_scenes(SEGMENTER, CLASSES, find_scenes(["background", "person"], [tmp_path / "streets" / "val"]))
     assert scene.fraction == pytest.approx(2 / 16, abs=0.02)  # WebP is not exact
     assert scene.classes == ["cat"]
-    assert scene.images == "1 images: streets/val"
+    assert scene.images == "1 image: streets/val"
 
 
 def test_what_is_no_image_is_named(tmp_path: Path) -> None:
