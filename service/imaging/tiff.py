@@ -179,7 +179,7 @@ def _decoded_pixels(found: _Directory, max_pixels: int) -> int:
         raise BrokenImage("the TIFF's tiles have no pixels")
     if tile > max_pixels:  # libtiff decodes a whole tile, even if little of it lies within the image
         raise TooManyPixels(f"a tile of the TIFF has {tile} pixels", max_pixels)
-    decoded = -(-width // across) * -(-height // down) * tile  # many tiles may be the same bytes of the file
+    decoded = _strips(found) * tile  # many tiles may be the same bytes of the file
     if decoded > MAX_TILED * max_pixels:
         raise TooManyPixels(f"the tiles of the TIFF have {decoded} pixels", MAX_TILED * max_pixels)
     return decoded
@@ -196,7 +196,7 @@ def _rows(found: _Directory) -> int:
 
 
 def _strips(found: _Directory) -> int:
-    """How many strips or tiles each plane has, after `_decoded_pixels`."""
+    """How many strips, or tiles that are not empty, each plane has."""
     width, height = found.value(IMAGEWIDTH, 0), found.value(IMAGELENGTH, 0)
     if TILEWIDTH in found.tags:
         return -(-width // found.value(TILEWIDTH, 0)) * -(-height // found.value(TILELENGTH, 0))
