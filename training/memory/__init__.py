@@ -1,1 +1,1 @@
-"""How much memory training needs, and how to make a run fit: see training/MEMORY.md."""
+"""How much memory training needs, and how to make a run fit: see docs/memory.md."""

@@ -60,7 +60,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def workspace(operation: Callable[..., Any], arguments: Sequence[Any]) -> int:
-    """Bytes that a convolution on a CPU holds besides its results, as measured with oneDNN 3.12 (training/MEMORY.md).
+    """Bytes that a convolution on a CPU holds besides its results, as measured with oneDNN 3.12 (docs/memory.md).
 
     Forward: a copy of the weights in oneDNN's own layout. Backward: such copies of the weights and of their gradient.
     """
