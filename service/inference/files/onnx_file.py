@@ -267,6 +267,12 @@ def attributes(node: Message) -> dict[str, Any]:
     return {entry.name: list(entry.ints) or (entry.s.decode() if entry.s else entry.i) for entry in node.attribute}
 
 
+def constant_value(node: Message) -> Message | None:
+    """The tensor that a Constant node gives; None for any other node, and for one that gives no tensor."""
+    values = (entry.t for entry in node.attribute if entry.name == "value") if node.op_type == "Constant" else ()
+    return next(iter(values), None)
+
+
 def floats(tensor: Message) -> NDArray[np.float32]:
     """The values of a float32 constant as a 1-D array; empty for another dtype, or if they are not stored as raw bytes."""
     return np.frombuffer(tensor.raw_data, "<f4") if tensor.data_type == 1 else np.empty(0, np.float32)

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from service.contract import INPUT_NAME
-from service.inference.files.onnx_file import ELEMENT_TYPES, Message, OnnxFile, attributes, floats
+from service.inference.files.onnx_file import ELEMENT_TYPES, Message, OnnxFile, attributes, constant_value, floats
 
 _FAR = 1 << 20  # cells: a place far from any image's borders
 # Operators whose output cell reads only the same cell of each input; Concat and the conversions are handled apart.
 _POINTWISE = {"Add", "Sub", "Mul", "Div", "Clip", "Relu", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish"}
 _POINTWISE |= {"Elu", "Gelu", "Mish", "Exp", "Neg", "Abs", "Sqrt", "Max", "Min", "BatchNormalization", "Identity"}
+_SAME_SHAPE = {"Cast", "Identity", "QuantizeLinear", "DequantizeLinear"}  # weights may pass through these
 
 
 class UnknownLayer(ValueError):
@@ -87,14 +88,15 @@ class Layers:
         image = Tensor(INPUT_NAME, 1, 3, np.dtype(np.uint8))
         tensors = {image.name: image}
         shapes: dict[str, Sequence[int]] = {name: tensor.dims for name, tensor in file.constants.items()}
+        shapes |= {node.output[0]: value.dims for node in file.nodes if (value := constant_value(node)) is not None}
         layers: list[Layer] = []
         for place, node in enumerate(file.nodes):
             inputs = tuple(tensors[name] for name in node.input if name in tensors)
             if inputs:
                 layers.append(_layer(file, place, node, inputs, shapes))
                 tensors[node.output[0]] = layers[-1].output
-            elif node.input:  # weights that are converted, such as int8 to float
-                shapes[node.output[0]] = shapes.get(node.input[0], ())
+            elif node.op_type in _SAME_SHAPE and node.input[0] in shapes:
+                shapes[node.output[0]] = shapes[node.input[0]]
         if output_name not in tensors:
             raise UnknownLayer(f"{output_name} does not depend on {INPUT_NAME}")
         needed = {output_name}
@@ -107,8 +109,12 @@ class Layers:
 def _layer(file: OnnxFile, place: int, node: Message, inputs: tuple[Tensor, ...], shapes: Mapping[str, Sequence[int]]) -> Layer:
     _require(node.domain in ("", "ai.onnx") and len(node.output) == 1, node)
     _require(len({tensor.stride for tensor in inputs}) == 1, node)
-    if node.op_type in ("Conv", "ConvTranspose", "MaxPool", "AveragePool"):
-        return _window_layer(place, node, inputs, () if "Pool" in node.op_type else shapes.get(node.input[1], ()))
+    if node.op_type in ("MaxPool", "AveragePool"):
+        return _window_layer(place, node, inputs, ())
+    if node.op_type in ("Conv", "ConvTranspose"):
+        weight = shapes.get(node.input[1], ())
+        _require(len(weight) == 4, node)  # else it is computed, and its shape is not known
+        return _window_layer(place, node, inputs, weight)
     given, [name], stride, dtype = attributes(node), node.output, inputs[0].stride, inputs[0].dtype
     channels = max(tensor.channels for tensor in inputs)
     if node.op_type == "Resize":
@@ -129,6 +135,10 @@ def _layer(file: OnnxFile, place: int, node: Message, inputs: tuple[Tensor, ...]
         dtype = _dtype(node, typed.data_type if typed else 0)
     else:
         _require(node.op_type in _POINTWISE, node)
+        for shape in (shapes[name] for name in node.input if name in shapes):
+            if len(shape) > 1:  # it may have more channels than the image-dependent inputs, which are repeated then
+                _require(len(shape) <= 4 and all(length == 1 for length in (*shape[:-3], *shape[-2:])), node)
+                channels = max(channels, *shape[-3:-2])
     return Layer(place, inputs, Tensor(name, stride, channels, dtype))
 
 

@@ -110,3 +110,13 @@ def enlarging(kernel: int, pads: list[int], output_padding: int) -> bytes:
     graph = helper.make_graph(nodes, "enlarging", [image], [scores], constants)
     content: bytes = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
     return content
+
+
+def with_weights_from(node: onnx.NodeProto, content: bytes) -> bytes:
+    """The network with the weights that `node` gives as "weight", instead of the constant of that name."""
+    model = onnx.load_from_string(content)
+    for constant in [entry for entry in model.graph.initializer if entry.name == "weight"]:
+        model.graph.initializer.remove(constant)
+    model.graph.node.insert(0, node)
+    changed: bytes = model.SerializeToString()
+    return changed

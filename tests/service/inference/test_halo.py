@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import helper
 
 from service.inference.sessions.cancellation import Cancellation
 from service.inference.tiling import parts
 from service.inference.tiling.layers import Layers, UnknownLayer
 from tests.bands import loaded
-from tests.service.helpers.tiled import FILES, graph_with
+from tests.service.helpers.tiled import FILES, graph_with, with_weights_from
 from tests.service_process import MODELS
 
 
@@ -77,3 +79,25 @@ def test_a_layer_whose_places_do_not_follow_from_its_strides_is_not_known(
 def test_a_convolution_reaches_as_far_as_it_is_dilated(dilation: int) -> None:
     content = graph_with("Conv", dilations=[dilation] * 2, pads=[dilation] * 4)
     assert Layers.of(content, "scores").layers[-1].reach(0, 0) == (2 * dilation, 2 * dilation)
+
+
+def test_weights_that_a_node_gives_count_as_those_of_the_file() -> None:
+    content = graph_with("Conv", pads=[1, 1, 1, 1])
+    weights = onnx.numpy_helper.from_array(np.ones((16, 3, 3, 3), np.float32))
+    constant = with_weights_from(helper.make_node("Constant", [], ["weight"], value=weights), content)
+    last = Layers.of(constant, "scores").layers[-1]
+    assert (last.output.channels, last.operations) == (16, 16 * 3 * 9 / 4)  # at half the image's size
+
+
+def test_a_convolution_with_computed_weights_is_not_known() -> None:
+    computed = with_weights_from(helper.make_node("Transpose", ["scales"], ["weight"]), graph_with("Conv", pads=[1, 1, 1, 1]))
+    with pytest.raises(UnknownLayer, match="Conv scores"):
+        Layers.of(computed, "scores")
+
+
+@pytest.mark.parametrize("shape", [(16, 1, 1), (1, 16, 1, 1)])
+def test_a_constant_may_add_channels(shape: tuple[int, ...]) -> None:
+    model = onnx.load_from_string(graph_with("Add"))
+    model.graph.node[-1].input.append("of channels")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), "of channels"))
+    assert Layers.of(model.SerializeToString(), "scores").scores.channels == 16
