@@ -14,7 +14,7 @@ from service.inference.sessions.cancellation import Cancellation, Cancelled
 from service.results import blocks as blocks_module
 from service.results.blocks import blocks
 from service.results.winners import winners
-from tests.service.test_geometry import Scene, enlarged, scenes
+from tests.service.helpers.scenes import Scene, enlarged, scenes
 
 NEAR_TIE = 1e-5
 # Of a block: bytes, pixels, columns, scores.

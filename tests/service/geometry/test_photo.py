@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence
 
-from service import geometry
 from service.geometry import Photo, UnsupportedPixels, resized, upright_rgb
 from tests.service.helpers.pictures import GREEN, RED, chunk, encoded, exif, flag, opened, oriented, png, stored, tiff
 
@@ -55,7 +54,7 @@ def test_resized_channel_by_channel_an_image_is_what_it_is_when_it_is_turned_fir
     photo = Photo.of(opened(oriented(noise, orientation, "PNG")))
     assert photo.size == noise.size
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(geometry, "TURNED_PIXELS", 0)
+        patch.setattr("service.geometry.photo.TURNED_PIXELS", 0)
         found = photo.resized(working)
     assert found.tobytes() == resized(photo.upright(), working).tobytes()
 
@@ -273,7 +272,7 @@ def test_conversion_in_strips_leaves_no_seams(mode: str, monkeypatch: pytest.Mon
     picture.putalpha(Image.fromarray(ALPHA))
     image = Image.fromarray(RGB[..., 0].astype(np.uint16) * 250) if mode == "I;16" else picture.convert(mode)
     whole = np.asarray(upright_rgb(image)[0])
-    monkeypatch.setattr("service.geometry.STRIP_PIXELS", 16)
+    monkeypatch.setattr("service.geometry.photo.STRIP_PIXELS", 16)
     assert (np.asarray(upright_rgb(image)[0]) == whole).all()
 
 
