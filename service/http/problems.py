@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request, Response
@@ -13,6 +14,8 @@ from starlette.exceptions import HTTPException
 from service.http.disconnect import ClientGone
 from service.imaging.errors import BrokenImage, TooManyPixels, UnsupportedImage
 from service.inference.models.repository import UnknownModel
+from service.inference.scheduling.engine import DeadlineExceeded, QueueFull
+from service.inference.sessions.cancellation import Cancelled
 from service.inference.sessions.errors import is_out_of_memory
 from service.logs import request_id
 
@@ -71,57 +74,82 @@ def no_model() -> Problem:
     return Problem(503, "no model is loaded")
 
 
+async def _problem(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)
+    return error.response()
+
+
+async def _with_status(_: Request, error: Exception, *, status: int) -> JSONResponse:
+    """The error's own text and limit, where it has one."""
+    return Problem(status, str(error), getattr(error, "limit", None)).response()
+
+
+async def _queue_full(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, QueueFull)
+    return Problem(429, str(error), error.limit, {"Retry-After": str(error.retry_after_s)}).response()
+
+
+async def _stopping(_: Request, __: Exception) -> JSONResponse:
+    return stopping().response()
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    return Response(status_code=CLIENT_GONE)
+
+
+async def _framework(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"  # see service.http.head
+    return Problem(error.status_code, str(error.detail), headers=headers).response()
+
+
+async def _invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    faults = (f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors())
+    return Problem(422, "; ".join(faults)).response()
+
+
+async def _out_of_memory(_: Request, error: Exception) -> JSONResponse:
+    log.error("out of memory: %s", error)
+    return Problem(503, "not enough memory just now", headers={"Retry-After": "10"}).response()
+
+
+async def _no_thread(request: Request, error: Exception) -> JSONResponse:
+    if not is_out_of_memory(error):
+        raise error
+    return await _out_of_memory(request, error)
+
+
+async def _unexpected(_: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected error", exc_info=error)
+    headers = {"X-Request-ID": request_id.get()}  # this answer does not pass through the middleware
+    return Problem(500, "an unexpected error; it has been logged", headers=headers).response()
+
+
+# An error is answered by the entry of its own type, else by that of its nearest base. Errors whose answers name the model are
+# turned into a Problem where the model is known: in `service.http.segment`.
+HANDLERS: Mapping[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    Problem: _problem,
+    BrokenImage: partial(_with_status, status=400),
+    UnknownModel: partial(_with_status, status=404),
+    TooManyPixels: partial(_with_status, status=413),
+    UnsupportedImage: partial(_with_status, status=415),
+    QueueFull: _queue_full,
+    DeadlineExceeded: partial(_with_status, status=504),
+    Cancelled: _stopping,
+    ClientGone: _gone,
+    HTTPException: _framework,
+    RequestValidationError: _invalid,
+    MemoryError: _out_of_memory,
+    RuntimeError: _no_thread,
+    Exception: _unexpected,
+}
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the application and of the framework as a problem. Call this after all routes are added."""
-
-    def answer(status: int) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
-        async def problem(_: Request, error: Exception) -> JSONResponse:
-            return Problem(status, str(error), getattr(error, "limit", None)).response()
-
-        return problem
-
-    async def problem(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, Problem)
-        return error.response()
-
-    async def framework(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)
-        headers = dict(error.headers or {})
-        if headers.get("Allow") == "GET":
-            headers["Allow"] = "GET, HEAD"  # see service.http.head
-        return Problem(error.status_code, str(error.detail), headers=headers).response()
-
-    async def invalid(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)
-        faults = (f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors())
-        return Problem(422, "; ".join(faults)).response()
-
-    async def gone(_: Request, __: Exception) -> Response:
-        return Response(status_code=CLIENT_GONE)
-
-    async def out_of_memory(_: Request, error: Exception) -> JSONResponse:
-        log.error("out of memory: %s", error)
-        return Problem(503, "not enough memory just now", headers={"Retry-After": "10"}).response()
-
-    async def no_thread(request: Request, error: Exception) -> JSONResponse:
-        if not is_out_of_memory(error):
-            raise error
-        return await out_of_memory(request, error)
-
-    async def unexpected(_: Request, error: Exception) -> JSONResponse:
-        log.error("unexpected error", exc_info=error)
-        headers = {"X-Request-ID": request_id.get()}  # this answer does not pass through the middleware
-        return Problem(500, "an unexpected error; it has been logged", headers=headers).response()
-
-    app.add_exception_handler(Problem, problem)
-    app.add_exception_handler(BrokenImage, answer(400))
-    app.add_exception_handler(UnknownModel, answer(404))
-    app.add_exception_handler(TooManyPixels, answer(413))
-    app.add_exception_handler(UnsupportedImage, answer(415))
-    app.add_exception_handler(HTTPException, framework)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(ClientGone, gone)
-    app.add_exception_handler(MemoryError, out_of_memory)
-    app.add_exception_handler(RuntimeError, no_thread)
-    app.add_exception_handler(Exception, unexpected)
+    for error, handler in HANDLERS.items():
+        app.add_exception_handler(error, handler)
     app.openapi()["components"]["schemas"][ProblemDetails.__name__] = ProblemDetails.model_json_schema()  # see `responses`

@@ -12,14 +12,13 @@ from fastapi.routing import APIRoute
 from service.http.counters import Counters
 from service.http.disconnect import unless_gone
 from service.http.negotiation import preferred_format
-from service.http.problems import Problem, no_model, responses, stopping
+from service.http.problems import Problem, no_model, responses
 from service.http.query import query_parameters, segment_query
 from service.http.uploads import FIELD, UploadBudget, uploaded_image
 from service.imaging.decode import open_image
 from service.inference.files.model_file import InvalidModel, ModelFile, UnreadableModel
 from service.inference.models.repository import Repository
-from service.inference.scheduling.engine import DeadlineExceeded, Engine, QueueFull
-from service.inference.sessions.cancellation import Cancelled
+from service.inference.scheduling.engine import Engine
 from service.inference.sessions.device import DeviceUnavailable
 from service.inference.sessions.errors import RunFailed
 from service.pipeline import Job, SizeNotTaken, process
@@ -93,11 +92,10 @@ def add_segment_route(
                 working = job.working_size(upload.size)
                 if not (chosen.file.takes(working) or chosen.file.takes(working[::-1])):  # EXIF may exchange the sides
                     raise _too_large(chosen.file, working)
-                deadline = settings.deadline_s + settings.deadline_s_per_megapixel * job.megapixels
                 running = engine.run(
                     lambda ticket: process(job, ticket),
                     job.megapixels,
-                    deadline,
+                    settings.deadline_s + settings.deadline_s_per_megapixel * job.megapixels,
                     held_pixels=upload.decoded_pixels,
                     kind=job.kind,
                     expected_speed=job.expected_speed,
@@ -105,13 +103,6 @@ def add_segment_route(
                 outcome, rendered = await unless_gone(request, running)
             except SizeNotTaken as error:
                 raise _too_large(chosen.file, working) from error
-            except QueueFull as error:
-                retry = {"Retry-After": str(error.retry_after_s)}
-                raise Problem(429, str(error), error.limit, retry) from error
-            except Cancelled as error:
-                raise stopping() from error
-            except DeadlineExceeded as error:
-                raise Problem(504, str(error), deadline) from error
             except (InvalidModel, UnreadableModel, RunFailed, DeviceUnavailable) as error:
                 log.error("%s (%s) does not run: %s", chosen.card.name, chosen.card.precision, error)
                 raise Problem(503, f"this variant of {chosen.card.name} does not run: {error}") from error

@@ -35,7 +35,11 @@ class QueueFull(RuntimeError):
 
 
 class DeadlineExceeded(TimeoutError):
-    """The work was cancelled because its deadline had passed."""
+    """The work was cancelled because its deadline, `limit` seconds, had passed."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(f"not finished within {limit:.1f} s")
+        self.limit = limit
 
 
 @dataclass
@@ -100,7 +104,7 @@ class Engine:
                 return cast(T, await asyncio.wrap_future(future))
         except TimeoutError:
             if timeout.expired():  # else the work itself raised it
-                raise DeadlineExceeded(f"not finished within {deadline_s:.1f} s") from None
+                raise DeadlineExceeded(deadline_s) from None
             raise
         finally:
             ticket.cancellation.cancel()  # has no effect on work that has finished
