@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 from fastapi import Depends, FastAPI
@@ -60,9 +59,9 @@ def create_app(settings: Settings, repository: Repository | None = None) -> Fast
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        refresh = partial(repository.refresh, changes=settings.reload_s > 0)
+        reload = repository.refresh if settings.reload_s else repository.try_again
         threads = (
-            PeriodicThread("models", settings.reload_s or RETRY_S, refresh),
+            PeriodicThread("models", settings.reload_s or RETRY_S, reload),
             PeriodicThread("watchdog", CHECK_INTERVAL_S, watchdog.check),
         )
         # Python's default of cores + 4, but of the cores that this process may use. These threads read images' headers.

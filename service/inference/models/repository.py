@@ -49,19 +49,22 @@ class ServedModel:
 
 
 class Repository:
-    """The models below a folder. Call `refresh` from one thread at a time; everything else is safe from any thread."""
+    """The models below a folder. Call `refresh` and `try_again` from one thread; everything else is safe from any thread."""
 
     def __init__(self, folder: Path, device: Device, gpu_memory_bytes: int | None = None) -> None:
-        """Load the models in the folder. Raises DeviceUnavailable if `device` is not available."""
+        """Read every file in the folder, and load the preferred variant of each model; others are loaded when first used.
+
+        Raises DeviceUnavailable if `device` is not available.
+        """
         self._folder, self._device = folder, device
         self._open_session: OpenSession = partial(create_session, device=device, gpu_memory_bytes=gpu_memory_bytes)
         self._trials = Trials(device, gpu_memory_bytes)
-        self._scan = Scan({}, {})  # the last one
+        self._scan = scan(folder, Scan({}, {}))  # the last one
         self._known: dict[Path, Variant] = {}  # all valid files
         self._rejected: dict[Path, tuple[Stamp, str]] = {}  # invalid ones, and why
         self._left_out: dict[Path, str] = {}  # why valid files are not served, or not yet, and what cannot be reached
         self.models: Mapping[str, ServedModel] = {}  # replaced as a whole, never modified
-        self.refresh(start=True)
+        self._update(self._scan, start=True)
         if device == "cuda" and not self.models:
             raise DeviceUnavailable(f"SEGMENT_DEVICE=cuda, but {folder} has no model that could show CUDA in use")
 
@@ -95,30 +98,40 @@ class Repository:
             raise UnknownModel(f"no model {name!r}; available: {', '.join(models) or 'none'}")
         return models[name]
 
-    def refresh(self, start: bool = False, changes: bool = True) -> None:
+    def refresh(self) -> None:
         """Bring the models up to date with the folder.
 
-        `start`: read every file at once, and load the preferred variant of each model; other variants are loaded when they are
-        first used. In later calls, a new or changed file is read only if it has not changed since the previous call, because
-        it may still be being written; it is served once it has answered a test image. `changes=False`: do not scan the folder,
-        only try again to load files that could not be loaded before. An invalid file is listed in `broken`; what was served
-        from it before stays in service. Raises DeviceUnavailable as `Model.load` does, but only with `start`.
+        A new or changed file is read only if it has not changed since the previous call, because it may still be being
+        written; it is served once it has answered a test image. An invalid file is listed in `broken`; what was served from it
+        before stays in service.
         """
+        self._update(scan(self._folder, self._scan))
+
+    def try_again(self) -> None:
+        """As `refresh`, but without a look at the folder: only load the files that could not be loaded before."""
+        self._update(self._scan)
+
+    def _update(self, now: Scan, start: bool = False) -> None:
+        """Serve the files of a scan; `start`: for the first time. Raises DeviceUnavailable, but only with `start`."""
         broken_before = self.broken
-        now = scan(self._folder, self._scan) if changes else self._scan
         left_out = dict(now.unreachable)
         moved = {variant.stamp: variant for path, variant in self._known.items() if path not in now.files}
-        known = {
-            path: variant
-            for path, stamp in now.files.items()
-            if (variant := self._variant(path, stamp, moved.pop(stamp, None), start, left_out)) is not None
-        }
+        known: dict[Path, Variant] = {}
+        for path, stamp in now.files.items():
+            found, reason = self._variant(path, stamp, moved.pop(stamp, None), start)
+            if found is not None:
+                known[path] = found
+            if reason is not None:
+                left_out[path] = reason
         by_name: dict[str, list[Variant]] = {}
         for _, variant in sorted(known.items(), key=lambda entry: self._rank(*entry)):
             by_name.setdefault(variant.card.name, []).append(variant)
-        models = {
-            name: served for name, variants in by_name.items() if (served := self._serve(variants, start, left_out)) is not None
-        }
+        models: dict[str, ServedModel] = {}
+        for name, variants in by_name.items():
+            served, reasons = self._serve(variants, start)
+            left_out |= reasons
+            if served is not None:
+                models[name] = served
         in_service = {variant for served in models.values() for variant in served.variants.values()}
         others = {path: variant for path, variant in known.items() if variant not in in_service and not variant.fault}
         for path, variant in others.items():
@@ -131,41 +144,42 @@ class Repository:
         for variant in others.values():  # until now they may have been in service
             variant.unload()
 
-    def _variant(
-        self, path: Path, stamp: Stamp, moved: Variant | None, start: bool, left_out: dict[Path, str]
-    ) -> Variant | None:
+    def _variant(self, path: Path, stamp: Stamp, moved: Variant | None, start: bool) -> tuple[Variant | None, str | None]:
         """The variant to serve from a file: its present content if that is complete and runs, else its previous content.
 
-        If the present content is not served yet, the reason is added to `left_out`.
+        Also returns why its present content cannot be loaded just now, if that is so.
         """
         known = self._known.get(path)
         if moved is not None and (known is None or known.stamp != stamp):  # a file that was renamed is the same file
             moved.file = replace(moved.file, path=path)
-            return moved
+            return moved, None
         before = known if known is not None and known.runs_on is not None and known.fault is None else None
-        is_being_written = self._scan.files.get(path) != stamp and not start
+        is_being_written = self._scan.files.get(path) != stamp
         if is_being_written or (known is not None and known.stamp == stamp):
-            return known
+            return known, None
         if path in self._rejected and self._rejected[path][0] == stamp:
-            return before
+            return before, None
         self._rejected.pop(path, None)
         try:
-            self._trials.require_no_pause(stamp)
-            file = ModelFile.read(path)
-            if file.is_foreign or not start:
-                self._trials.require(file, stamp)
-            fresh = Variant(file, stamp, self._open_session)
-            if not start:
-                fresh.model(warm=True)
+            return self._read(path, stamp, start), None
         except InvalidModel as error:
             self._rejected[path] = stamp, str(error)
-            return before
+            return before, None
         except LATER as error:
             if start and isinstance(error, DeviceUnavailable):
                 raise
-            left_out[path] = _why_later(error)
-            return before
-        return fresh
+            return before, _why_later(error)
+
+    def _read(self, path: Path, stamp: Stamp, start: bool) -> Variant:
+        """A new variant from a file; except at the start, its model has run. Raises InvalidModel and what is in LATER."""
+        self._trials.require_no_pause(stamp)
+        file = ModelFile.read(path)
+        if file.is_foreign or not start:
+            self._trials.require(file, stamp)
+        variant = Variant(file, stamp, self._open_session)
+        if not start:
+            variant.model(warm=True)
+        return variant
 
     def _rank(self, path: Path, variant: Variant) -> int:
         """Sort key among the variants of a model: no new variant displaces one that is in service.
@@ -179,11 +193,12 @@ class Repository:
             return 0 if served.preferred in own else 1
         return 2 if variant.card.precision == "fp32" else 3
 
-    def _serve(self, candidates: Sequence[Variant], start: bool, left_out: dict[Path, str]) -> ServedModel | None:
+    def _serve(self, candidates: Sequence[Variant], start: bool) -> tuple[ServedModel | None, Mapping[Path, str]]:
         """A model's variants that have the same classes, with the best one loaded; None if none can be loaded.
 
-        Why a variant cannot be loaded now is added to `left_out`.
+        Also returns the files that cannot be loaded just now, and why.
         """
+        reasons: dict[Path, str] = {}
         left = [variant for variant in candidates if variant.fault is None]
         devices: tuple[ReportedDevice, ...] = ("cuda", "cpu") if may_use_cuda(self._device) else ("cpu",)
         while left:
@@ -196,15 +211,15 @@ class Repository:
                 except (InvalidModel, *LATER) as error:
                     if start and isinstance(error, DeviceUnavailable):
                         raise
-                    if not isinstance(error, InvalidModel):  # not the file's fault: tried again by the next `refresh`
-                        left_out[variant.file.path] = _why_later(error)
+                    if not isinstance(error, InvalidModel):  # not the file's fault: tried again by the next `_update`
+                        reasons[variant.file.path] = _why_later(error)
                     left.remove(variant)
                     break
                 if runs_on == device or device == devices[-1]:
-                    return ServedModel(variants, variant, runs_on)
+                    return ServedModel(variants, variant, runs_on), reasons
                 if is_new:  # it was loaded only to see where it runs
                     variant.rest()
-        return None
+        return None, reasons
 
     def _why_not(self, variant: Variant, served: ServedModel) -> str:
         """The reason why a valid variant is not among the served variants of its model."""

@@ -61,7 +61,7 @@ def test_a_folder_or_a_dangling_link_with_a_models_name_is_left_out(tmp_path: Pa
     repository = Repository(tmp_path, "cpu")
     assert list(repository.models) == ["colors"]
     assert repository.broken == {"folder.onnx": "it is no regular file", "link.onnx": "a dangling symbolic link"}
-    repository.refresh(changes=False)
+    repository.try_again()
     assert set(repository.broken) == {"folder.onnx", "link.onnx"}
     write_model(tmp_path, "nowhere", name="later")
     for _ in range(2):
@@ -206,7 +206,7 @@ def test_what_there_was_no_memory_for_is_tried_again_though_changes_are_not_look
     assert repository.broken == {"colors.onnx": "not enough memory to read it; that is tried again"}
     write_model(tmp_path / "new", name="new")
     for _ in range(2):
-        repository.refresh(changes=False)
+        repository.try_again()
     assert list(repository.models) == ["colors"]
 
 
@@ -231,7 +231,7 @@ def test_what_the_system_lacks_is_no_fault_of_a_file(
         repository = Repository(tmp_path, "cpu")
         assert not repository.models
         assert "not enough memory" in repository.broken["colors.onnx"]
-    repository.refresh(changes=False)
+    repository.try_again()
     assert list(repository.models) == ["colors"] and not repository.broken
 
 
@@ -241,7 +241,7 @@ def test_a_file_that_there_is_no_memory_to_parse_is_tried_again(tmp_path: Path, 
         short.setattr(onnx_file, "_messages", lambda: {"Model": UNPARSED})
         repository = Repository(tmp_path, "cpu")
         assert repository.broken == {"colors.onnx": "not enough memory to read it; that is tried again"}
-    repository.refresh(changes=False)
+    repository.try_again()
     assert list(repository.models) == ["colors"]
 
 

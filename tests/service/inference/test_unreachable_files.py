@@ -32,7 +32,7 @@ def test_what_is_in_a_folder_that_cannot_be_listed_stays_in_service(
         context.setattr(os, "scandir", denied)
         assert set(looked_twice(repository).models) == {"colors", "another"}
         assert "cannot be listed" in repository.broken[gone]
-        repository.refresh(changes=False)
+        repository.try_again()
         assert gone in repository.broken
     assert not looked_twice(repository).broken
     (models / gone).rename(tmp_path / "elsewhere")
