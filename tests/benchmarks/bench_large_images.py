@@ -37,7 +37,7 @@ def large_photo(orientation: int = 1, form: str = "JPEG") -> bytes:
 def disagreement(model: Model) -> float:
     """Share of the pixels of a photo whose labels are not the same tile by tile and as a whole."""
     card, image = model.card, photos.photo("coffee.png").resize(COMPARED, Image.Resampling.BICUBIC)
-    whole = model.run(network_input(image, image.size, card.stride, card.pad_value), Cancellation())
+    whole, _ = model.run(network_input(image, image.size, card.stride, card.pad_value), Cancellation())
     tiled = joined(model.scores(image, Cancellation(), small_tiles=True))
     labels = [label_map(scores, image.size, image.size, card.output_stride) for scores in (whole, tiled)]
     return float(np.mean(labels[0] != labels[1]))

@@ -94,7 +94,7 @@ def check_parity(device: Device) -> str:
 
 def check_tiles(device: Device) -> str:
     model, image = loaded(DEFAULT_MODEL, device), photos.photo("coffee.png").resize((2048, 1536))
-    whole = model.run(np.asarray(image)[None], Cancellation())
+    whole, _ = model.run(np.asarray(image)[None], Cancellation())
     scores = model.scores(image, Cancellation(), small_tiles=True)
     assert scores.schedule == "tiled"
     tiled = joined(scores)

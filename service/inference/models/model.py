@@ -124,7 +124,7 @@ class Model:
         width, height = self.interface.padded_size(*image.size, card.stride)
         if card.halo is None or (not small_tiles and self.tiling.runs_whole(width, height)):
             pixels = padded(image, (width, height), card.pad_value)
-            scores, schedule = self._run(pixels, cancellation, all_cores)
+            scores, schedule = self.run(pixels, cancellation, all_cores)
             return Scores([scores], scores.shape[1], card.output_stride, schedule)
 
         def crop(box: Box) -> NDArray[np.uint8]:
@@ -134,16 +134,13 @@ class Model:
 
         return self.tiling.network(width, height, small_tiles).scores(crop, width, height, cancellation)
 
-    def run(self, image: NDArray[np.uint8], cancellation: Cancellation, all_cores: bool = True) -> NDArray[np.float32]:
+    def run(
+        self, image: NDArray[np.uint8], cancellation: Cancellation, all_cores: bool = True
+    ) -> tuple[NDArray[np.float32], Schedule]:
         """(1, H, W, 3) uint8, H and W multiples of the stride -> (C, H / output_stride, W / output_stride) float32.
 
         Raises as `Cancellation.run_options` does, and OutOfDeviceMemory if the one-core session cannot be opened.
         """
-        return self._run(image, cancellation, all_cores)[0]
-
-    def _run(
-        self, image: NDArray[np.uint8], cancellation: Cancellation, all_cores: bool
-    ) -> tuple[NDArray[np.float32], Schedule]:
         schedule: Schedule
         if self.batches is not None:
             scores, images = self.batches.run(image, cancellation)

@@ -58,7 +58,7 @@ class _Speed:
 class Engine:
     """Runs blocking work on threads, within bounds. Use from one event loop."""
 
-    def __init__(self, workers: int, queue_megapixels: float, most_held_pixels: float = math.inf) -> None:
+    def __init__(self, workers: int, queue_megapixels: float, most_held_pixels: float) -> None:
         """`most_held_pixels`: limit for all images at work at once, counted at the size in which they were sent."""
         self._workers, self._capacity = Workers(workers, most_held_pixels), queue_megapixels
         self._speeds: dict[tuple[str, bool], _Speed] = {}  # by the tickets' `speed_key`

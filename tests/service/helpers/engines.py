@@ -1,6 +1,7 @@
 """Engines without HTTP, and work for them that takes as long as a test wants."""
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -28,7 +29,7 @@ def asynchronous(test: Callable[P, Coroutine[object, object, None]]) -> Callable
 @contextmanager
 def engine_of(workers: int = 1, queue_megapixels: float = 10) -> Iterator[Engine]:
     """An engine that is closed afterwards."""
-    engine = Engine(workers, queue_megapixels)
+    engine = Engine(workers, queue_megapixels, math.inf)
     try:
         yield engine
     finally:

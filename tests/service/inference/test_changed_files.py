@@ -42,7 +42,7 @@ def test_a_file_that_changes_is_replaced_and_who_holds_the_old_one_can_still_run
     changed(tmp_path, dataset="second")
     assert looked_twice(repository).variant("colors").card.dataset == "second"
     assert old.card.dataset == "first"
-    assert old.model().run(np.zeros((1, 16, 16, 3), np.uint8), Cancellation()).shape == (3, 4, 4)
+    assert old.model().run(np.zeros((1, 16, 16, 3), np.uint8), Cancellation())[0].shape == (3, 4, 4)
 
 
 def test_a_file_that_vanishes_is_no_longer_served(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_variant_that_nobody_has_asked_for_is_still_what_was_found(becomes: st
         other.write_bytes(with_card(precision="int8", dataset="other") if becomes == "another model" else b"no model")
         other.replace(path)
     variant = repository.variant("colors", "int8")
-    assert variant.model().run(np.zeros((1, 16, 16, 3), np.uint8), Cancellation()).shape == (3, 4, 4)
+    assert variant.model().run(np.zeros((1, 16, 16, 3), np.uint8), Cancellation())[0].shape == (3, 4, 4)
     assert variant.card.dataset == "none"
 
 

@@ -40,7 +40,7 @@ def test_values_are_normalised_as_the_card_says(tmp_path: Path) -> None:
     model = Repository(tmp_path, "cpu").variant("foreign").model()
     pixels = np.random.default_rng(0).integers(0, 256, (1, 32, 64, 3), dtype=np.uint8)
     expected = 2 * ((pixels[0] / 255 - MEAN) / STD).transpose(2, 0, 1)
-    assert np.allclose(model.run(pixels, Cancellation()), expected, atol=1e-5)
+    assert np.allclose(model.run(pixels, Cancellation())[0], expected, atol=1e-5)
 
 
 def test_a_size_that_is_written_as_minus_one_is_free(make_client: MakeClient, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_a_changed_pixel_outside_the_halo_changes_nothing_and_one_inside_does(af
     image = generator.integers(0, 256, (1, length, 32, 3), dtype=np.uint8)
 
     def watched(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        scores = model.run(pixels, Cancellation())
+        scores, _ = model.run(pixels, Cancellation())
         return scores[:, cell // 8 : (cell + 32) // 8]
 
     def changed(rows: slice) -> NDArray[np.uint8]:

@@ -63,7 +63,7 @@ def test_a_tiled_image_has_the_scores_and_labels_of_the_whole(path: Path, size: 
     card = model.card
     image = large_photo(*size)
     pixels = network_input(image, image.size, card.stride, card.pad_value)
-    whole = model.run(pixels, Cancellation())
+    whole, _ = model.run(pixels, Cancellation())
     scores = model.scores(image, Cancellation())
     tiled = joined(scores)
     assert tiled_work(model.tiling.network(1216, 896), 1216, 896) > 1.1
@@ -84,7 +84,7 @@ def test_what_two_later_parts_need_is_kept_until_both_have_it(monkeypatch: pytes
     one, image = loaded(MODELS / "animals-fcn8s-lite2.onnx"), large_photo(640, 1280)
     parts = [tiled.part for tiled, _ in one.tiling.network(640, 1280).parts]
     assert max(sum(made in part.inputs for part in parts) for before in parts for made in before.outputs) == 2
-    whole = one.run(network_input(image, image.size, 32, one.card.pad_value), Cancellation())
+    whole, _ = one.run(network_input(image, image.size, 32, one.card.pad_value), Cancellation())
     assert np.abs(joined(one.scores(image, Cancellation())) - whole).max() < 1e-3
 
 
@@ -96,7 +96,7 @@ def test_graphs_that_use_the_image_twice_or_go_on_behind_the_scores_are_tiled_to
     (tmp_path / "other.onnx").write_bytes(change(MODELS / "animals-fcn8s-lite0.onnx"))
     one = loaded(tmp_path / "other.onnx")
     image = large_photo(1190, 870)
-    whole = one.run(network_input(image, image.size, 32, one.card.pad_value), Cancellation())
+    whole, _ = one.run(network_input(image, image.size, 32, one.card.pad_value), Cancellation())
     tiled = joined(one.scores(image, Cancellation()))
     assert np.abs(tiled - whole).max() < 1e-3
 
