@@ -1,0 +1,1 @@
+"""The web service: serves the models of a folder over HTTP."""
