@@ -28,7 +28,8 @@ from service.inference.scheduling.engine import Engine
 from service.inference.scheduling.periodic import PeriodicThread
 from service.inference.scheduling.watchdog import CHECK_INTERVAL_S, Watchdog
 from service.inference.sessions.batching import MAX_BATCH_SIZE
-from service.inference.sessions.device import may_use_cuda, usable_cpus
+from service.inference.sessions.device import may_use_cuda
+from service.process import usable_cpus
 from service.settings import Settings
 
 log = logging.getLogger(__name__)

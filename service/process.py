@@ -1,9 +1,11 @@
-"""Limits of this process: how much freed memory it keeps, and how many files it may open."""
+"""Limits of this process: the cores that it may use, how much freed memory it keeps, and how many files it may open."""
 
 import ctypes
+import os
 import platform
 import resource
 from contextlib import suppress
+from pathlib import Path
 
 KEPT_BYTES = 8 << 20  # free memory that a heap may keep at its top
 # Blocks of this size and larger are mapped individually, and so returned individually. Above 2 MB, the heap creeps for longer
@@ -11,6 +13,25 @@ KEPT_BYTES = 8 << 20  # free memory that a heap may keep at its top
 MAPPED_BYTES = 2 << 20
 FILES = 65_536  # more open files than all connections, uploads and model files need
 MALLOC_ARENAS = 2  # glibc's default allows one for each thread, up to eight for each core
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def usable_cpus() -> int:
+    """Cores this process may use: its affinity mask, and the container's CPU quota (cgroup v2 or v1) where there is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, period = _quota(CGROUPS)
+    return cores if quota <= 0 else max(1, min(cores, quota // period))
+
+
+def _quota(cgroups: Path) -> tuple[int, int]:
+    """(quota, period) in microseconds: the processor time allowed in each period; a quota of 0 or less means no limit."""
+    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
+        try:
+            quota, period = " ".join((cgroups / file).read_text() for file in files).split()
+            return (0 if quota == "max" else int(quota)), int(period)
+        except (OSError, ValueError):
+            continue
+    return 0, 1
 
 
 def return_freed_memory() -> None:

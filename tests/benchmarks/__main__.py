@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from service.inference.sessions.device import usable_cpus
+from service.process import usable_cpus
 from tests.benchmarks.table import FAILED, HEADER, line
 from tests.service_process import ROOT
 from training.machine import current_commit, processor_name

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from service.inference.sessions.device import usable_cpus
+from service.process import usable_cpus
 from tests.benchmarks.load import BarePipeline, jpeg, milliseconds
 from tests.benchmarks.table import Row, Rows, run
 from tests.service_process import start_server

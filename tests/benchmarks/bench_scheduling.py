@@ -18,7 +18,8 @@ from PIL import Image
 
 from service.contract import INPUT_NAME, OUTPUT_NAME
 from service.inference.files.model_file import ModelFile
-from service.inference.sessions.device import create_session, usable_cpus
+from service.inference.sessions.device import create_session
+from service.process import usable_cpus
 from service.settings import Device
 from tests.benchmarks.load import BarePipeline, jpeg, rate
 from tests.benchmarks.table import Row, Rows, run

@@ -11,7 +11,7 @@ from PIL import Image
 
 from service.inference.models.preference import has_int8_dot_product
 from service.inference.models.repository import Repository
-from service.inference.sessions.device import usable_cpus
+from service.process import usable_cpus
 from tests.benchmarks.load import DEFAULT_MODEL, BarePipeline, jpeg, rate
 from tests.benchmarks.table import Row, Rows, run
 from tests.service_process import MODELS

@@ -25,13 +25,13 @@ from service.inference.sessions.device import (
     ReportedDevice,
     has_memory_limit,
     require_same_device,
-    usable_cpus,
 )
 from service.inference.sessions.errors import OutOfDeviceMemory, RunFailed, first_line
 from service.inference.sessions.planned import PlannedRunner
 from service.inference.sessions.runner import Runner
 from service.inference.tiling.plan import Tiling
 from service.inference.tiling.tiles import Box
+from service.process import usable_cpus
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 import ctypes
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -14,12 +13,12 @@ import onnxruntime as ort
 
 from service.contract import Precision
 from service.inference.sessions.errors import OutOfDeviceMemory, first_line, is_out_of_memory
+from service.process import usable_cpus
 from service.settings import Device
 
 log = logging.getLogger(__name__)
 
 ReportedDevice = Literal["cpu", "cuda"]
-CGROUPS = Path("/sys/fs/cgroup")
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 ARENAS: dict[ReportedDevice, str] = {"cpu": "cpu:0", "cuda": "cpu:0;gpu:0"}  # arenas that a session allocates from
 CUDA_OPTIONS = {
@@ -38,24 +37,6 @@ class OpenSession(Protocol):
 
 class DeviceUnavailable(RuntimeError):
     """The requested device is not available."""
-
-
-def usable_cpus() -> int:
-    """Cores this process may use: its affinity mask, and the container's CPU quota (cgroup v2 or v1) where there is one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota, period = _quota(CGROUPS)
-    return cores if quota <= 0 else max(1, min(cores, quota // period))
-
-
-def _quota(cgroups: Path) -> tuple[int, int]:
-    """(quota, period) in microseconds: the processor time allowed in each period; a quota of 0 or less means no limit."""
-    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
-        try:
-            quota, period = " ".join((cgroups / file).read_text() for file in files).split()
-            return (0 if quota == "max" else int(quota)), int(period)
-        except (OSError, ValueError):
-            continue
-    return 0, 1
 
 
 def may_use_cuda(device: Device) -> bool:

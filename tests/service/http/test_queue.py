@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.http import segment
-from service.inference.sessions.device import usable_cpus
+from service.process import usable_cpus
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import admitted, assert_problem, post
 from tests.service.helpers.live import Endless, Gate, Line, colors_app, head, serving

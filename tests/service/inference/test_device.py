@@ -137,28 +137,6 @@ def test_both_wheels_at_once_are_refused_before_models_are_loaded(tmp_path: Path
         load_models(Settings(models_dir=tmp_path))
 
 
-@pytest.mark.parametrize(
-    ("files", "cores"),
-    [
-        ({}, 8),
-        ({"cpu.max": "max 100000\n"}, 8),
-        ({"cpu.max": "250000 100000\n"}, 2),
-        ({"cpu.max": "50000 100000\n"}, 1),
-        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
-    ],
-)
-def test_cores_are_those_of_the_containers_quota(
-    files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, content in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(content)
-    monkeypatch.setattr(device, "CGROUPS", tmp_path)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
-    assert device.usable_cpus() == cores
-
-
 def test_a_session_has_a_thread_for_each_core_none_of_them_spins_and_no_memory_is_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
