@@ -8,7 +8,7 @@ from service.imaging import decode, scans
 from service.inference.files import foreign, model_file
 from service.inference.models import model, preference, trial, variant
 from service.inference.scheduling import engine, periodic, watchdog, workers
-from service.inference.sessions import planned, runner
+from service.inference.sessions import per_shape, runner
 from service.inference.tiling import parts
 from service.settings import Settings
 from tests.service_process import ROOT
@@ -44,8 +44,8 @@ STATED = {
         f"at most {uploads.UPLOADS} x `SEGMENT_MAX_UPLOAD_BYTES`",
         f"more than {scans.MAX_SCANS} scans (fewer above 16 megapixels, but never fewer than {scans.LEAST_SCANS})",
         f"beyond {decode.MAX_TEXT >> 20} million characters in all",
-        f"at most {count(planned.MAX_SESSIONS)} such sessions",
-        f"no new one is opened for {minutes(planned.PAUSE_S)}.",
+        f"at most {count(per_shape.MAX_SESSIONS)} such sessions",
+        f"no new one is opened for {minutes(per_shape.PAUSE_S)}.",
         f"Images above {'one megapixel' if runner.ORDINARY_PIXELS == 1 << 20 else runner.ORDINARY_PIXELS} share one session",
         f"| {connections.HEAD_S:g} s until it has come | 408 |",
         f"| {connections.HEAD_BYTES >> 10} KB | 431 |",

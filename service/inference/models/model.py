@@ -27,7 +27,7 @@ from service.inference.sessions.device import (
     require_same_device,
 )
 from service.inference.sessions.errors import OutOfDeviceMemory, RunFailed, first_line
-from service.inference.sessions.planned import PlannedRunner
+from service.inference.sessions.per_shape import PerShapeRunner
 from service.inference.sessions.runner import Runner
 from service.inference.tiling.plan import Tiling
 from service.inference.tiling.tiles import Box
@@ -43,14 +43,14 @@ TRIAL_S = 60.0  # most seconds for a test run
 class Runners:
     """A model's session on all cores, and its session on a single core, for runs beside other work."""
 
-    def __init__(self, on_all_cores: Runner | PlannedRunner, open_on_one_core: Callable[[], Runner]) -> None:
+    def __init__(self, on_all_cores: Runner | PerShapeRunner, open_on_one_core: Callable[[], Runner]) -> None:
         """The one-core session is opened when first needed. On a GPU, or with a single core, `on_all_cores` takes its place."""
         self.on_all_cores, self._open = on_all_cores, open_on_one_core
         self._lock = threading.Lock()
         is_only = on_all_cores.device == "cuda" or usable_cpus() == 1
         self._on_one_core = on_all_cores if is_only else None
 
-    def get(self, all_cores: bool) -> Runner | PlannedRunner:
+    def get(self, all_cores: bool) -> Runner | PerShapeRunner:
         """The session on all cores, or else on one core. Raises OutOfDeviceMemory if the one-core session cannot be opened."""
         if all_cores:
             return self.on_all_cores
@@ -96,10 +96,10 @@ class Model:
             require_same_device(runner.device, first.device)
             return runner
 
-        runner: Runner | PlannedRunner = first
+        runner: Runner | PerShapeRunner = first
         batches = None
         if first.device == "cuda" and not has_memory_limit(session):  # the limit is per session: more would exceed it
-            runner = PlannedRunner(first, open_another, len(content))
+            runner = PerShapeRunner(first, open_another, len(content))
             if not isinstance(session.get_inputs()[0].shape[0], int):
                 batches = Batches(runner, lambda: tiling.bytes_per_pixel)
         model = cls(file.card, Runners(runner, open_another), file.interface, tiling, batches)
@@ -159,11 +159,11 @@ class Model:
     def run_smallest(self, cancellation: Cancellation) -> None:
         """Run the smallest image in the first session: its shape is not worth a session of its own. Raises as `run` does."""
         runner = self.runners.on_all_cores
-        first = runner.first if isinstance(runner, PlannedRunner) else runner
+        first = runner.first if isinstance(runner, PerShapeRunner) else runner
         first([self.smallest_image], cancellation)
 
     def give_back(self) -> None:
-        """Close the sessions for tiles and planned shapes; shrink the first session's arena to what the smallest image needs.
+        """Close the sessions for tiles and for shapes; shrink the first session's arena to what the smallest image needs.
 
         Raises as `run` does.
         """
@@ -176,7 +176,7 @@ class Model:
         Raises InvalidModel if a shape does not run, and OutOfDeviceMemory if a single image does not fit.
         """
         runner, long_side = self.runners.on_all_cores, self.card.long_side
-        if not isinstance(runner, PlannedRunner) or long_side is None:
+        if not isinstance(runner, PerShapeRunner) or long_side is None:
             return
         landscape = [(long_side, round(long_side / ratio)) for ratio in RATIOS]
         sizes = landscape + [(height, width) for width, height in landscape]

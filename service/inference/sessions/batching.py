@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from service.inference.sessions.cancellation import Cancellation, Cancelled
 from service.inference.sessions.errors import OutOfDeviceMemory
 
-# Batch sizes: both pay off (tests/benchmarks/check_gpu.py), but each size needs its own session for each shape (`planned`).
+# Batch sizes: both pay off (tests/benchmarks/check_gpu.py), but each size needs its own session for each shape (`per_shape`).
 SIZES = (1, 4)
 MAX_BATCH_SIZE = SIZES[-1]
 BATCH_BYTES = 1 << 30  # limit for the estimated activations of a batch

@@ -27,7 +27,7 @@ WEIGHT_BYTES = 1 << 30  # weights of all these sessions together
 PAUSE_S = 60.0  # seconds without new sessions, after one lacked memory
 
 
-class PlannedRunner:
+class PerShapeRunner:
     """Runs images in the session that has the plans for their shape. Safe from several threads.
 
     The most recently used shapes have such a session. Shapes above ORDINARY_PIXELS never get one, and new shapes get none while
@@ -50,7 +50,7 @@ class PlannedRunner:
         if release_memory:
             with self._lock:
                 self._runners.clear()
-        scores = None if release_memory else self._run_planned(images, cancellation, size)
+        scores = None if release_memory else self._run_in_own(images, cancellation, size)
         return self.first(images, cancellation, size, release_memory) if scores is None else scores
 
     def has_room(self, shape: Shape) -> bool:
@@ -58,13 +58,13 @@ class PlannedRunner:
         with self._lock:
             return len(self._runners) < self._most and self._may_have_one(shape)
 
-    def _run_planned(
+    def _run_in_own(
         self, images: Sequence[NDArray[np.uint8]], cancellation: Cancellation, size: int
     ) -> NDArray[np.float32] | None:
         """The scores; None if the shape can have no session, or if memory ran out, in which case its session is dropped."""
         _, height, width, _ = images[0].shape
         shape = size, height, width
-        runner = self._planned(shape)
+        runner = self._own(shape)
         if runner is None:
             return None
         try:
@@ -75,7 +75,7 @@ class PlannedRunner:
                 self._pause(shape, str(error))  # not the error itself: its frames hold the session
             return None
 
-    def _planned(self, shape: Shape) -> Runner | None:
+    def _own(self, shape: Shape) -> Runner | None:
         with self._lock:
             runner = self._runners.pop(shape, None)
             if runner is None:

@@ -19,7 +19,7 @@ from service.inference.models.repository import Repository
 from service.inference.sessions.cancellation import Cancellation
 from service.inference.sessions.device import CUDA
 from service.inference.sessions.errors import OutOfDeviceMemory
-from service.inference.sessions.planned import MAX_SESSIONS, PAUSE_S, WEIGHT_BYTES, PlannedRunner
+from service.inference.sessions.per_shape import MAX_SESSIONS, PAUSE_S, WEIGHT_BYTES, PerShapeRunner
 from service.inference.sessions.runner import ORDINARY_PIXELS, Runner
 from tests.service.helpers.tiny_models import write_model
 
@@ -55,7 +55,7 @@ class Card:
         self.opens, self.room = True, 1 << 40  # pixels that new sessions have memory for
         self.sessions = [Session(self)]
         self.open, self.open_at_the_last_run = weakref.WeakSet(self.sessions), 0
-        runner = PlannedRunner(self._runner(self.sessions[0]), self._open, weights)
+        runner = PerShapeRunner(self._runner(self.sessions[0]), self._open, weights)
         self.run: Callable[..., NDArray[np.float32]] = runner
         self.has_room = runner.has_room
 
@@ -201,7 +201,7 @@ def test_a_trial_image_takes_no_session_of_its_own(tmp_path: Path) -> None:
     write_model(tmp_path)
     model = loaded(tmp_path)
     runner = model.runners.on_all_cores
-    assert isinstance(runner, PlannedRunner)
+    assert isinstance(runner, PerShapeRunner)
     before = set(runner._runners)
     model.run_smallest(Cancellation())
     assert set(runner._runners) == before
