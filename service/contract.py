@@ -11,7 +11,7 @@ METADATA_KEY = "segmentation"
 MODEL_NAME_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
 INPUT_NAME = "image"  # uint8 (N, H, W, 3), RGB, H and W multiples of the card's stride
 OUTPUT_NAME = "scores"  # float32 (N, C, H / output_stride, W / output_stride)
-MOST_PARAMETERS = 1 << 53  # up to this number, clients that read JSON numbers as doubles read each one exactly
+MAX_PARAMETERS = 1 << 53  # up to this number, clients that read JSON numbers as doubles read each one exactly
 
 Precision = Literal["fp32", "fp16", "int8"]
 VARIANTS: tuple[Precision, ...] = ("int8", "fp16")  # smaller files made from the fp32 one
@@ -119,7 +119,7 @@ class ModelCard(_Frozen):
     preset: str
     recipe: str = Field("", description="how it was trained, as Markdown; empty: not recorded")
     training_commit: str
-    parameters: int = Field(ge=0, le=MOST_PARAMETERS)
+    parameters: int = Field(ge=0, le=MAX_PARAMETERS)
     gmac: float = Field(ge=0, description="10^9 multiply-accumulates for one 480x352 image")
 
     @model_validator(mode="after")

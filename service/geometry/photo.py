@@ -27,7 +27,7 @@ _TRANSPOSE = {  # EXIF orientation -> the operation that turns the stored image 
     8: Image.Transpose.ROTATE_90,
 }
 _SWAPS_AXES = 5  # this orientation and the higher ones exchange width and height
-_MOST_16_BIT, _MOST_12_BIT = 65_535, 4_095  # values of white
+_WHITE_16_BIT, _WHITE_12_BIT = 65_535, 4_095
 _PNG_KEY_SCALE = {"L;2": 85, "L;4": 17}  # Pillow widens pixels of these raw modes to 8 bits, but not the transparent color
 MAX_EXIF_BYTES = 1 << 18  # more is ignored: a tag may have millions of values, of each of which Pillow makes a Python object
 _RAW_EXIF = "Raw profile type exif"  # key of the PNG text in which ImageMagick once stored EXIF
@@ -136,7 +136,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         raise UnsupportedPixels(UNSUPPORTED_MODES[image.mode])
     if image.mode.startswith("I;16"):
         tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-        white = _MOST_12_BIT if tags.get(BITSPERSAMPLE) == (12,) else _MOST_16_BIT
+        white = _WHITE_12_BIT if tags.get(BITSPERSAMPLE) == (12,) else _WHITE_16_BIT
         # Pillow inverts negatives of up to 8 bits itself, but not those of 16.
         is_negative = tags.get(PHOTOMETRIC_INTERPRETATION) == 0
         return _by_strips(image, partial(_eight_bits, white=white, is_negative=is_negative))

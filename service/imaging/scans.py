@@ -4,7 +4,7 @@ import re
 from typing import BinaryIO
 
 START_OF_SCAN = b"\xff\xda"
-MAX_SCANS, LEAST_SCANS = 64, 18  # for images of up to 16 megapixels, and of any size: libjpeg makes 10 for RGB, 18 for CMYK
+MAX_SCANS, MIN_SCANS = 64, 18  # for images of up to 16 megapixels, and of any size: libjpeg makes 10 for RGB, 18 for CMYK
 _SCANNED_PIXELS = MAX_SCANS << 24  # in all scans together
 MAX_SEGMENTS = 2_000  # marker segments before, between and after the scans
 _FIRST_WITH_LENGTH = 0xC0  # libjpeg looks for the next marker just after a lower one
@@ -17,7 +17,7 @@ _PIECE = 1 << 20
 
 def most_scans(pixels: int) -> int:
     """How many scans a JPEG of so many pixels may have."""
-    return max(LEAST_SCANS, min(MAX_SCANS, _SCANNED_PIXELS // max(1, pixels)))
+    return max(MIN_SCANS, min(MAX_SCANS, _SCANNED_PIXELS // max(1, pixels)))
 
 
 def has_too_many_scans(file: BinaryIO, most: int) -> bool:

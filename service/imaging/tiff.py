@@ -52,7 +52,7 @@ _ORIENTATION, _IMAGE_DEPTH, _TILE_DEPTH = 274, 32997, 32998
 _PARTS = (STRIPOFFSETS, STRIPBYTECOUNTS, TILEOFFSETS, TILEBYTECOUNTS)
 _TILES = (TILEWIDTH, TILELENGTH, TILEOFFSETS)
 # How many values a tag may have that decides how pixels are decoded. Each is a whole number, not below 0.
-_MOST: Final[dict[int, int]] = (
+_MAX_COUNT: Final[dict[int, int]] = (
     dict.fromkeys(_PARTS, MAX_PARTS)
     | dict.fromkeys((BITSPERSAMPLE, SAMPLEFORMAT, EXTRASAMPLES), 65_535)  # one for each band
     | dict.fromkeys((IMAGEWIDTH, IMAGELENGTH, COMPRESSION, PHOTOMETRIC_INTERPRETATION, FILLORDER, _ORIENTATION), 1)
@@ -71,7 +71,7 @@ class _Directory:
     tags: dict[int, tuple[int, int, int]]  # number -> (type, count, place of the first value in the file)
 
     def values(self, tag: int) -> NDArray[np.uint64]:
-        """The whole numbers of one of `_MOST`, after `_check_tags`; none if there is no such tag."""
+        """The whole numbers of one of `_MAX_COUNT`, after `_check_tags`; none if there is no such tag."""
         if tag not in self.tags:
             return np.empty(0, np.uint64)
         kind, count, place = self.tags[tag]
@@ -149,11 +149,11 @@ def _check_tags(found: _Directory, size: int) -> None:
     for tag, (kind, count, place) in found.tags.items():
         if tag in _PARTS and count > MAX_PARTS:
             raise UnsupportedImage(f"the TIFF has more than {MAX_PARTS} strips or tiles")
-        if tag in _MOST and (kind not in _WHOLE or not 1 <= count <= _MOST[tag]):
+        if tag in _MAX_COUNT and (kind not in _WHOLE or not 1 <= count <= _MAX_COUNT[tag]):
             raise UnsupportedImage(f"the TIFF's tag {tag} has {count} values of type {kind}")
         if count > (_MAX_FRACTIONS if kind in _FRACTIONS else MAX_PARTS) and _SIZES[kind] > 1:
             raise UnsupportedImage(f"the TIFF's tag {tag} has {count} values")
-        if tag in _MOST and place + count * _SIZES[kind] > size:
+        if tag in _MAX_COUNT and place + count * _SIZES[kind] > size:
             raise BrokenImage("the TIFF is cut short")
         if tag in (_IMAGE_DEPTH, _TILE_DEPTH):
             raise UnsupportedImage("TIFFs of volumes are not supported")

@@ -42,7 +42,7 @@ STATED = {
         f"more than {engine.MAX_DEADLINE_SHARE:.0%} of its deadline".replace("%", " %"),
         f"at most {app.HELD_IMAGES} x `SEGMENT_MAX_PIXELS`",
         f"at most {uploads.UPLOADS} x `SEGMENT_MAX_UPLOAD_BYTES`",
-        f"more than {scans.MAX_SCANS} scans (fewer above 16 megapixels, but never fewer than {scans.LEAST_SCANS})",
+        f"more than {scans.MAX_SCANS} scans (fewer above 16 megapixels, but never fewer than {scans.MIN_SCANS})",
         f"beyond {decode.MAX_TEXT >> 20} million characters in all",
         f"at most {count(per_shape.MAX_SESSIONS)} such sessions",
         f"no new one is opened for {minutes(per_shape.PAUSE_S)}.",

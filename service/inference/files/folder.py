@@ -7,7 +7,7 @@ from pathlib import Path
 
 from service.inference.files.model_file import Stamp, stamp
 
-MOST_LEVELS = 100  # of folders below the models folder: some versions of os.walk call themselves for each level
+MAX_LEVELS = 100  # of folders below the models folder: some versions of os.walk call themselves for each level
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def scan(folder: Path, before: Scan) -> Scan:
             folders.clear()
             continue
         real.add(target)
-        if len(Path(parent).relative_to(folder).parts) > MOST_LEVELS:
-            unreachable[Path(parent)] = f"it cannot be listed: it lies more than {MOST_LEVELS} folders deep"
+        if len(Path(parent).relative_to(folder).parts) > MAX_LEVELS:
+            unreachable[Path(parent)] = f"it cannot be listed: it lies more than {MAX_LEVELS} folders deep"
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -72,9 +72,9 @@ _FIELDS: dict[str, dict[str, tuple[int, str, bool]]] = {  # message -> field -> 
     "Shape": {"dim": (1, "Dimension", True)},
     "Dimension": {"dim_value": (1, "long", False)},
 }
-MOST_DIMENSIONS = 8  # of a tensor in a file; the weights of a convolution have four
-MOST_VALUES = 1 << 40  # of a tensor in a file: far more than a file can hold
-MOST_FIELDS = 200_000  # of all messages in a file; the shipped models have up to 10,000, about 20 for each node
+MAX_DIMENSIONS = 8  # of a tensor in a file; the weights of a convolution have four
+MAX_VALUES = 1 << 40  # of a tensor in a file: far more than a file can hold
+MAX_FIELDS = 200_000  # of all messages in a file; the shipped models have up to 10,000, about 20 for each node
 DOMAINS = frozenset({"", "ai.onnx", "com.microsoft"})  # of the operators built into ONNX Runtime
 ELEMENT_TYPES: Mapping[int, np.dtype[Any]] = {  # TensorProto.DataType
     1: np.dtype(np.float32),
@@ -113,7 +113,7 @@ class OnnxFile:
 
     def __init__(self, content: bytes) -> None:
         """Raises google.protobuf.message.DecodeError if `content` is no protobuf message, UnsafeFile if it has more than
-        MOST_FIELDS fields, and MemoryError.
+        MAX_FIELDS fields, and MemoryError.
         """
         _require_few_fields(content)
         try:
@@ -163,8 +163,8 @@ class OnnxFile:
                 raise UnsafeFile(f"tensor {tensor.name!r} lies in another file: a model is one file (external_data=False)")
             dims = tensor.dims
             # The product is computed last: that of many dimensions would take minutes.
-            if len(dims) > MOST_DIMENSIONS or min(dims, default=0) < 0 or prod(dims) > MOST_VALUES:
-                raise UnsafeFile(f"tensor {tensor.name!r} has an impossible shape: {list(dims[:MOST_DIMENSIONS])}")
+            if len(dims) > MAX_DIMENSIONS or min(dims, default=0) < 0 or prod(dims) > MAX_VALUES:
+                raise UnsafeFile(f"tensor {tensor.name!r} has an impossible shape: {list(dims[:MAX_DIMENSIONS])}")
 
     @property
     def input_sizes(self) -> Mapping[str, tuple[int, ...]]:
@@ -215,7 +215,7 @@ def small_model(nodes: Sequence[Message], inputs: Mapping[str, np.dtype[Any]], o
 
 
 def _require_few_fields(content: bytes) -> None:
-    """Raises UnsafeFile if the messages in a file have more than MOST_FIELDS fields, and DecodeError if that cannot be told.
+    """Raises UnsafeFile if the messages in a file have more than MAX_FIELDS fields, and DecodeError if that cannot be told.
 
     An empty node has 2 bytes, and about 250 once protobuf and Python have made objects of it. So this reads the messages that
     protobuf would read, but makes nothing of them. Integers that are packed together count by their bytes.
@@ -238,8 +238,8 @@ def _require_few_fields(content: bytes) -> None:
             if place + size > end:
                 raise DecodeError("a field of it is cut short")
             count += 1 + (size if kind == "long" else 0)
-            if count > MOST_FIELDS:
-                raise UnsafeFile(f"it has more than {MOST_FIELDS} fields, such as names, attributes and dimensions")
+            if count > MAX_FIELDS:
+                raise UnsafeFile(f"it has more than {MAX_FIELDS} fields, such as names, attributes and dimensions")
             if form == _LENGTH and kind in _FIELDS:
                 unfinished.append((message, place + size, end))
                 message, end = kind, place + size

@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import MAX_TEXT_CHUNK
 
 from service.imaging.decode import MAX_PACKED, MAX_SIDE, decode, open_image
 from service.imaging.errors import BrokenImage, TooManyPixels, UnsupportedImage
-from service.imaging.scans import LEAST_SCANS, MAX_SCANS, most_scans
+from service.imaging.scans import MAX_SCANS, MIN_SCANS, most_scans
 from tests.service.helpers.decoding import FORMATS, LIMIT, decoded
 from tests.service.helpers.hostile import ABSURD, BOMBS, HEADERS, bombs
 from tests.service.helpers.pictures import (
@@ -124,7 +124,7 @@ def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pixels", "most"), [(0, 64), (1 << 24, 64), (1 << 25, 32), (67_108_864, LEAST_SCANS), (178_956_970, LEAST_SCANS)]
+    ("pixels", "most"), [(0, 64), (1 << 24, 64), (1 << 25, 32), (67_108_864, MIN_SCANS), (178_956_970, MIN_SCANS)]
 )
 def test_a_large_jpeg_may_have_fewer_scans(pixels: int, most: int) -> None:
     """Each of 67 megapixels takes a sixth of a second, in whatever few bytes it is."""
@@ -133,7 +133,7 @@ def test_a_large_jpeg_may_have_fewer_scans(pixels: int, most: int) -> None:
 
 def test_libjpeg_makes_no_more_scans_than_any_image_may_have() -> None:
     scans = {mode: encoded(flag().convert(mode), "JPEG", progressive=True).count(b"\xff\xda") for mode in ("L", "RGB", "CMYK")}
-    assert scans == {"L": 6, "RGB": 10, "CMYK": LEAST_SCANS}
+    assert scans == {"L": 6, "RGB": 10, "CMYK": MIN_SCANS}
 
 
 def test_a_large_jpeg_of_too_many_scans_is_refused() -> None:
