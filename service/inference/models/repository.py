@@ -121,6 +121,8 @@ class Repository:
             found, reason = self._variant(path, stamp, moved.pop(stamp, None), start)
             if found is not None:
                 known[path] = found
+                if found.stamp == stamp:  # also after a broken file was replaced by the one before it
+                    self._rejected.pop(path, None)
             if reason is not None:
                 left_out[path] = reason
         by_name: dict[str, list[Variant]] = {}

@@ -111,8 +111,12 @@ class Engine:
             del future, work  # breaks the cycle error -> traceback -> this frame -> future -> error
 
     def has_hung(self, seconds: float) -> bool:
-        """Whether some work has not ended `seconds` after its deadline, although it was cancelled at its deadline."""
-        return any(time.perf_counter() > ticket.due + seconds for ticket in self._workers.accepted)
+        """Whether some work has not ended `seconds` after its deadline, and after it was cancelled.
+
+        A process that was frozen has work that is long overdue, but that it could not cancel.
+        """
+        cancelled = ((ticket, ticket.cancellation.cancelled_at) for ticket in self._workers.accepted)
+        return any(at is not None and time.perf_counter() > max(at, ticket.due) + seconds for ticket, at in cancelled)
 
     def give_up(self) -> None:
         """Cancel all accepted work and accept no more. Work that was waiting has ended when this returns."""

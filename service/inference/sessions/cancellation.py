@@ -1,6 +1,7 @@
 """Cancelling work that runs in another thread."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,18 +20,18 @@ class Cancellation:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: ort.RunOptions | None = None
-        self._cancelled = False
+        self.cancelled_at: float | None = None  # on the clock of time.perf_counter
 
     def cancel(self) -> None:
         """Cancel the work: it ends at its next `check`, or at the next node of a running graph."""
         with self._lock:
-            self._cancelled = True
+            self.cancelled_at = self.cancelled_at or time.perf_counter()
             if self._running is not None:
                 self._running.terminate = True
 
     def check(self) -> None:
         """Raises Cancelled if the work was cancelled."""
-        if self._cancelled:
+        if self.cancelled_at is not None:
             raise Cancelled
 
     @contextmanager

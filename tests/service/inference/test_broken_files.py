@@ -70,6 +70,35 @@ def test_a_folder_or_a_dangling_link_with_a_models_name_is_left_out(tmp_path: Pa
     assert set(repository.broken) == {"folder.onnx"}
 
 
+def test_a_file_that_was_broken_for_a_while_is_no_longer_listed_once_the_one_before_it_is_back(tmp_path: Path) -> None:
+    served, broken = tmp_path / "served", tmp_path / "broken"
+    write_model(served)
+    broken.mkdir()
+    (broken / "colors.onnx").write_bytes(b"bad")
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "current").symlink_to(served)
+    repository = Repository(folder, "cpu")
+    for target, listed in ((broken, {"current/colors.onnx"}), (served, set())):
+        (folder / "current").unlink()
+        (folder / "current").symlink_to(target)
+        for _ in range(2):
+            repository.refresh()
+        assert set(repository.broken) == listed
+        assert set(repository.models) == {"colors"}
+
+
+def test_a_file_that_is_renamed_over_a_broken_one_is_not_listed_as_broken(tmp_path: Path) -> None:
+    write_model(tmp_path, "new.onnx")
+    (tmp_path / "colors.onnx").write_bytes(b"bad")
+    repository = Repository(tmp_path, "cpu")
+    assert set(repository.broken) == {"colors.onnx"}
+    (tmp_path / "new.onnx").rename(tmp_path / "colors.onnx")
+    repository.refresh()
+    assert repository.broken == {}
+    assert set(repository.models) == {"colors"}
+
+
 def test_a_model_in_a_bad_folder_does_not_keep_the_service_from_answering(make_client: MakeClient, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"bad")
     write_model(tmp_path)

@@ -5,6 +5,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -45,6 +46,21 @@ async def test_work_whose_time_is_over_before_its_turn_never_starts() -> None:
         held.go.set()
         assert await first == "done"
     assert not late.started.is_set()
+
+
+@asynchronous
+async def test_overdue_work_of_a_process_that_was_frozen_has_not_hung_before_it_could_be_cancelled() -> None:
+    held = Held()
+    with engine_of() as engine:
+        running = asyncio.create_task(engine.run(held, 1, 0.1))
+        await until(held.started.is_set)
+        time.sleep(0.3)  # the loop is stopped for so long
+        assert not engine.has_hung(0.1)
+        with pytest.raises(DeadlineExceeded):
+            await running
+        assert not engine.has_hung(0.1)
+        await until(partial(engine.has_hung, 0.1))
+        held.go.set()
 
 
 @asynchronous
