@@ -81,7 +81,7 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
 def _processed(job: Job, ticket: Ticket, pixels: ExitStack) -> tuple[Outcome, Rendered]:
     start = time.perf_counter()
     card, check = job.variant.card, ticket.cancellation.check
-    pixels.callback(job.upload.image.close)
+    pixels.callback(job.upload.close)
     photo = decode(job.upload, check)
     pixels.callback(photo.stored.close)
     working = job.working_size(photo.size)

@@ -6,6 +6,8 @@ import re
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.http.problems import Problem
+
 _NO_PATH = re.compile(rb"\Ahttps?://[^/?#]+(?=[?#]|\Z)", re.IGNORECASE)  # a target that is a whole URL, as a proxy is sent it
 
 
@@ -37,6 +39,15 @@ class ConformingProtocol(HttpToolsProtocol):
     def is_to_be_parsed_again(self) -> bool:
         """Whether the head that has ended is parsed once more, without the upgrade that it asks for."""
         return self._plain_head is not None
+
+    @property
+    def fault(self) -> Problem | None:
+        """Why the request whose head has ended is to be refused; None if it is not (RFC 9112, 3.2 and 6.1)."""
+        names = [name for name, _ in self.headers]
+        if self.parser.get_http_version() == "1.1" and names.count(b"host") != 1:
+            return Problem(400, "a request has one Host field")
+        codings = b",".join(value for name, value in self.headers if name == b"transfer-encoding").strip().lower()
+        return Problem(501, "a body comes with no transfer coding but chunked") if codings not in (b"", b"chunked") else None
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":

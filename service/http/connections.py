@@ -128,6 +128,8 @@ class BoundedProtocol(ConformingProtocol):
             self._refusal = Problem(
                 429, f"more than {MAX_PIPELINED_REQUESTS} requests wait on one connection", MAX_PIPELINED_REQUESTS
             )
+        else:
+            self._refusal = self.fault
         if self._refusal is not None:
             return
         self._stop_waiting()

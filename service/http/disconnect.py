@@ -29,6 +29,8 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         for task in (working, leaving):
             task.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
+        # Breaks the cycle error -> traceback -> this frame -> task -> error, which would keep the upload's image in memory.
+        del task, working, leaving
 
 
 async def _gone(request: Request) -> None:

@@ -104,8 +104,9 @@ def add_segment_route(
             except SizeNotTaken as error:
                 raise _too_large(chosen.file, working) from error
             except (InvalidModel, UnreadableModel, RunFailed, DeviceUnavailable) as error:
-                log.error("%s (%s) does not run: %s", chosen.card.name, chosen.card.precision, error)
-                raise Problem(503, f"this variant of {chosen.card.name} does not run: {error}") from error
+                reason = str(error)  # a log record would keep the error itself, and with it the image
+                log.error("%s (%s) does not run: %s", chosen.card.name, chosen.card.precision, reason)
+                raise Problem(503, f"this variant of {chosen.card.name} does not run: {reason}") from error
         counters.observe(outcome)
         return Response(rendered.body, 200, rendered.headers, rendered.media_type)
 

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import logging
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from tempfile import SpooledTemporaryFile
@@ -25,8 +24,6 @@ UPLOADS = 16  # times the largest accepted body: limit on the bytes that all req
 PAUSE_S = 10.0  # longest wait for the next part of a body
 RATE_CHECK_S = 30.0  # between two checks of how much of a body has arrived
 SLOWEST_BYTES_PER_S = 16_384  # least average rate between two checks, for bodies sent and for answers taken
-END_BYTES = 8
-_FORM_END = re.compile(rb"[^\r\n-]--\s*$")  # the end of the last boundary
 FIELD = "file"
 FILES, FIELDS = 1, 16  # of a form
 FIELD_BYTES = 4096  # of a field other than the image
@@ -67,8 +64,13 @@ class BoundedBody:
         self._receive = receive
         self._budget = budget
         self._received = 0
-        self.end = b""  # the body's last bytes
+        self._end, self._tail = b"", b""  # the mark that is looked for, and the last bytes in which it may have begun
+        self.has_ended = False  # whether the mark has come
         self._checked, self._had = asyncio.get_running_loop().time(), 0  # time and bytes received at the last check
+
+    def look_for(self, end: bytes) -> None:
+        """Note in `has_ended` whether `end`, the mark at a form's end, comes. To be called before the body is read."""
+        self._end = end
 
     async def __call__(self) -> Message:
         try:
@@ -78,7 +80,9 @@ class BoundedBody:
             raise Problem(408, f"no data for {PAUSE_S:g} s", PAUSE_S, {"Connection": "close"}) from None
         piece = message.get("body", b"")
         size = len(piece)
-        self.end = (self.end + piece[-END_BYTES:])[-END_BYTES:]
+        if self._end and not self.has_ended:
+            recent = self._tail + piece
+            self.has_ended, self._tail = self._end in recent, recent[-len(self._end) :]
         self._received += size
         self._budget.held += size
         if self._received > self._budget.max_bytes:
@@ -132,7 +136,7 @@ async def uploaded_image(request: Request, budget: UploadBudget) -> AsyncIterato
     kind = request.headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
     try:
         if kind == "multipart/form-data":
-            form = await _form(bounded)
+            form = await _form(bounded, body)
             try:
                 yield _file(form, body)
             finally:
@@ -156,11 +160,12 @@ async def uploaded_image(request: Request, budget: UploadBudget) -> AsyncIterato
         body.let_go()
 
 
-async def _form(request: Request) -> FormData:
-    """The form in a request's body. Raises Problem 400."""
+async def _form(request: Request, body: BoundedBody) -> FormData:
+    """The form in the request's body, which is read from `body`. Raises Problem 400."""
     _, parameters = parse_options_header(request.headers["content-type"])  # as Starlette reads it
     if parameters.get(b"charset", b"utf-8").decode("latin-1").lower() not in CHARSETS:
         raise Problem(400, f"malformed form: its charset is none of {', '.join(CHARSETS)}")
+    body.look_for(b"--" + parameters.get(b"boundary", b"") + b"--")
     try:
         return await request.form(max_files=FILES, max_fields=FIELDS, max_part_size=FIELD_BYTES)
     except HTTPException as error:  # Starlette's multipart parser
@@ -176,7 +181,7 @@ def _file(form: FormData, body: BoundedBody) -> BinaryIO:
     part = form.get(FIELD)
     if isinstance(part, UploadFile):
         return part.file
-    if not _FORM_END.search(body.end):  # the parser accepts a form without its last boundary
+    if not body.has_ended:  # the parser accepts a form without its last boundary
         raise Problem(400, "the form is cut short")
     detail = f"the form has no file in its field {FIELD!r}"
     raise Problem(422, detail if part is None else f"{detail}, but a text: give it a file name")

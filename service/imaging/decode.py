@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from service.geometry import MAX_EXIF_BYTES, UNSUPPORTED_MODES, Photo, UnsupportedPixels, drop_text
 from service.imaging.errors import BrokenImage, TooManyPixels, UnsupportedImage
@@ -21,7 +21,7 @@ _PNG_INTERLACED = 28  # place in the file
 _JPEG_EXIF = b"Exif\0\0"  # begins a segment of a JPEG
 # Pillow keeps the header in memory, and a list of where the pixels lie. No ordinary file needs more than these limits.
 HEADER_READS, HEADER_BYTES = 2_000, 16 << 20
-_PACKED, MAX_PACKED = (b"iCCP", b"zTXt", b"iTXt"), 100  # chunks of a PNG's header, which Pillow unpacks: a megabyte of each
+_PACKED, MAX_PACKED = (b"iCCP", b"zTXt", b"iTXt"), 100  # chunks of a PNG, which Pillow unpacks: a megabyte of each
 # At a time. What libjpeg cannot use yet, Pillow copies and libjpeg scans anew at each read: with Pillow's own 64 KB, 32 MB of
 # filling bytes took 19 s.
 JPEG_READ_BYTES = 1 << 20
@@ -54,12 +54,30 @@ class _Reader:
         if self.in_header:
             self._bytes -= len(content)
             self._exif_bytes -= len(content) if content.startswith(_JPEG_EXIF) else 0  # Pillow joins and reads all of them
-            self._packed -= content[4:] in _PACKED  # a chunk's length and type are read by themselves
         else:
             self._reads += len(content) / MIN_BYTES_PER_READ
-        if min(self._reads, self._bytes, self._exif_bytes, self._packed) < 0:
+        self._packed -= content[4:] in _PACKED  # a chunk's length and type are read by themselves
+        if self._packed < 0:
+            raise BrokenImage(f"the image has more than {MAX_PACKED} packed texts and profiles")
+        if min(self._reads, self._bytes, self._exif_bytes) < 0:
             raise BrokenImage("the image's header is too long" if self.in_header else "the image is in too many small pieces")
         return content
+
+
+class _OneFrame:
+    """A WebP's decoder that is freed once it has given one frame: with the file, and two canvases of four bytes a pixel."""
+
+    def __init__(self, decoder: Any) -> None:  # noqa: ANN401  # Pillow's, which has no types
+        self._decoder = decoder
+
+    def get_next(self) -> tuple[bytes, int] | None:
+        """The frame and its time stamp; None if it is damaged."""
+        decoder, self._decoder = self._decoder, None
+        frame: tuple[bytes, int] | None = decoder.get_next()
+        return frame
+
+    def reset(self) -> None:
+        """Nothing: Pillow asks for it when the frame is damaged, and does not go on."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,12 @@ class Upload:
     reader: _Reader
     size: tuple[int, int]  # (width, height) by the header: the decoded image may have them swapped, by its EXIF orientation
     decoded_pixels: int  # more than the image has, where tiles of a TIFF reach beyond its borders
+
+    def close(self) -> None:
+        """Free the pixels, and what Pillow keeps of a WebP even when its image is closed: the file, and two canvases."""
+        self.image.close()
+        if isinstance(self.image, WebPImagePlugin.WebPImageFile):
+            self.image._decoder = None
 
 
 def open_image(file: BinaryIO, max_pixels: int) -> Upload:
@@ -152,6 +176,8 @@ def decode(upload: Upload, check: Callable[[], None]) -> Photo:
     UnsupportedImage, and what `check` raises.
     """
     upload.reader.check = check
+    if isinstance(upload.image, WebPImagePlugin.WebPImageFile):
+        upload.image._decoder = _OneFrame(upload.image._decoder)
     try:
         photo = Photo.of(upload.image)
     except UnsupportedPixels as error:
@@ -164,7 +190,7 @@ def decode(upload: Upload, check: Callable[[], None]) -> Photo:
     if isinstance(upload.image, PngImagePlugin.PngImageFile):
         _drop_metadata(upload.image)  # what came after the pixels
     if photo.stored is not upload.image:
-        upload.image.close()
+        upload.close()
     return photo
 
 

@@ -103,12 +103,13 @@ class Engine:
             async with asyncio.timeout(deadline_s) as timeout:
                 return cast(T, await asyncio.wrap_future(future))
         except TimeoutError:
-            if timeout.expired():  # else the work itself raised it
-                raise DeadlineExceeded(deadline_s) from None
-            raise
+            if not timeout.expired():  # the work itself raised it
+                raise
         finally:
             ticket.cancellation.cancel()  # has no effect on work that has finished
-            del future, work  # breaks the cycle error -> traceback -> this frame -> future -> error
+            # Breaks the cycle error -> traceback -> this frame -> future, or time-out and its task -> error.
+            del future, timeout, work
+        raise DeadlineExceeded(deadline_s)  # here, because the other error would be its context, and in a cycle with it
 
     def has_hung(self, seconds: float) -> bool:
         """Whether some work has not ended `seconds` after its deadline, and after it was cancelled.

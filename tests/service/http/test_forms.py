@@ -64,6 +64,19 @@ def test_a_form_without_a_usable_boundary_is_refused(parameters: str, colors: Te
     assert_problem(colors.post("/segment", content=FILE + END, headers={"Content-Type": kind}), 400, "malformed form")
 
 
+@pytest.mark.parametrize("boundary", ["x", "ab-", "-"])
+@pytest.mark.parametrize(("rest", "status"), [(b"", 422), (b"\r\nafter the end, as RFC 2046 allows" * 9, 422), (None, 400)])
+def test_a_form_is_whole_once_its_last_boundary_has_come(
+    boundary: str, rest: bytes | None, status: int, colors: TestClient
+) -> None:
+    text = part('name="a"', content=b"1" * 4000).replace(b"--x", b"--" + boundary.encode())
+    pieces = [text, *([] if rest is None else [f"--{boundary}-".encode(), b"-\r\n" + rest])]
+    answer = colors.post(
+        "/segment", content=iter(pieces), headers={"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    )
+    assert_problem(answer, status, "cut short" if rest is None else "no file")
+
+
 @pytest.mark.parametrize("name", SegmentQuery.model_fields)
 def test_a_parameter_in_the_form_is_refused_and_told_where_it_belongs(name: str, colors: TestClient) -> None:
     answer = colors.post("/segment", files={FIELD: IMAGE}, data={name: "x"})

@@ -177,6 +177,11 @@ def test_many_texts_cost_no_memory(guarded: Server, http: httpx.Client) -> None:
     assert peak_rise(guarded, http, png((4, 4), after=texts), 400) < 50
 
 
+def test_many_profiles_after_the_pixels_are_refused_in_time(http: httpx.Client) -> None:
+    profiles = chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1_000_000), 9)) * 900
+    assert_problem(post(http, png((1, 1), after=profiles)), 400, "packed")
+
+
 @pytest.fixture
 def line(guarded: Server) -> Iterator[Line]:
     """A bare connection to the server."""

@@ -63,3 +63,24 @@ def test_a_target_may_be_a_whole_url_with_or_without_a_path(target: str, status:
     assert answer.status_code == status
     assert answer.headers["content-type"].startswith("text/html") == ("/" not in target[7:])
     line.close()
+
+
+@pytest.mark.parametrize(
+    ("version", "fields", "status"),
+    [
+        ("1.1", "", 400),
+        ("1.1", "Host: a\r\nHost: b\r\n", 400),
+        ("1.0", "", 200),
+        ("1.1", "Host: a\r\nTransfer-Encoding: gzip, chunked\r\n", 501),
+        ("1.1", "Host: a\r\nTransfer-Encoding: Chunked\r\n", 200),
+    ],
+)
+def test_a_request_has_one_host_and_no_coding_but_chunked(
+    version: str, fields: str, status: int, address: tuple[str, int]
+) -> None:
+    line = Line(address)
+    line.send(f"GET /livez HTTP/{version}\r\n{fields}\r\n".encode() + (b"0\r\n\r\n" if "Chunked" in fields else b""))
+    answer = line.response()
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == ("application/problem+json" if status != 200 else "application/json")
+    line.close()
