@@ -81,7 +81,7 @@ def _session(classes: int, compared: int, cannot_underflow: bool) -> ort.Inferen
     """
 
     def of_each(name: str, number: int = classes) -> list[str]:
-        return [f"{name}{place}" for place in range(number)]
+        return [f"{name}{index}" for index in range(number)]
 
     def powers(scores: Sequence[str]) -> list[Message]:
         return [node("Exp", [score], [power]) for score, power in zip(scores, of_each("power"), strict=True)]
@@ -96,21 +96,21 @@ def _session(classes: int, compared: int, cannot_underflow: bool) -> ort.Inferen
         nodes += powers(of_each("score"))
     best, *challengers = of_each("power" if cannot_underflow else "score", compared)
     label = "id0"
-    for place, challenger in enumerate(challengers, 1):
-        won = f"won{place}"
+    for index, challenger in enumerate(challengers, 1):
+        won = f"won{index}"
         nodes += [
             node("Greater", [challenger, best], [won]),
-            node("Max", [challenger, best], [f"best{place}"]),
-            node("Where", [won, f"id{place}", label], [f"label{place}"]),
+            node("Max", [challenger, best], [f"best{index}"]),
+            node("Where", [won, f"id{index}", label], [f"label{index}"]),
         ]
-        best, label = f"best{place}", f"label{place}"
+        best, label = f"best{index}", f"label{index}"
     if not cannot_underflow:
         nodes += [node("Sub", [score, best], [f"behind{score}"]) for score in of_each("score")]
         nodes += powers([f"behind{score}" for score in of_each("score")])
     total, *others = of_each("power")
-    for place, power in enumerate(others, 1):  # one Sum of all would read each again from memory
-        nodes.append(node("Add", [total, power], [f"total{place}"]))
-        total = f"total{place}"
+    for index, power in enumerate(others, 1):  # one Sum of all would read each again from memory
+        nodes.append(node("Add", [total, power], [f"total{index}"]))
+        total = f"total{index}"
     nodes.append(
         node("Div", [best, total], ["probability"]) if cannot_underflow else node("Reciprocal", [total], ["probability"])
     )

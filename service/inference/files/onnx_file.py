@@ -177,18 +177,18 @@ class OnnxFile:
 
         `inputs` and `outputs`: name -> dtype of tensors with four dimensions of free size.
         """
-        makers = {name: place for place, node in enumerate(self.nodes) for name in node.output if name not in inputs}
-        needed, open_places = set(nodes), list(nodes)
-        while open_places:  # add nodes that compute constants for others, such as int8 weights converted to float
-            fresh = {makers[name] for name in self.nodes[open_places.pop()].input if name in makers} - needed
+        makers = {name: index for index, node in enumerate(self.nodes) for name in node.output if name not in inputs}
+        needed, open_nodes = set(nodes), list(nodes)
+        while open_nodes:  # add nodes that compute constants for others, such as int8 weights converted to float
+            fresh = {makers[name] for name in self.nodes[open_nodes.pop()].input if name in makers} - needed
             needed |= fresh
-            open_places += fresh
+            open_nodes += fresh
         part = _messages()["Model"]()
         part.CopyFrom(self._model)
         graph = part.graph
         for entries in (graph.node, graph.initializer, graph.input, graph.output):
             del entries[:]
-        graph.node.extend(self.nodes[place] for place in sorted(needed))
+        graph.node.extend(self.nodes[index] for index in sorted(needed))
         read = {name for node in graph.node for name in node.input}
         graph.initializer.extend(tensor for name, tensor in self.constants.items() if name in read)
         graph.input.extend(_value(name, dtype) for name, dtype in inputs.items())

@@ -55,7 +55,7 @@ _SAME_PLACE = (Window(lambda cell: cell, lambda cell: cell),) * 2
 class Layer:
     """One node that depends on the image."""
 
-    place: int  # index among the file's nodes
+    index: int  # among the file's nodes
     inputs: tuple[Tensor, ...]  # those that depend on the image; all have the same stride
     output: Tensor
     windows: tuple[Window, Window] = _SAME_PLACE  # vertical, horizontal
@@ -90,10 +90,10 @@ class Layers:
         shapes: dict[str, Sequence[int]] = {name: tensor.dims for name, tensor in file.constants.items()}
         shapes |= {node.output[0]: value.dims for node in file.nodes if (value := constant_value(node)) is not None}
         layers: list[Layer] = []
-        for place, node in enumerate(file.nodes):
+        for index, node in enumerate(file.nodes):
             inputs = tuple(tensors[name] for name in node.input if name in tensors)
             if inputs:
-                layers.append(_layer(file, place, node, inputs, shapes))
+                layers.append(_layer(file, index, node, inputs, shapes))
                 tensors[node.output[0]] = layers[-1].output
             elif node.op_type in _SAME_SHAPE and node.input[0] in shapes:
                 shapes[node.output[0]] = shapes[node.input[0]]
@@ -106,22 +106,22 @@ class Layers:
         return cls(file, image, kept, tensors[output_name])
 
 
-def _layer(file: OnnxFile, place: int, node: Message, inputs: tuple[Tensor, ...], shapes: Mapping[str, Sequence[int]]) -> Layer:
+def _layer(file: OnnxFile, index: int, node: Message, inputs: tuple[Tensor, ...], shapes: Mapping[str, Sequence[int]]) -> Layer:
     _require(node.domain in ("", "ai.onnx") and len(node.output) == 1, node)
     _require(len({tensor.stride for tensor in inputs}) == 1, node)
     if node.op_type in ("MaxPool", "AveragePool"):
-        return _window_layer(place, node, inputs, ())
+        return _window_layer(index, node, inputs, ())
     if node.op_type in ("Conv", "ConvTranspose"):
         weight = shapes.get(node.input[1], ())
         _require(len(weight) == 4, node)  # else it is computed, and its shape is not known
-        return _window_layer(place, node, inputs, weight)
+        return _window_layer(index, node, inputs, weight)
     given, [name], stride, dtype = attributes(node), node.output, inputs[0].stride, inputs[0].dtype
     channels = max(tensor.channels for tensor in inputs)
     if node.op_type == "Resize":
         scale = _scale(file, node, given)
         _require(stride % scale == 0, node)
         output = Tensor(name, stride // scale, channels, dtype)
-        return Layer(place, inputs, output, (_bilinear(scale), _bilinear(scale)))
+        return Layer(index, inputs, output, (_bilinear(scale), _bilinear(scale)))
     if node.op_type == "Concat":
         _require(given["axis"] == 1 and len(inputs) == len(node.input), node)
         channels = sum(tensor.channels for tensor in inputs)
@@ -139,10 +139,10 @@ def _layer(file: OnnxFile, place: int, node: Message, inputs: tuple[Tensor, ...]
             if len(shape) > 1:  # it may have more channels than the image-dependent inputs, which are repeated then
                 _require(len(shape) <= 4 and all(length == 1 for length in (*shape[:-3], *shape[-2:])), node)
                 channels = max(channels, *shape[-3:-2])
-    return Layer(place, inputs, Tensor(name, stride, channels, dtype))
+    return Layer(index, inputs, Tensor(name, stride, channels, dtype))
 
 
-def _window_layer(place: int, node: Message, inputs: tuple[Tensor, ...], weight: Sequence[int]) -> Layer:
+def _window_layer(index: int, node: Message, inputs: tuple[Tensor, ...], weight: Sequence[int]) -> Layer:
     """A convolution, a transposed convolution or a pooling layer.
 
     Raises UnknownLayer unless its output size is its input size divided by its step (transposed: multiplied by it).
@@ -166,7 +166,7 @@ def _window_layer(place: int, node: Message, inputs: tuple[Tensor, ...], weight:
     channels = weight[1] * (given.get("group") or 1) if transposed else weight[0] if weight else inputs[0].channels
     output = Tensor(node.output[0], stride // step if transposed else stride * step, channels, inputs[0].dtype)
     operations = prod(weight) / (stride if transposed else output.stride) ** 2 if weight else 0.0
-    return Layer(place, inputs, output, (windows[0], windows[1]), operations)
+    return Layer(index, inputs, output, (windows[0], windows[1]), operations)
 
 
 def _strided(step: int, begin: int, span: int) -> Window:

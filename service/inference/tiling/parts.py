@@ -74,12 +74,12 @@ def cut(layers: Layers, stride: int, size: tuple[int, int], run_bytes: int) -> t
     By estimate, a run takes about `run_bytes` at most, and the tensors kept between parts at most KEPT_BYTES.
     """
     count = len(layers.layers)
-    live = [_live(layers, place) for place in range(count + 1)]
+    live = [_live(layers, index) for index in range(count + 1)]
     kept = [_sum(tensors - {layers.image}) for tensors in live]  # the image is in memory anyway
     # Only the cheapest place of each neighbourhood: its neighbours are no better, and trying all pairs would take seconds.
-    valleys = [place for place in range(1, count) if kept[place] == min(kept[max(1, place - NEAR) : place + NEAR + 1])]
+    valleys = [index for index in range(1, count) if kept[index] == min(kept[max(1, index - NEAR) : index + NEAR + 1])]
     least_rows = min(size[1], CORE_ROWS[-1])
-    places = [place for place in valleys if kept[place] * size[0] * least_rows <= KEPT_BYTES]
+    indices = [index for index in valleys if kept[index] * size[0] * least_rows <= KEPT_BYTES]
 
     @cache
     def part(start: int, end: int) -> Part:
@@ -87,7 +87,7 @@ def cut(layers: Layers, stride: int, size: tuple[int, int], run_bytes: int) -> t
 
     def choices() -> Iterator[tuple[TiledPart, ...]]:
         for number in range(MAX_CUTS + 1):
-            for cuts in combinations(places, number):
+            for cuts in combinations(indices, number):
                 pieces = [part(start, end) for start, end in pairwise((0, *cuts, count))]
                 for most_rows in CORE_ROWS:
                     tiled = (
@@ -104,18 +104,18 @@ def cut(layers: Layers, stride: int, size: tuple[int, int], run_bytes: int) -> t
 def _kept_bytes(tiled: Sequence[TiledPart], size: tuple[int, int]) -> float:
     """Upper limit of the bytes kept for later parts: rows from the first one that a later part needs to the last one made."""
     total = 0.0
-    for place, maker in enumerate(tiled[:-1]):
+    for index, maker in enumerate(tiled[:-1]):
         for tensor in maker.part.outputs:
             users = [number for number, later in enumerate(tiled) if tensor in later.part.inputs]
-            ahead = [sum(one.height + one.part.halo.after for one in tiled[place + 1 : user]) for user in users]
+            ahead = [sum(one.height + one.part.halo.after for one in tiled[index + 1 : user]) for user in users]
             rows = [tiled[user].height + tiled[user].part.field + more for user, more in zip(users, ahead, strict=True)]
             total += tensor.bytes_per_pixel * size[0] * min(size[1], maker.height + max(rows))
     return total
 
 
-def _live(layers: Layers, place: int) -> frozenset[Tensor]:
-    """The tensors made before layer `place` that are still needed: by layers from `place` on, or as the scores."""
-    before, after = layers.layers[:place], layers.layers[place:]
+def _live(layers: Layers, index: int) -> frozenset[Tensor]:
+    """The tensors made before layer `index` that are still needed: by layers from `index` on, or as the scores."""
+    before, after = layers.layers[:index], layers.layers[index:]
     made = {layers.image, *(layer.output for layer in before)}
     return frozenset(made & {layers.scores, *(tensor for layer in after for tensor in layer.inputs)})
 
@@ -156,11 +156,11 @@ def _reach(layers: tuple[Layer, ...], inputs: frozenset[Tensor], outputs: frozen
 
 def peak_bytes_per_pixel(layers: Sequence[Layer], outputs: frozenset[Tensor]) -> float:
     """Peak bytes, per pixel of the image, of all tensors in memory at once, if each is freed after its last use."""
-    last_use = {tensor: place for place, layer in enumerate(layers) for tensor in layer.inputs}
+    last_use = {tensor: index for index, layer in enumerate(layers) for tensor in layer.inputs}
     made = {layer.output for layer in layers}
     live, peak = set(last_use) - made, 0.0
-    for place, layer in enumerate(layers):
-        dying = {tensor for tensor in layer.inputs if last_use[tensor] == place} - outputs
+    for index, layer in enumerate(layers):
+        dying = {tensor for tensor in layer.inputs if last_use[tensor] == index} - outputs
         in_place = layer.operations == 0 and any(tensor.bytes_per_pixel >= layer.output.bytes_per_pixel for tensor in dying)
         peak = max(peak, _sum(live | (set() if in_place else {layer.output})))
         live = (live | {layer.output}) - dying

@@ -126,7 +126,7 @@ class Tiling:
         if layers is None:
             return self._content
         inputs, outputs = ({tensor.name: tensor.dtype for tensor in tensors} for tensors in (part.inputs, part.outputs))
-        return layers.file.cut([layer.place for layer in part.layers], inputs, outputs)
+        return layers.file.cut([layer.index for layer in part.layers], inputs, outputs)
 
 
 def _level(length: int) -> int:
