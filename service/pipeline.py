@@ -72,7 +72,7 @@ def process(job: Job, ticket: Ticket) -> tuple[Outcome, Rendered]:
 
     Raises BrokenImage, UnsupportedImage or SizeNotTaken for faults that the image's header did not show; InvalidModel or
     UnreadableModel if the variant cannot be loaded; RunFailed, OutOfDeviceMemory or DeviceUnavailable if it cannot be run; and
-    Cancelled if the work is called off.
+    Cancelled if the work is cancelled.
     """
     with ExitStack() as pixels:  # closed on failure too: a traceback keeps its frames' locals, and so the images
         return _processed(job, ticket, pixels)

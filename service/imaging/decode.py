@@ -42,7 +42,7 @@ class _Reader:
         self._reads, self._bytes, self._exif_bytes = float(HEADER_READS), HEADER_BYTES, MAX_EXIF_BYTES  # still allowed
         self._packed = MAX_PACKED
         self.in_header = True
-        self.check: Callable[[], None] = lambda: None  # raises when the work is called off
+        self.check: Callable[[], None] = lambda: None  # raises when the work is cancelled
 
     def read(self, size: int = -1) -> bytes:
         """As a file's. Raises BrokenImage for a header too long or pixels in too many small pieces, and as `check` does."""
@@ -172,7 +172,7 @@ def _drop_metadata(image: PngImagePlugin.PngImageFile) -> None:
 def decode(upload: Upload, check: Callable[[], None]) -> Photo:
     """Decode the image to RGB. If that makes a converted copy, the upload's own image is closed.
 
-    `check` is called before each read of the file, and raises when the work is called off. Raises BrokenImage or
+    `check` is called before each read of the file, and raises when the work is cancelled. Raises BrokenImage or
     UnsupportedImage, and what `check` raises.
     """
     upload.reader.check = check

@@ -67,7 +67,7 @@ def overlay_jpeg(
     """Blend the classes' colours over an RGB image of the labels' size; opacity 0 is the image, 1 the colours.
 
     The image is overwritten with the overlay, a strip of rows at a time, since it may be large. `check` is called before each
-    strip, and raises when the work is called off.
+    strip, and raises when the work is cancelled.
     """
     palette = np.array([entry.rgb for entry in classes], np.uint8)
     rows = max(1, STRIP_PIXELS // image.width)

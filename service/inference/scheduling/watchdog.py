@@ -41,7 +41,7 @@ class Watchdog:
         """Run a trial if one is due. To be called every CHECK_INTERVAL_S seconds, from one thread."""
         if self._engine.has_hung(HUNG_S):
             if self.alive:
-                log.error("work does not end, though it was called off: /livez says so from now on")
+                log.error("work does not end, though it was cancelled: /livez says so from now on")
             self._failures = FAILED_TRIALS
             return
         if self._engine.last_success > self._last_trial:

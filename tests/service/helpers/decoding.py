@@ -14,7 +14,7 @@ LIMIT = 1_000_000
 
 
 def never() -> None:
-    """Work that is not called off."""
+    """Work that is not cancelled."""
 
 
 def decoded(content: bytes, limit: int = LIMIT) -> Image.Image:

@@ -21,7 +21,7 @@ PATIENCE_S = 30.0
 
 
 class Endless:
-    """Stands in for `process`: work that goes on until it is called off."""
+    """Stands in for `process`: work that goes on until it is cancelled."""
 
     def __init__(self) -> None:
         self.started, self.cancelled = threading.Event(), threading.Event()

@@ -207,10 +207,10 @@ def test_a_png_in_countless_pieces_is_broken(name: str) -> None:
         decoded(content)
 
 
-def test_decoding_can_be_called_off() -> None:
+def test_decoding_can_be_cancelled() -> None:
     """Between two pieces of the file: here profiles behind the pixels, each of which takes a while to unpack."""
 
-    class CalledOff(Exception):
+    class WorkCancelled(Exception):
         pass
 
     profile = chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(1_000_000)))
@@ -221,9 +221,9 @@ def test_decoding_can_be_called_off() -> None:
         nonlocal calls
         calls += 1
         if calls > 20:
-            raise CalledOff
+            raise WorkCancelled
 
-    with pytest.raises(CalledOff):
+    with pytest.raises(WorkCancelled):
         decode(open_image(io.BytesIO(content), LIMIT), check)
     assert calls < 30
 

@@ -153,7 +153,7 @@ def test_images_that_would_not_fit_together_are_run_one_by_one() -> None:
     assert [shape[0] for shape in crowd.device.shapes] == [1, 1, 1]
 
 
-def test_who_is_called_off_while_waiting_is_not_run() -> None:
+def test_who_is_cancelled_while_waiting_is_not_run() -> None:
     crowd, cancelled = Crowd(), Cancellation()
     cancelled.cancel()
     [result] = crowd.come(image(1), cancellation=cancelled)
@@ -161,7 +161,7 @@ def test_who_is_called_off_while_waiting_is_not_run() -> None:
     assert crowd.device.shapes == [(1, 8, 4, 3)]
 
 
-def test_who_is_called_off_during_a_shared_run_does_not_end_it_for_others() -> None:
+def test_who_is_cancelled_during_a_shared_run_does_not_end_it_for_others() -> None:
     crowd, leaving = Crowd(), Cancellation()
 
     def run(images: list[NDArray[np.uint8]], cancellation: Cancellation, size: int) -> NDArray[np.float32]:

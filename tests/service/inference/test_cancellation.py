@@ -1,4 +1,4 @@
-"""Deadlines, and work that is called off: it ends, and its place is given back; without HTTP."""
+"""Deadlines, and work that is cancelled: it ends, and its place is given back; without HTTP."""
 
 import asyncio
 import threading
@@ -75,7 +75,7 @@ async def test_a_time_out_of_the_works_own_is_no_deadline() -> None:
 
 
 @asynchronous
-async def test_work_that_waits_for_room_can_be_called_off() -> None:
+async def test_work_that_waits_for_room_can_be_cancelled() -> None:
     held, waiting = Held(), Held()
     engine = Engine(2, 10, most_held_pixels=100)
     running = await at_work(engine, held, 1, 30, 100)
@@ -89,7 +89,7 @@ async def test_work_that_waits_for_room_can_be_called_off() -> None:
 
 
 @asynchronous
-async def test_work_that_is_called_off_in_the_queue_holds_nothing_on_to() -> None:
+async def test_work_that_is_cancelled_in_the_queue_holds_nothing_on_to() -> None:
     class Upload:
         pass
 
@@ -160,14 +160,14 @@ async def test_what_waits_when_all_is_given_up_ends_at_once_though_a_worker_hang
         await running
 
 
-def test_what_is_called_off_never_begins_to_run() -> None:
+def test_what_is_cancelled_never_begins_to_run() -> None:
     cancellation = Cancellation()
     cancellation.cancel()
     with pytest.raises(Cancelled), cancellation.run_options():
         raise AssertionError("began to run")
 
 
-def test_a_failure_after_calling_off_is_the_calling_off() -> None:
+def test_a_failure_after_a_cancellation_is_the_cancellation() -> None:
     cancellation = Cancellation()
     with pytest.raises(Cancelled), cancellation.run_options():
         cancellation.cancel()
@@ -179,7 +179,7 @@ def test_any_other_failure_is_told_as_such() -> None:
         raise RuntimeError("wrong shape\nstack")
 
 
-def test_calling_off_stops_onnx_runtime_in_the_middle_of_a_run() -> None:
+def test_cancelling_stops_onnx_runtime_in_the_middle_of_a_run() -> None:
     one = loaded(MODELS / "animals-fcn8s-lite2.onnx")
     image = np.zeros((1, 1536, 2048, 3), np.uint8)
     start = time.perf_counter()
@@ -188,6 +188,6 @@ def test_calling_off_stops_onnx_runtime_in_the_middle_of_a_run() -> None:
     cancellation = Cancellation()
     timer = threading.Timer(whole / 8, cancellation.cancel)
     timer.start()
-    with pytest.raises(Cancelled) as called_off:
+    with pytest.raises(Cancelled) as cancelled:
         one.run(image, cancellation)
-    assert "terminate" in str(called_off.value.__context__)  # ONNX Runtime's own error, not our check before the run
+    assert "terminate" in str(cancelled.value.__context__)  # ONNX Runtime's own error, not our check before the run

@@ -110,7 +110,7 @@ async def test_what_has_not_ended_within_its_deadline_shows_how_slow_its_kind_is
 
 
 @asynchronous
-async def test_what_is_called_off_at_once_does_not_look_quick() -> None:
+async def test_what_is_cancelled_at_once_does_not_look_quick() -> None:
     held, started = Held(), threading.Event()
 
     def endless(ticket: Ticket) -> None:
@@ -119,9 +119,9 @@ async def test_what_is_called_off_at_once_does_not_look_quick() -> None:
 
     with engine_of(queue_megapixels=1000) as engine:
         await at_a_megapixel_a_second(engine)
-        called_off = asyncio.create_task(engine.run(endless, 100, 300))
+        cancelled = asyncio.create_task(engine.run(endless, 100, 300))
         await until(started.is_set)
-        called_off.cancel()
+        cancelled.cancel()
         await until(lambda: engine.admitted_megapixels == 0)
         running = await at_work(engine, held, 100, 300)
         with pytest.raises(QueueFull):  # 100 seconds behind it

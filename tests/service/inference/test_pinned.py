@@ -133,7 +133,7 @@ def test_a_graph_that_gives_another_shape_than_its_card_says_does_not_run(cuda: 
         run([images(1, 64, 64)], Cancellation())
 
 
-def test_what_is_called_off_is_not_run(cuda: Cuda, tmp_path: Path) -> None:
+def test_what_is_cancelled_is_not_run(cuda: Cuda, tmp_path: Path) -> None:
     write_model(tmp_path)
     run, _ = opened(tmp_path / "colors.onnx")
     cancellation = Cancellation()

@@ -192,7 +192,7 @@ def test_tiles_whose_scores_are_of_another_shape_than_the_card_says_are_no_resul
 
 
 @pytest.mark.usefixtures("small_runs")
-def test_work_that_is_called_off_stops_at_the_next_tile() -> None:
+def test_work_that_is_cancelled_stops_at_the_next_tile() -> None:
     model, cancellation = loaded(MODELS / "animals-fcn8s-lite0.onnx"), Cancellation()
     bands = iter(model.scores(large_photo(1190, 870), cancellation).bands)
     next(bands)

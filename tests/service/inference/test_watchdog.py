@@ -207,7 +207,7 @@ def test_while_requests_succeed_nothing_is_tried(own: Own, runs: Runs, monkeypat
     assert trials <= quiet_spells
 
 
-def test_work_that_does_not_end_though_it_was_called_off_is_death(
+def test_work_that_does_not_end_though_it_was_cancelled_is_death(
     own: Own, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(watchdog, "QUIET_S", 2 * PATIENCE_S)  # no trial is needed to see that it lives again

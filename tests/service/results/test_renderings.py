@@ -75,7 +75,7 @@ def test_an_overlay_can_be_as_long_as_a_jpeg_can() -> None:
     assert opened(render_overlay(outcome(1, labels, (65_500,))).body).size == (65_500, 1)
 
 
-def test_an_overlay_stops_when_it_is_called_off() -> None:
+def test_an_overlay_stops_when_it_is_cancelled() -> None:
     cancellation, looks = Cancellation(), 0
 
     def check() -> None:

@@ -134,7 +134,7 @@ def test_of_many_classes_few_rows_of_scores_are_held(monkeypatch: pytest.MonkeyP
     assert max(pieces * rows for pieces, rows in held) * 400 * 255 * 4 < 3 << 20
 
 
-def test_what_was_called_off_is_not_computed() -> None:
+def test_what_was_cancelled_is_not_computed() -> None:
     [block] = blocks([np.zeros((2, 3, 3), np.float32)], 3, (24, 24), (24, 24), 8)
     cancellation = Cancellation()
     cancellation.cancel()
