@@ -11,6 +11,7 @@ METADATA_KEY = "segmentation"
 MODEL_NAME_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
 INPUT_NAME = "image"  # uint8 (N, H, W, 3), RGB, H and W multiples of the card's stride
 OUTPUT_NAME = "scores"  # float32 (N, C, H / output_stride, W / output_stride)
+GMAC_SIZE = 480, 352  # (width, height) of the image for which a card states `gmac`
 MAX_PARAMETERS = 1 << 53  # up to this number, clients that read JSON numbers as doubles read each one exactly
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -120,7 +121,7 @@ class ModelCard(_Frozen):
     recipe: str = Field("", description="how it was trained, as Markdown; empty: not recorded")
     training_commit: str
     parameters: int = Field(ge=0, le=MAX_PARAMETERS)
-    gmac: float = Field(ge=0, description="10^9 multiply-accumulates for one 480x352 image")
+    gmac: float = Field(ge=0, description=f"10^9 multiply-accumulates for one {GMAC_SIZE[0]}x{GMAC_SIZE[1]} image")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from PIL import Image
 
+from service.contract import GMAC_SIZE
 from service.geometry import resized, working_size
 from service.imaging.decode import Upload, decode
 from service.inference.models.model import Model
@@ -23,7 +24,7 @@ from service.results.renderings import RENDERINGS, Format, ModelInfo, Outcome, R
 log = logging.getLogger(__name__)
 
 Resolution = Literal["model", "native"] | int
-COUNTED_MEGAPIXELS = 480 * 352 / 1e6  # of the image for which a card states `gmac`
+COUNTED_MEGAPIXELS = prod(GMAC_SIZE) / 1e6  # of the image for which a card states `gmac`
 GMAC_PER_S = 10.0  # first estimate of the speed of one core
 SLOWEST_EXPECTED = 1e-3  # megapixels per second; no first estimate is lower, whatever a card says
 

@@ -6,7 +6,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-WIDTH, HEIGHT = 480, 352  # size of the image for which cards state the cost
+from service.contract import GMAC_SIZE
+
+WIDTH, HEIGHT = GMAC_SIZE  # of the image for which cards state the cost
 
 
 def parameters(network: nn.Module) -> int:
