@@ -63,7 +63,7 @@ async def at_work(engine: Engine, work: Held, megapixels: float, deadline_s: flo
 
 
 def quick(ticket: Ticket) -> str:
-    """Work that takes no time."""
+    """Work that takes no time; the name of its thread."""
     return threading.current_thread().name
 
 

@@ -26,7 +26,7 @@ async def test_a_full_queue_refuses_at_once_says_when_to_come_again_and_takes_wo
         assert await first == "done"
         await second
         await until(lambda: engine.admitted_megapixels == 0)
-        await engine.run(quick, 10, 30)
+        assert await engine.run(quick, 10, 30)
 
 
 @asynchronous
@@ -44,7 +44,7 @@ async def test_work_heavier_than_the_queue_is_taken_when_it_is_alone() -> None:
 async def test_sums_of_odd_fractions_leave_no_rest_behind() -> None:
     with engine_of(workers=4, queue_megapixels=1000) as engine:
         await asyncio.gather(*(engine.run(quick, 0.1 * number, 30) for number in range(1, 50)))
-        await until(lambda: engine.admitted_megapixels == 0)
+        assert engine.admitted_megapixels == 0
 
 
 @asynchronous
@@ -62,7 +62,7 @@ async def test_what_would_wait_longer_than_its_deadline_is_refused() -> None:
             await engine.run(quick, 0.01, 10)
         third = asyncio.create_task(engine.run(quick, 0.01, 1000))
         held.go.set()
-        await asyncio.gather(first, second, third)
+        assert all(await asyncio.gather(first, second, third))
 
 
 @asynchronous
@@ -77,7 +77,7 @@ async def test_what_is_at_work_is_expected_to_end_after_what_is_left_of_its_time
                     await engine.run(quick, 0.01, 0.2)
                 await asyncio.sleep(0.01)
         held.go.set()
-        await running
+        assert await running == "done"
 
 
 @asynchronous
@@ -89,7 +89,7 @@ async def test_what_is_at_work_is_expected_to_end_at_its_deadline_at_the_latest(
         waiting = asyncio.create_task(engine.run(quick, 0.01, 30))
         await asyncio.sleep(0)
         held.go.set()
-        await asyncio.gather(running, waiting)
+        assert all(await asyncio.gather(running, waiting))  # neither was refused
 
 
 @asynchronous
@@ -101,7 +101,7 @@ async def test_the_pixels_that_were_sent_take_time_beside_those_that_the_network
         with pytest.raises(QueueFull):
             await engine.run(quick, 0.01, 30)
         held.go.set()
-        await running
+        assert await running == "done"
 
 
 @asynchronous
@@ -110,9 +110,9 @@ async def test_while_a_worker_is_free_nothing_is_too_late() -> None:
     with engine_of(workers=2, queue_megapixels=1000) as engine:
         await engine.run(lambda _: time.sleep(0.5), 0.1, 60)
         running = await at_work(engine, held, 100, 1000)
-        await engine.run(quick, 0.1, 5)
+        assert await engine.run(quick, 0.1, 5)
         held.go.set()
-        await running
+        assert await running == "done"
 
 
 @asynchronous
@@ -125,9 +125,9 @@ async def test_one_long_piece_of_work_delays_nobody_who_waits_for_another_worker
         third = asyncio.create_task(engine.run(quick, 0.1, 10))  # a second's tenth behind the second, 100 s behind the first
         await asyncio.sleep(0)
         short.go.set()
-        await third
+        assert await third
         long.go.set()
-        await asyncio.gather(first, second)
+        assert all(await asyncio.gather(first, second))
 
 
 @asynchronous
@@ -140,7 +140,7 @@ async def test_when_all_workers_are_busy_work_is_expected_to_have_one_of_them() 
             await engine.run(quick, 15, 30)
         for work in works:
             work.go.set()
-        await asyncio.gather(*running)
+        assert await asyncio.gather(*running) == ["done", "done"]
 
 
 @asynchronous
@@ -193,4 +193,4 @@ async def test_where_no_thread_can_be_started_work_is_refused_until_one_can(monk
             waiting = asyncio.create_task(engine.run(quick, 1, 30))  # for the one worker that there is
             await until(lambda: engine.admitted_megapixels == 2)
         held.go.set()
-        await asyncio.gather(running, waiting)
+        assert all(await asyncio.gather(running, waiting))

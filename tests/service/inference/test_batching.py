@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from service.inference.sessions.batching import BATCH_BYTES, MAX_BATCH_SIZE, Batches, largest_batch
 from service.inference.sessions.cancellation import Cancellation, Cancelled
 from service.inference.sessions.errors import OutOfDeviceMemory
+from tests.service.helpers.waiting import wait_until
 
 PATIENCE_S = 30.0
 
@@ -48,8 +49,8 @@ class Device:
 class Crowd:
     """Threads that come while the device is held by a first one."""
 
-    def __init__(self, bytes_per_pixel: float = 1.0) -> None:
-        self.device = Device()
+    def __init__(self, device: Device | None = None, bytes_per_pixel: float = 1.0) -> None:
+        self.device = device or Device()
         self.batches = Batches(self.device, lambda: bytes_per_pixel)
         self.pool = ThreadPoolExecutor(32)
         self.device.gate.clear()
@@ -59,14 +60,17 @@ class Crowd:
     def alone(self, one: NDArray[np.uint8]) -> float:
         return float(self.batches.run(one, Cancellation())[0][0, 0, 0, 0])
 
+    def wait_for(self, number: int) -> None:
+        """Until so many images wait for the device."""
+        wait_until(lambda: len(self.batches._waiting) == number)
+
     def come(self, *images: NDArray[np.uint8], cancellation: Cancellation | None = None) -> list[float | Exception]:
         """One after the other; the cancellation is the first one's."""
         futures: list[Future[tuple[NDArray[np.float32], int]]] = []
         for one in images:
             futures.append(self.pool.submit(self.batches.run, one, cancellation or Cancellation()))
             cancellation = None
-            while len(self.batches._waiting) < len(futures):
-                assert not any(future.done() for future in futures)
+            self.wait_for(len(futures))
         self.device.gate.set()
         results: list[float | Exception] = []
         for future in futures:
@@ -94,8 +98,7 @@ def test_images_of_a_shape_that_wait_are_run_together_and_each_gets_its_own_scor
 def test_each_is_told_how_many_shared_its_run() -> None:
     crowd = Crowd()
     futures = [crowd.pool.submit(crowd.batches.run, one, Cancellation()) for one in (image(1), image(2), image(3, height=16))]
-    while len(crowd.batches._waiting) < 3:
-        pass
+    crowd.wait_for(3)
     crowd.device.gate.set()
     assert [future.result(PATIENCE_S)[1] for future in (crowd.first, *futures)] == [1, 2, 2, 1]
     crowd.pool.shutdown()
@@ -162,32 +165,32 @@ def test_who_is_cancelled_while_waiting_is_not_run() -> None:
 
 
 def test_who_is_cancelled_during_a_shared_run_does_not_end_it_for_others() -> None:
-    crowd, leaving = Crowd(), Cancellation()
+    leaving = Cancellation()
 
-    def run(images: list[NDArray[np.uint8]], cancellation: Cancellation, size: int) -> NDArray[np.float32]:
-        if len(images) == 2:
-            leaving.cancel()
-        return Device.__call__(crowd.device, images, cancellation, size)
+    class Left(Device):
+        def __call__(self, images: list[NDArray[np.uint8]], cancellation: Cancellation, size: int) -> NDArray[np.float32]:
+            if len(images) == 2:
+                leaving.cancel()
+            return super().__call__(images, cancellation, size)
 
-    crowd.batches._run = run
+    crowd = Crowd(Left())
     assert crowd.come(image(1), image(2), cancellation=leaving) == [1, 2]
 
 
 def test_who_has_its_scores_does_not_wait_for_runs_of_others() -> None:
-    crowd, second = Crowd(), threading.Event()
+    second = threading.Event()
 
-    def run(images: list[NDArray[np.uint8]], cancellation: Cancellation, size: int) -> NDArray[np.float32]:
-        if images[0].shape[1] == 16:  # the last to be run: it does not end by itself
-            assert second.wait(PATIENCE_S)
-        return Device.__call__(crowd.device, images, cancellation, size)
+    class Slow(Device):
+        def __call__(self, images: list[NDArray[np.uint8]], cancellation: Cancellation, size: int) -> NDArray[np.float32]:
+            if images[0].shape[1] == 16:  # the last to be run: it does not end by itself
+                assert second.wait(PATIENCE_S)
+            return super().__call__(images, cancellation, size)
 
-    crowd.batches._run = run
+    crowd = Crowd(Slow())
     futures = [crowd.pool.submit(crowd.batches.run, one, Cancellation()) for one in (image(1), image(2))]
-    while len(crowd.batches._waiting) < 2:
-        pass
+    crowd.wait_for(2)
     futures.append(crowd.pool.submit(crowd.batches.run, image(3, height=16), Cancellation()))
-    while len(crowd.batches._waiting) < 3:
-        pass
+    crowd.wait_for(3)
     crowd.device.gate.set()
     assert [float(future.result(PATIENCE_S)[0][0, 0, 0, 0]) for future in futures[:2]] == [1, 2]
     second.set()

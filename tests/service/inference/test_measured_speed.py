@@ -56,7 +56,7 @@ async def test_each_kind_of_work_is_expected_to_take_what_its_own_kind_takes() -
             await engine.run(quick, 20, 20)  # 20 seconds of 16
         last = asyncio.create_task(engine.run(quick, 20, 20, kind="quick"))
         held.go.set()
-        await asyncio.gather(running, waiting, last)
+        assert all(await asyncio.gather(running, waiting, last))  # the last was not refused
 
 
 @asynchronous
@@ -76,7 +76,7 @@ async def test_the_smallest_work_does_not_make_other_small_work_look_slow() -> N
         for _ in range(20):
             await engine.run(lambda _: time.sleep(0.01), 1e-6, 30)
         async with busy(engine, 0.04):  # if time went with pixels, each of them would be expected to take 400 s
-            pass
+            assert engine.admitted_megapixels == pytest.approx(0.08)  # neither was refused
 
 
 @asynchronous
@@ -92,7 +92,7 @@ async def test_what_loading_took_does_not_count_as_slow_work() -> None:
         waiting = asyncio.create_task(engine.run(quick, 1, 0.8))  # with loading, the two would be expected to take a second
         await asyncio.sleep(0)
         held.go.set()
-        await asyncio.gather(running, waiting)
+        assert all(await asyncio.gather(running, waiting))  # neither was refused
 
 
 @asynchronous
