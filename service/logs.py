@@ -18,7 +18,7 @@ _FIELDS = "fields"  # attribute of a log record: the named values that are logge
 def configure(log_format: LogFormat) -> None:
     """Write the log and Python's warnings to standard error, as text for people or as JSON for machines."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Json() if log_format == "json" else _Text())
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
     # Pillow warns of what is wrong with an image, for some files once for each of their tags, and Python would keep every text.
@@ -46,7 +46,9 @@ def _entries(record: logging.LogRecord) -> dict[str, object]:
     return {"request_id": request_id.get(), **getattr(record, _FIELDS, {})}
 
 
-class _Text(logging.Formatter):
+class TextFormatter(logging.Formatter):
+    """Lines for people; a traceback follows its line."""
+
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
 
@@ -56,7 +58,9 @@ class _Text(logging.Formatter):
         return "\n".join([f"{line} {entries}".rstrip(), *more])
 
 
-class _Json(logging.Formatter):
+class JsonFormatter(logging.Formatter):
+    """One JSON object for each record."""
+
     def format(self, record: logging.LogRecord) -> str:
         entries = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z",

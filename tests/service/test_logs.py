@@ -21,7 +21,7 @@ from tests.service_process import ROOT
 
 
 def formatted(record: logging.LogRecord) -> dict[str, object]:
-    return dict(json.loads(logs._Json().format(record)))
+    return dict(json.loads(logs.JsonFormatter().format(record)))
 
 
 def request_lines(caplog: pytest.LogCaptureFixture) -> list[dict[str, object]]:
@@ -62,10 +62,10 @@ def test_other_lines_of_a_request_carry_its_id_too() -> None:
     token = logs.request_id.set("abc")
     try:
         assert formatted(record).items() >= {"message": "out of memory", "request_id": "abc", "level": "ERROR"}.items()
-        assert logs._Text().format(record).endswith("service: out of memory request_id=abc")
+        assert logs.TextFormatter().format(record).endswith("service: out of memory request_id=abc")
     finally:
         logs.request_id.reset(token)
-    assert logs._Text().format(record).endswith("out of memory")
+    assert logs.TextFormatter().format(record).endswith("out of memory")
 
 
 def test_what_is_logged_while_an_image_is_at_work_carries_the_id_of_its_request(
@@ -88,7 +88,7 @@ def test_a_traceback_is_part_of_its_line() -> None:
     except ValueError as error:
         record = logging.LogRecord("service", logging.ERROR, "", 0, "failed", (), (type(error), error, error.__traceback__))
     assert "ValueError: bad" in str(formatted(record)["traceback"])
-    assert logs._Text().format(record).splitlines()[-1] == "ValueError: bad"
+    assert logs.TextFormatter().format(record).splitlines()[-1] == "ValueError: bad"
 
 
 def test_warnings_of_python_are_lines_of_the_log() -> None:

@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from service import pipeline
 from service.imaging.decode import open_image
 from service.inference.models.model import Model
 from service.inference.models.repository import Repository
 from service.inference.scheduling.workers import Ticket
+from service.inference.scores import Scores
 from service.inference.sessions import device
 from service.inference.sessions.cancellation import Cancellation
 from service.inference.sessions.errors import OutOfDeviceMemory, RunFailed
@@ -33,9 +33,14 @@ def test_what_large_images_and_tiles_took_is_given_back(
     provider: str, arenas: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: list[str] = []
+    sessions: weakref.WeakSet[ort.InferenceSession] = weakref.WeakSet()
     original = ort.InferenceSession
 
     class Session(original):  # type: ignore[misc, valid-type]  # of the CPU, whatever it says
+        def __init__(self, *given: object, **named: object) -> None:
+            super().__init__(*given, **named)
+            sessions.add(self)
+
         def get_providers(self) -> list[str]:
             return [provider]
 
@@ -59,27 +64,29 @@ def test_what_large_images_and_tiles_took_is_given_back(
         list(loaded.scores(image, Cancellation(), small_tiles=small).bands)
         assert set(asked) == expected
     asked.clear()
-    assert loaded.tiling._sessions
+    assert len(sessions) > 1
     loaded.give_back()
     assert asked == [arenas]
-    assert not loaded.tiling._sessions
+    assert len(sessions) == 1
 
 
 def test_what_a_failed_attempt_held_is_gone_before_the_next(
     tmp_path: Path, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[weakref.ref[NDArray[np.uint8]]] = []
-    original = pipeline._labelled
+    original = Model.scores
 
-    def labelled(model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small_tiles: bool = False) -> object:
+    def scores(
+        model: Model, image: Image.Image, cancellation: Cancellation, *, all_cores: bool = True, small_tiles: bool = False
+    ) -> Scores:
         if small_tiles:
             assert held[0]() is None
-            return original(model, ticket, image, user, small_tiles)
+            return original(model, image, cancellation, all_cores=all_cores, small_tiles=small_tiles)
         strips = np.zeros(1000, np.uint8)
         held.append(weakref.ref(strips))
         raise OutOfDeviceMemory(str(len(strips)))
 
-    monkeypatch.setattr(pipeline, "_labelled", labelled)
+    monkeypatch.setattr(Model, "scores", scores)
     write_model(tmp_path, halo={"before": 16, "after": 16})
     client = make_client(models_dir=tmp_path)
     gc.disable()
@@ -97,11 +104,11 @@ def test_no_pixels_are_left_when_work_ends_in_an_error(
 ) -> None:
     seen: list[Image.Image] = []
 
-    def fail(model: Model, ticket: Ticket, image: Image.Image, user: tuple[int, int], small_tiles: bool = False) -> object:
+    def fail(_: Model, image: Image.Image, *__: object, **___: object) -> None:
         seen.append(image)
         raise RunFailed
 
-    monkeypatch.setattr(pipeline, "_labelled", fail)
+    monkeypatch.setattr(Model, "scores", fail)
     write_model(tmp_path)
     upload = open_image(io.BytesIO(oriented(flag(), orientation, "JPEG")), 10**6)
     job = Job(upload, Repository(tmp_path, "cpu").variant("colors"), "model", form, 0.5)

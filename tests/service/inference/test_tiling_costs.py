@@ -1,10 +1,13 @@
 """What it costs to run an image in tiles: work is bounded, and memory is."""
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 
@@ -39,16 +42,24 @@ def test_parts_are_chosen_once_for_images_of_about_a_size() -> None:
 
 
 def test_of_networks_in_parts_only_the_last_few_keep_their_sessions() -> None:
-    tiling = loaded(MODELS / "nuclei-unet.onnx").tiling
-    first = tiling.network(1200, 1200)
-    for side in range(1600, 4800, 400):
-        tiling.network(side, side)
-        held = {id(session) for one in tiling._networks.values() for _, session in one.parts}
-        assert {id(session) for session in tiling._sessions.values()} == held
-        assert len(tiling._networks) <= MAX_NETWORKS
-    assert tiling.network(1200, 1200) is not first
+    opened: weakref.WeakSet[ort.InferenceSession] = weakref.WeakSet()
+
+    def open_session(content: bytes) -> ort.InferenceSession:
+        session = create_session(content, "cpu")
+        opened.add(session)
+        return session
+
+    path = MODELS / "nuclei-unet.onnx"
+    tiling = Tiling(path.read_bytes(), ModelFile.read(path).card, open_session, "cpu")
+    last: list[TiledNetwork] = []
+    for side in range(1200, 4800, 400):
+        last = [*last, tiling.network(side, side)][-MAX_NETWORKS:]
+        gc.collect()
+        assert set(opened) == {session for one in last for _, session in one.parts}
+    del last
     tiling.give_back()
-    assert not tiling._sessions
+    gc.collect()
+    assert not opened
 
 
 @pytest.mark.parametrize("name", ["animals-fcn8s-lite0", "nuclei-unet", "research/camvid-refined-lite2"])
