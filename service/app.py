@@ -19,6 +19,7 @@ from service.http.cors import AllowOrigins
 from service.http.counters import Counters
 from service.http.head import AnswerHead
 from service.http.health import health_router
+from service.http.lifecycle import Lifecycle
 from service.http.ranges import IgnoreRanges
 from service.http.request_log import RequestLog
 from service.http.segment import add_segment_route
@@ -84,9 +85,7 @@ def create_app(settings: Settings, repository: Repository | None = None) -> Fast
         lifespan=lifespan,
         responses=problems.responses(431),  # BoundedProtocol's, whatever the route
     )
-    app.state.draining = False  # DrainingServer sets it when shutdown begins
-    app.state.give_up = give_up  # DrainingServer calls it when shutdown has waited long enough
-    app.state.connections_refused = counters.connections_refused  # BoundedProtocol increments it
+    app.state.lifecycle = Lifecycle(give_up, counters.connections_refused)
     app.state.close = engine.close  # `service.__main__` calls it again, in case the lifespan above was not run to its end
     keyed = [Depends(require_key(settings.api_keys))] if settings.api_keys else []
     add_segment_route(app, keyed, settings, repository, engine, budget, counters)

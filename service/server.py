@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.http.connections import BoundedProtocol
+from service.http.lifecycle import Lifecycle
 
 # How long a connection may stay idle after an answer: longer than clients keep theirs open. Otherwise the server might close
 # a connection just as its client sends a request.
@@ -55,7 +56,7 @@ class DrainingServer(uvicorn.Server):
                 timeout_graceful_shutdown=DRAIN_S,
             )
         )
-        self._app = app
+        self._lifecycle = Lifecycle.of(app)
         self._has_given_up = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -65,18 +66,18 @@ class DrainingServer(uvicorn.Server):
         """
         if self.should_exit and sig == signal.SIGINT and not self._has_given_up:
             self._has_given_up = True
-            asyncio.get_running_loop().call_soon_threadsafe(self._app.state.give_up)
+            asyncio.get_running_loop().call_soon_threadsafe(self._lifecycle.give_up)
         else:
             super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept all connections and requests that have been sent, then stop as Uvicorn does, which waits for the answers."""
-        self._app.state.draining = True
+        self._lifecycle.draining.set()
         self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
         for connection in self.server_state.connections:
             if isinstance(connection, BoundedProtocol) and connection.cycle is not None:
                 connection.cycle.keep_alive = False  # its default headers are those without `connection: close`
-        asyncio.get_running_loop().call_later(GIVE_UP_S, self._app.state.give_up)
+        asyncio.get_running_loop().call_later(GIVE_UP_S, self._lifecycle.give_up)
         # A duplicate of the listening socket keeps the accept queue alive when the event loop closes the socket.
         listeners = [socket.socket(fileno=os.dup(held.fileno())) for server in self.servers for held in server.sockets]
         for listener in listeners:

@@ -8,16 +8,14 @@ import logging
 import resource
 import socket
 from functools import partial
-from typing import cast
 
 import httptools
-from fastapi import FastAPI
-from prometheus_client import Counter
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from service.http.conforming import ConformingProtocol
+from service.http.lifecycle import Lifecycle
 from service.http.problems import Problem
 from service.http.unsent import UnsentWatch
 from service.logs import event
@@ -54,7 +52,7 @@ class BoundedProtocol(ConformingProtocol):
         self._bytes_ahead = 0  # received since the last answer, behind pipelined requests
         self._unsent = UnsentWatch(self.transport, self.loop, partial(self._abort, "not taken"))
         self._running: RequestResponseCycle | None = None  # the request being answered; pipelined ones may wait for it
-        self._refused: Counter = cast(FastAPI, self.config.app).state.connections_refused
+        self._refused = Lifecycle.of(self.config.app).connections_refused
         self.last_active = self.loop.time()  # when the client last sent bytes, or an answer to it was completed
         self._await_request()
         if len(self.connections) > max_connections():

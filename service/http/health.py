@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 
 from service.http.counters import Counters
+from service.http.lifecycle import Lifecycle
 from service.http.problems import Problem, no_model, responses, stopping
 from service.inference.models.repository import Repository
 from service.inference.scheduling.watchdog import Watchdog
@@ -34,7 +35,7 @@ def health_router(repository: Repository, counters: Counters, watchdog: Watchdog
 
     @router.get("/readyz", summary="Can it answer?", responses=responses(503))
     async def readyz(request: Request) -> Status:
-        if request.app.state.draining:
+        if Lifecycle.of(request.app).draining.is_set():
             raise stopping()
         require_alive()
         if not repository.models:

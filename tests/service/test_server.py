@@ -15,6 +15,7 @@ import pytest
 
 from service import server
 from service.http import segment, uploads
+from service.http.lifecycle import Lifecycle
 from service.server import SETTLE_S
 from tests.photos import photo
 from tests.service.helpers.answers import assert_problem
@@ -112,7 +113,7 @@ def test_an_answer_that_is_ready_while_it_waits_for_others_requests_ends_its_con
     monkeypatch.setattr(segment, "process", gate)
 
     def answered_after_the_end_has_begun() -> httpx.Response:
-        wait_until(lambda: app.state.draining)
+        wait_until(Lifecycle.of(app).draining.is_set)
         gate.open.set()
         answer = working.response()
         for line in (working, silent):  # nobody is waited for any more

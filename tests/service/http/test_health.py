@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from service.http.lifecycle import Lifecycle
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import assert_problem, post, samples
 from tests.service.helpers.pictures import encoded, flag
@@ -84,7 +84,6 @@ def test_an_unexpected_error_is_a_500_that_says_nothing_of_its_cause(
 
 def test_a_service_that_is_stopping_is_alive_and_not_ready(make_client: MakeClient) -> None:
     client = make_client()
-    assert isinstance(client.app, FastAPI)
-    client.app.state.draining = True
+    Lifecycle.of(client.app).draining.set()
     assert client.get("/livez").status_code == 200
     assert_problem(client.get("/readyz"), 503, "stopping")

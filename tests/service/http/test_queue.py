@@ -5,13 +5,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import cast
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service.http import segment
+from service.http.lifecycle import Lifecycle
 from service.process import usable_cpus
 from tests.service.conftest import MakeClient
 from tests.service.helpers.answers import admitted, assert_problem, post
@@ -109,7 +108,7 @@ def test_what_is_given_up_when_the_service_stops_is_answered(make_client: MakeCl
     with ThreadPoolExecutor() as pool:
         waiting = [pool.submit(post, client, IMAGE) for _ in range(4)]
         wait_for(client, 4 * MEGAPIXELS)
-        cast(FastAPI, client.app).state.give_up()
+        Lifecycle.of(client.app).give_up()
         for future in waiting:
             assert_problem(future.result(), 503, "the service is stopping")
         assert_problem(post(client, IMAGE), 503, "the service is stopping")
@@ -121,7 +120,7 @@ def test_an_upload_that_goes_on_when_the_service_gives_up_is_answered(colors_fol
         line = Line(address)
         line.send(head("Content-Length: 10000") + b"start")
         time.sleep(0.2)
-        app.state.give_up()
+        Lifecycle.of(app).give_up()
         line.send(b"more")
         assert_problem(line.response(), 503, "the service is stopping")
         line.close()

@@ -7,17 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from typing import cast
 
 import onnxruntime as ort
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from service import app
 from service.app import create_app
 from service.contract import METADATA_KEY
 from service.http import segment
+from service.http.lifecycle import Lifecycle
 from service.inference.scheduling import watchdog
 from service.inference.scheduling.workers import Ticket
 from service.pipeline import Job, process
@@ -167,7 +166,7 @@ def test_a_service_whose_runs_all_fail_is_dead_though_it_is_always_busy(
             assert_problem(post(client, IMAGE), 503, "CUDA failure 700")
             wait_until(lambda: client.get("/livez").status_code == 503, PATIENCE_S / 2)  # the endless work has all of it
         finally:
-            cast(FastAPI, client.app).state.give_up()
+            Lifecycle.of(client.app).give_up()
 
 
 def test_a_service_that_is_busy_is_not_tried(own: Own, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
