@@ -30,6 +30,7 @@ from PIL.TiffImagePlugin import (
     TILELENGTH,
     TILEOFFSETS,
     TILEWIDTH,
+    YCBCRSUBSAMPLING,
 )
 
 from service.imaging.errors import BrokenImage, TooManyPixels, UnsupportedImage
@@ -57,8 +58,10 @@ _MAX_COUNT: Final[dict[int, int]] = (
     | dict.fromkeys((BITSPERSAMPLE, SAMPLEFORMAT, EXTRASAMPLES), 65_535)  # one for each band
     | dict.fromkeys((IMAGEWIDTH, IMAGELENGTH, COMPRESSION, PHOTOMETRIC_INTERPRETATION, FILLORDER, _ORIENTATION), 1)
     | dict.fromkeys((SAMPLESPERPIXEL, ROWSPERSTRIP, PLANAR_CONFIGURATION, PREDICTOR, TILEWIDTH, TILELENGTH), 1)
+    | {YCBCRSUBSAMPLING: 2}
 )
-_PLANES, _SIGNED = 2, 2  # values of PLANAR_CONFIGURATION and SAMPLEFORMAT
+_PLANES, _SIGNED, _ASSOCIATED = 2, 2, 1  # values of PLANAR_CONFIGURATION, SAMPLEFORMAT and EXTRASAMPLES
+_NEGATIVE, _GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8  # of PHOTOMETRIC_INTERPRETATION
 _FRAME_HEADER = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf](?=.{3}(..))", re.DOTALL)  # of a JPEG, and its height
 
 
@@ -160,11 +163,20 @@ def _check_tags(found: _Directory, size: int) -> None:
 
 
 def _check_samples(found: _Directory, compression: int) -> None:
-    """Refuse sample formats that Pillow accepts but decodes wrongly. Raises UnsupportedImage."""
+    """Refuse samples that Pillow accepts but decodes wrongly, or would call broken. Raises UnsupportedImage."""
     if _SIGNED in found.values(SAMPLEFORMAT):
         raise UnsupportedImage("signed integer pixels have no defined range; convert them to unsigned")
-    if _in_planes(found) and found.values(BITSPERSAMPLE).max(initial=1) > 8 and compression == _RAW:
-        raise UnsupportedImage("16-bit colours in separate planes are only supported compressed")
+    if found.value(PLANAR_CONFIGURATION, 1) != _PLANES:
+        return
+    colours, extra = found.value(PHOTOMETRIC_INTERPRETATION, _NEGATIVE), found.values(EXTRASAMPLES)
+    if colours == _LAB or (colours != _RGB and extra.any()):
+        raise UnsupportedImage("CIELAB, and any transparency but that of RGB, are not supported in separate planes")
+    if colours == _YCBCR and found.values(YCBCRSUBSAMPLING).tolist() != [1, 1]:
+        raise UnsupportedImage("subsampled colours are not supported in separate planes")
+    # Of a raw plane, Pillow heeds neither the order of the bits, nor how many there are, nor that white is 0.
+    plain = found.value(BITSPERSAMPLE, 1) == 8 and found.value(FILLORDER, 1) == 1 and _ASSOCIATED not in extra
+    if compression == _RAW and not (plain and colours in (_GREY, _RGB, _PALETTE, _CMYK)):
+        raise UnsupportedImage("such pixels in separate planes are only supported compressed")
 
 
 def _decoded_pixels(found: _Directory, max_pixels: int) -> int:
