@@ -56,6 +56,7 @@ def container(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Itera
     for outsider in ("models/research/forbidden.onnx", "models/animals.safetensors", "service/__pycache__/stale.pyc"):
         (folder / outsider).parent.mkdir(exist_ok=True)
         (folder / outsider).write_bytes(b"must not be in the image")
+    write_foreign(folder / "models", foreign_model(), file="built-in", name="built-in")
     mine = folder / "mine"
     mine.mkdir()
     write_foreign(mine, foreign_model())
@@ -103,7 +104,7 @@ def test_the_page_is_there(container: Container) -> None:
 
 def test_own_models_are_served_and_one_that_would_end_the_service_is_left_out(container: Container) -> None:
     models = httpx.get(container.url + "/models", timeout=30).json()
-    assert "foreign" in {model["name"] for model in models["models"]}
+    assert {"built-in", "foreign"} <= {model["name"] for model in models["models"]}
     assert models["broken"] == [{"file": "mine/crashing.onnx", "reason": CRASH}]
 
 
