@@ -224,10 +224,23 @@ function runSample(name) {
   });
 }
 
-function take(files) {
-  if (files.length) return run(files[0]);
+/** What a DataTransfer, dropped or pasted, has of files. */
+function take({ files, items }) {
+  if (running) {
+    if (!files.length) return;
+    $("busy-text").textContent = $("status").textContent = "One photo at a time: still working on the last one";
+  } else if ([...items].some((item) => item.webkitGetAsEntry()?.isDirectory)) { // it is among the files, but cannot be read
+    refuse("A folder cannot be sent", "Drop one of the photos in it.");
+  } else if (files.length) {
+    run(files[0]);
+  } else {
+    refuse("That was not a file", "Save the image and drop its file, or copy it and paste it.");
+  }
+}
+
+function refuse(title, detail) {
   again = null;
-  showProblem(new Problem("That was not a file", "Save the image and drop its file, or copy it and paste it."));
+  showProblem(new Problem(title, detail));
 }
 
 $("file").addEventListener("change", () => {
@@ -236,7 +249,7 @@ $("file").addEventListener("change", () => {
   if (file) run(file);
 });
 document.addEventListener("paste", (event) => {
-  if (event.clipboardData.files.length) take(event.clipboardData.files);
+  if (event.clipboardData.files.length) take(event.clipboardData);
 });
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -248,7 +261,7 @@ document.addEventListener("dragleave", (event) => {
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("is-dragging");
-  take(event.dataTransfer.files);
+  take(event.dataTransfer);
 });
 
 for (const button of document.querySelectorAll("[data-sample]")) {

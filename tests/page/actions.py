@@ -1,6 +1,7 @@
 """What a person does on the page; import it after `pytest.importorskip("playwright")`."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -29,3 +30,21 @@ def await_result(page: Page) -> None:
 def natural_size(page: Page, element: str) -> list[int]:
     size: list[int] = page.locator(element).evaluate("image => [image.naturalWidth, image.naturalHeight]")
     return size
+
+
+def drop_paths(page: Page, *paths: Path) -> None:
+    """Drop files or folders on the page, as from a file manager."""
+    browser = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for event in ("dragEnter", "dragOver", "drop"):
+        browser.send("Input.dispatchDragEvent", {"type": event, "x": 200, "y": 200, "data": data})
+    browser.detach()
+
+
+def drop_text(page: Page) -> None:
+    """Drop a selection of text on the page."""
+    page.evaluate("""() => {
+        const data = new DataTransfer();
+        data.setData("text/plain", "some words");
+        document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+    }""")

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ pytest.importorskip("playwright", reason="needs Playwright")
 from playwright.sync_api import Error, Page, Route, expect
 
 from tests.chromium import needs_chromium
-from tests.page.actions import await_result, choose, natural_size, picture
+from tests.page.actions import await_result, choose, drop_paths, drop_text, natural_size, picture
 
 pytestmark = needs_chromium
 
@@ -68,6 +69,50 @@ def test_a_sample_that_is_not_there_can_be_tried_again(page: Page) -> None:
     page.unroute("**/static/samples/cat.jpg")
     page.click("#retry")
     await_result(page)
+
+
+@pytest.fixture
+def held(page: Page) -> list[Route]:
+    """The request for a first photo, which the service has not been given yet."""
+    waiting: list[Route] = []
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    page.route("**/segment?*", hold)
+    choose(page, picture(size=(61, 43)))
+    expect(page.locator("#busy-text")).to_have_text("Segmenting photo.png")
+    return waiting
+
+
+def test_text_dropped_while_a_photo_is_in_work_changes_nothing(page: Page, held: list[Route]) -> None:
+    drop_text(page)
+    expect(page.locator("#busy-text")).to_have_text("Segmenting photo.png")
+    held[0].continue_()
+    await_result(page)
+
+
+def test_a_photo_dropped_while_another_is_in_work_is_not_taken_and_the_page_says_so(
+    page: Page, held: list[Route], tmp_path: Path
+) -> None:
+    (tmp_path / "second.png").write_bytes(picture(size=(30, 20))["buffer"])
+    drop_paths(page, tmp_path / "second.png")
+    expect(page.locator("#busy-text")).to_contain_text("One photo at a time")
+    expect(page.locator("[role=status]")).to_contain_text("One photo at a time")
+    held[0].continue_()
+    await_result(page)
+    expect(page.locator("[role=status]")).to_contain_text("Found")
+    assert natural_size(page, "#mask") == [61, 43]
+    assert len(held) == 1
+
+
+def test_what_is_dropped_and_is_no_photo_is_named(page: Page, tmp_path: Path) -> None:
+    drop_text(page)
+    expect(page.locator("[role=alert]")).to_contain_text("That was not a file")
+    (tmp_path / "holiday.jpg").mkdir()
+    drop_paths(page, tmp_path / "holiday.jpg")
+    expect(page.locator("[role=alert]")).to_contain_text("A folder cannot be sent")
+    expect(page.locator("#retry")).to_be_hidden()
 
 
 def guard(route: Route) -> None:
