@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import Depends, FastAPI
-from fastapi.responses import FileResponse
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
@@ -75,11 +76,13 @@ def create_app(settings: Settings, repository: Repository | None = None) -> Fast
             thread.stop()
         await asyncio.to_thread(engine.close)
 
-    app = FastAPIOffline(  # serves Swagger UI from its own files: the page loads nothing from other hosts
+    app = FastAPIOffline(  # has the files of Swagger UI: the page loads nothing from other hosts
+        docs_url=None,  # see `docs`
         title="Segmentation service",
         description="Fully convolutional networks as a web service: post an image, get a mask and the area of each class.",
         version="0.1.0",
         redoc_url=None,
+        servers=[{"url": "."}],  # where this description is
         redirect_slashes=False,  # a wrong path is 404: a redirect would make the client send its upload twice
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # whatever OTEL_* may say
         lifespan=lifespan,
@@ -95,6 +98,18 @@ def create_app(settings: Settings, repository: Repository | None = None) -> Fast
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(STATIC / "index.html", headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+
+    # Relative addresses, as the page's, unlike those of FastAPI: it also works behind a proxy that adds a path.
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        files = "static-offline-docs"
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=app.title,
+            swagger_js_url=f"{files}/swagger-ui-bundle.js",
+            swagger_css_url=f"{files}/swagger-ui.css",
+            swagger_favicon_url=f"{files}/favicon.png",
+        )
 
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     problems.install(app)

@@ -166,3 +166,18 @@ def test_with_several_models_one_can_be_chosen(page: Page) -> None:
 def test_the_documentation_loads_from_this_host_too(page: Page) -> None:
     page.click("nav a")
     expect(page.locator("#operations-tag-default, .opblock").first).to_be_visible()
+
+
+def test_page_and_documentation_work_behind_a_proxy_that_adds_a_path(page: Page) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.route("**/added/path/**", lambda route: route.continue_(url=route.request.url.replace("/added/path/", "/")))
+    page.goto("/added/path/")
+    choose(page, picture())
+    await_result(page)
+    page.click("nav a")
+    page.click("text=/models >> nth=0")
+    page.click("text=Try it out")
+    page.click("text=Execute")
+    expect(page.locator(".live-responses-table .response td.response-col_status")).to_have_text("200")
+    assert [url for url in asked if not url.startswith(("blob:", "data:")) and "/added/path/" not in url] == []
