@@ -100,7 +100,7 @@ def test_a_png_has_few_chunks_to_unpack(name: str) -> None:
     """Each may be a megabyte: 600 profiles took 4 s."""
     packed = bombs(1000)[name]
     assert decoded(png((4, 4), before=packed * MAX_PACKED)).size == (4, 4)
-    with pytest.raises(BrokenImage, match="header is too long"):
+    with pytest.raises(BrokenImage, match="packed texts"):
         open_image(io.BytesIO(png((4, 4), before=packed * (MAX_PACKED + 1))), LIMIT)
 
 
@@ -267,7 +267,7 @@ def test_exif_in_many_segments_of_a_jpeg_ends() -> None:
     content = encoded(flag(), "JPEG")
     segments = b"".join(b"\xff\xe1" + struct.pack(">H", 60_008) + b"Exif\0\0" + bytes(60_000) for _ in range(5))
     assert open_image(io.BytesIO(content[:2] + segments[: 4 * 60_010] + content[2:]), LIMIT).size == flag().size
-    with pytest.raises(BrokenImage, match="header is too long"):
+    with pytest.raises(BrokenImage, match="packed texts"):
         open_image(io.BytesIO(content[:2] + segments + content[2:]), LIMIT)
 
 
