@@ -267,7 +267,7 @@ def test_exif_in_many_segments_of_a_jpeg_ends() -> None:
     content = encoded(flag(), "JPEG")
     segments = b"".join(b"\xff\xe1" + struct.pack(">H", 60_008) + b"Exif\0\0" + bytes(60_000) for _ in range(5))
     assert open_image(io.BytesIO(content[:2] + segments[: 4 * 60_010] + content[2:]), LIMIT).size == flag().size
-    with pytest.raises(BrokenImage, match="packed texts"):
+    with pytest.raises(BrokenImage, match="header is too long"):
         open_image(io.BytesIO(content[:2] + segments + content[2:]), LIMIT)
 
 
