@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 
@@ -48,13 +47,6 @@ class Recorder:
     classes: Sequence[ClassInfo]
     described: Mapping[str, str]  # metadata of the weights files
     events: EventLog
-
-    @classmethod
-    def begin(
-        cls, run: RunFolder, reader: Reader, classes: Sequence[ClassInfo], described: Mapping[str, str], epoch: int
-    ) -> Self:
-        """A recorder that begins with epoch number `epoch`, counted from 1."""
-        return cls(run, reader, classes, described, EventLog(run.events, epoch))
 
     def record(self, learner: Learner, confusion: ConfusionMatrix, epoch: int, better: bool) -> None:
         """Add a row for `epoch`, counted from 1; redraw curves and samples; save the weights, also as best if `better`."""

@@ -76,16 +76,16 @@ class Learner:
             synchronise(network)
         network.to(world.device)
         return cls(
-            preset,
-            network,
-            copy.deepcopy(network).requires_grad_(False),
-            create_optimizer(network, preset.optimizer),
-            loss.to(world.device),
-            plan,
-            world,
-            DistributedDataParallel(network, forward_sync_buffers=False) if world.size > 1 else network,
-            torch.amp.GradScaler(world.device.type, enabled=plan.precision == "fp16"),
-            copied,
+            preset=preset,
+            network=network,
+            averaged=copy.deepcopy(network).requires_grad_(False),
+            optimizer=create_optimizer(network, preset.optimizer),
+            loss=loss.to(world.device),
+            plan=plan,
+            world=world,
+            parallel=DistributedDataParallel(network, forward_sync_buffers=False) if world.size > 1 else network,
+            scaler=torch.amp.GradScaler(world.device.type, enabled=plan.precision == "fp16"),
+            copied=copied,
         )
 
     def learn(self, pixels: Tensor, labels: Tensor, steps_per_epoch: int) -> Tensor:

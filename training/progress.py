@@ -32,6 +32,10 @@ class Progress:
             return self
         return replace(self, best=float(told["val_mean_iou"]), best_epoch=int(told["epoch"]))
 
+    def after(self, seconds: float) -> Self:
+        """The progress after `seconds` in all, with the memory that this process has taken by now."""
+        return replace(self, seconds=seconds, peak_memory=max(self.peak_memory, peak_memory()))
+
     def to_metadata(self) -> dict[str, str]:
         """All fields as strings, without rounding."""
         return {name: repr(value) for name, value in asdict(self).items()}

@@ -59,6 +59,7 @@ def run(given: argparse.Namespace) -> int:
     from training.data.batches import share_of_batch
     from training.data.find import FOLDER, OWN
     from training.fine_tuning import SHIPPED, fine_tuning, model_name
+    from training.machine import keep_freed_memory, return_freed_memory
     from training.memory.settle import settle
     from training.parallel import world
     from training.run_folder import RunFolder, read_metadata
@@ -93,6 +94,10 @@ def run(given: argparse.Namespace) -> int:
         share = share_of_batch(preset.batch, here.size)
         plan = chosen_plan(given, share)
         settled = settle(preset, plan, dataset, given.data, RunFolder(out), here, given.fit)
+        if settled.has_room:
+            keep_freed_memory()  # which is faster
+        else:
+            return_freed_memory()
         best = train(
             settled.preset,
             dataset,
@@ -103,7 +108,6 @@ def run(given: argparse.Namespace) -> int:
             world=here,
             workers=given.workers,
             command=command_text(given, init, settled.plan, share, here.size),
-            has_room=settled.has_room,
         )
     if here.leads:
         print(f"best val mean IoU {best:.4f}, weights in {out / 'best.safetensors'}", flush=True)

@@ -59,16 +59,16 @@ def estimate(
             for tensor in (*module.parameters(), *module.buffers()):
                 live.count(tensor)
         learner = Learner(
-            replace(preset, loss=Loss(reduction="sum")),  # weighting pixels costs no memory
-            network,
-            averaged,
-            create_optimizer(network, preset.optimizer),
-            SegmentationLoss(None, preset.loss.jaccard),
-            plan,
-            World(0, 1, cpu),
-            network,
-            torch.amp.GradScaler("cpu", enabled=False),
-            None,
+            preset=replace(preset, loss=Loss(reduction="sum")),  # weighting pixels costs no memory
+            network=network,
+            averaged=averaged,
+            optimizer=create_optimizer(network, preset.optimizer),
+            loss=SegmentationLoss(None, preset.loss.jaccard),
+            plan=plan,
+            world=World(0, 1, cpu),
+            parallel=network,
+            scaler=torch.amp.GradScaler("cpu", enabled=False),
+            copied=None,
         )
         with live:
             gradients = _first_step(learner)
