@@ -6,8 +6,11 @@ import os
 import sys
 from types import ModuleType
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported, which the commands do
 try:
     from training.commands import check_data, download, evaluate, export, memory, overfit, presets, report, train
+    from training.errors import GateError, InputError
+    from training.plan import is_out_of_memory
 except ModuleNotFoundError as error:  # an installation of the service alone lacks the trainer's packages
     sys.exit(f"python -m training: {error}; `make train` installs what it needs")
 
@@ -30,11 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return the exit code. An error that the user can correct becomes one line on standard error."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name can hold what it cannot encode
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
     given = parser().parse_args(arguments)
-
-    from training.errors import GateError, InputError
-
     try:
         code: int = given.run(given)
     except InputError as error:
@@ -44,8 +43,6 @@ def main(arguments: list[str] | None = None) -> int:
     except GateError as error:
         return _fail(str(error), GATE_REFUSED)
     except (MemoryError, RuntimeError) as error:
-        from training.plan import is_out_of_memory
-
         if not is_out_of_memory(error):
             raise
         said = str(error).splitlines() or ["nothing more is known"]

@@ -63,7 +63,7 @@ def test_a_port_that_is_taken_is_told_before_training(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SEGMENT_MODELS_DIR", str(tmp_path))
-    monkeypatch.setattr("training.serve.serve", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr("training.commands.train.serve", lambda *_: pytest.fail("it trained"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         monkeypatch.setenv("SEGMENT_PORT", str(port))

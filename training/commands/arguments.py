@@ -7,6 +7,7 @@ from pathlib import Path
 
 from service.contract import ClassInfo
 from training.data.dataset import Dataset
+from training.data.find import CVAT, FOLDER, OWN, find_dataset, layout
 from training.errors import InputError
 from training.plan import Plan
 
@@ -29,8 +30,6 @@ def open_data(name: str, given: argparse.Namespace) -> Dataset:
 
     A class list or an export of CVAT selects the user's own data. Raises InputError as `find_dataset` does.
     """
-    from training.data.find import CVAT, FOLDER, OWN, find_dataset, layout
-
     own = given.classes is not None or layout(given.data) == CVAT
     name = given.dataset or (FOLDER if own else name)
     return find_dataset(layout(given.data) if name in OWN else name, given.data, given.classes)

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from training.commands.arguments import add_data_arguments, open_data
+from training.data.check import check
+from training.data.find import FOLDER
 from training.errors import InputError
+from training.pictures.data_panel import data_panel
+from training.pictures.panel import encoded
+from training.run_folder import write_atomically
 
 FORMS: dict[str, Literal["JPEG", "PNG"]] = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 
@@ -22,12 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Print the findings and write the panel; returns 1 if there are errors, else 0. Raises InputError for unfit options."""
-    from training.data.check import check
-    from training.data.find import FOLDER
-    from training.pictures.data_panel import data_panel
-    from training.pictures.panel import encoded
-    from training.run_folder import write_atomically
-
     form = FORMS.get(given.panel.suffix.lower()) if given.panel else None
     if given.panel and form is None:
         raise InputError(f"--panel {given.panel}: expected a name that ends in .jpg or .png")

@@ -6,20 +6,18 @@ A broken download is continued when the command is given again. What arrives is 
 import argparse
 from pathlib import Path
 
-NAMES = ("voc", "sbd", "camvid")
+from training.data.datasets import DATASETS
+from training.data.download import SOURCES, download
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options: the data set, and the folder to put it in."""
-    parser.add_argument("name", metavar="NAME", choices=NAMES, help=f"one of: {', '.join(NAMES)}")
+    parser.add_argument("name", metavar="NAME", choices=SOURCES, help=f"one of: {', '.join(SOURCES)}")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the data set")
 
 
 def run(given: argparse.Namespace) -> int:
     """Print the data set's licence and download it. Raises InputError as `training.data.download.download` does."""
-    from training.data.datasets import DATASETS
-    from training.data.download import download
-
     print(DATASETS[given.name].licence, flush=True)
     download(given.name, given.out)
     print(

@@ -5,7 +5,16 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+from service.metrics import DEFINITION
+from training.boundary import BOUNDARY_DEFINITION, stated
+from training.checkpoint import load_checkpoint
 from training.commands.arguments import add_data_arguments, open_data, require_classes
+from training.evaluate import AugmentedSegmenter, Labeller, torch_segmenter
+from training.export.card import split_metrics
+from training.onnx_model import load_onnx
+from training.parallel import World
+from training.presets import find_preset
+from training.survey import survey
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,16 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Print the metrics as JSON."""
-    from service.metrics import DEFINITION
-    from training.boundary import BOUNDARY_DEFINITION, stated
-    from training.checkpoint import load_checkpoint
-    from training.evaluate import AugmentedSegmenter, Labeller, torch_segmenter
-    from training.export.card import split_metrics
-    from training.onnx_model import load_onnx
-    from training.parallel import World
-    from training.presets import find_preset
-    from training.survey import survey
-
     if given.model.suffix == ".onnx":
         model = load_onnx(given.model)
         segmenter, classes, data = model.segmenter, model.card.classes, find_preset(model.card.preset).dataset

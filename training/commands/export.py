@@ -7,14 +7,18 @@ an .onnx, it leaves that file as it is, and writes variants and page beside it.
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from service.contract import VARIANTS, ClassInfo
+from training.checkpoint import load_checkpoint
 from training.commands.arguments import add_data_arguments, data_text, folder_path, open_data, require_classes
+from training.data.find import OWN
 from training.errors import InputError
-
-if TYPE_CHECKING:
-    from training.export.card import Measurements
+from training.export.card import Measurements
+from training.export.empty_scenes import find_scenes
+from training.export.files import export, export_variants, load_fp32, model_file
+from training.export.page import file_row, write_page
+from training.fine_tuning import model_name
+from training.presets import find_preset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Export, and print a line for each model file and the page."""
-    from training.checkpoint import load_checkpoint
-    from training.data.find import OWN
-    from training.export.files import export, export_variants, load_fp32, model_file
-    from training.export.page import file_row, write_page
-    from training.fine_tuning import model_name
-    from training.presets import find_preset
-
     if given.model.suffix == ".onnx":
         if given.out or given.name or given.data is None:
             raise InputError("an .onnx keeps its folder and name, and needs --data for its variants and its page")
@@ -73,11 +70,8 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _measurements(given: argparse.Namespace, dataset: str, classes: Sequence[ClassInfo]) -> "Measurements":
+def _measurements(given: argparse.Namespace, dataset: str, classes: Sequence[ClassInfo]) -> Measurements:
     """The images that the options in `given` select for measuring. Raises InputError if the data have other classes."""
-    from training.export.card import Measurements
-    from training.export.empty_scenes import find_scenes
-
     scenes = tuple(find_scenes(names.split(","), [Path(path) for path in paths]) for names, *paths in given.empty)
     if given.data is None:
         return Measurements(scenes=scenes)

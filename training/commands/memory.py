@@ -7,7 +7,15 @@ import argparse
 from dataclasses import replace
 
 from training.commands.arguments import add_plan_arguments, at_least_one, chosen_plan
+from training.data.augment import padded
+from training.data.datasets import DATASETS
 from training.errors import InputError
+from training.memory.estimate import estimate
+from training.memory.fit import Trial, changes, lower_precision
+from training.memory.free import free_memory
+from training.memory.text import estimate_text, size_text, trials_text
+from training.parallel import World
+from training.plan import Plan
 from training.presets import PRESETS
 from training.presets.preset import Preset
 
@@ -28,13 +36,6 @@ def run(given: argparse.Namespace) -> int:
 
     Raises InputError if neither the preset nor the options fix the image size and the number of classes.
     """
-    from training.memory.estimate import estimate
-    from training.memory.fit import Trial, changes, lower_precision
-    from training.memory.free import free_memory
-    from training.memory.text import estimate_text, size_text, trials_text
-    from training.parallel import World
-    from training.plan import Plan
-
     preset = PRESETS[given.preset]
     preset = replace(preset, batch=given.batch or preset.batch)
     crop = given.size or preset.augmentation.crop
@@ -55,8 +56,6 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _known_classes(preset: Preset) -> int:
-    from training.data.datasets import DATASETS
-
     if preset.dataset not in DATASETS:
         raise InputError(f"{preset.name} is for data of your own: say how many classes it has, with --classes")
     return len(DATASETS[preset.dataset].classes)
@@ -64,8 +63,6 @@ def _known_classes(preset: Preset) -> int:
 
 def _size(text: str) -> tuple[int, int]:
     """Parse WIDTHxHEIGHT, pixels, for argparse; both are padded as whole images are."""
-    from training.data.augment import padded
-
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"{text!r} is no size: write 480x360")

@@ -3,7 +3,9 @@
 import argparse
 
 from training.commands.arguments import add_data_arguments, at_least_one, open_data
+from training.overfit import LEARNED, overfit
 from training.presets import PRESETS
+from training.start import find_weights
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,9 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Print how well the batch was learned; returns 0 if it was, 1 if not."""
-    from training.overfit import LEARNED, overfit
-    from training.start import find_weights
-
     preset = PRESETS[given.preset]
     result = overfit(
         preset, open_data(preset.dataset, given), given.data, find_weights(given.init) if given.init else None, given.steps

@@ -8,6 +8,9 @@ import argparse
 from pathlib import Path
 
 from training.commands.arguments import folder_path
+from training.errors import InputError
+from training.report.page import write_report
+from training.report.run import read_runs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Write the page and print its path."""
-    from training.errors import InputError
-    from training.report.page import write_report
-    from training.report.run import read_runs
-
     runs = read_runs(given.runs)
     if given.baseline is not None and given.baseline not in given.runs:
         raise InputError(f"the baseline {given.baseline} is not among the runs")

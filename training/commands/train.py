@@ -17,10 +17,21 @@ from training.commands.arguments import (
     folder_path,
     open_data,
 )
+from training.data.batches import share_of_batch
+from training.data.check import check
 from training.data.dataset import Dataset
+from training.data.find import FOLDER, OWN
 from training.errors import InputError
+from training.fine_tuning import SHIPPED, fine_tuning, model_name
+from training.machine import keep_freed_memory, return_freed_memory
+from training.memory.settle import settle
+from training.parallel import may_speak, world
 from training.plan import Plan
 from training.presets import PRESETS
+from training.run_folder import RunFolder, read_metadata
+from training.serve import find_place, require_name, require_port, serve
+from training.start import find_weights
+from training.train import train
 from training.wording import counted
 
 
@@ -56,17 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Train, alone or with the other processes that torchrun started."""
-    from training.data.batches import share_of_batch
-    from training.data.find import FOLDER, OWN
-    from training.fine_tuning import SHIPPED, fine_tuning, model_name
-    from training.machine import keep_freed_memory, return_freed_memory
-    from training.memory.settle import settle
-    from training.parallel import world
-    from training.run_folder import RunFolder, read_metadata
-    from training.serve import find_place, require_name, require_port, serve
-    from training.start import find_weights
-    from training.train import train
-
     init = find_weights(given.init) if given.init else None
     dataset = open_data(PRESETS[given.preset].dataset if given.preset else FOLDER, given)
     own = dataset.name in OWN
@@ -131,9 +131,6 @@ def command_text(given: argparse.Namespace, init: Path | None, plan: Plan, share
 
 def _require_sound(dataset: Dataset, data: Path) -> None:
     """Check all of the user's own data before training. Raises InputError if there are errors to correct first."""
-    from training.data.check import check
-    from training.parallel import may_speak
-
     findings = check(dataset, data)
     if may_speak():
         print(findings.text(), flush=True)
