@@ -90,10 +90,10 @@ class Frozen:
     torch: str  # version
     machine: str  # processor architecture
     init: str | None  # SHA-256 of the file given as first weights; None: the preset's weights
-    examples: str = ""  # `training.data.fingerprint` of its training and validation images; empty: not recorded
-    command: str = ""  # the command that began the run; empty: not recorded
-    processes: int = 0  # that shared each batch when the run began; 0: not recorded
-    photos: str = ""  # `training.data.fingerprint` of the photos of these images; empty: not recorded
+    examples: str  # `training.data.fingerprint` of its training and validation images
+    command: str  # that began the run; empty: no command did
+    processes: int  # that shared each batch when the run began
+    photos: str  # `training.data.fingerprint` of the photos of these images
 
     def depends_on(self, what: str) -> object:
         """The value of `what`, a key of _DIFFERENCES, without titles and descriptions: rewording these does not stop a run."""
@@ -177,7 +177,7 @@ class RunFolder:
             write_atomically(self.config, TypeAdapter(Frozen).dump_json(wanted, indent=2))
 
     def begun(self, wanted: Frozen) -> Frozen:
-        """The configuration of the run in this folder, which older code may have written; `wanted` if there is no run yet.
+        """The configuration of the run in this folder; `wanted` if there is no run yet.
 
         A run may continue with smaller micro-batches than it began with. Raises InputError if the folder holds a run of
         another configuration.
@@ -186,12 +186,7 @@ class RunFolder:
             return wanted
         found = self.frozen()
         micro_batch = min(found.plan.micro_batch, wanted.plan.micro_batch)
-        alike = replace(
-            found,
-            plan=replace(found.plan, micro_batch=micro_batch),
-            examples=found.examples or wanted.examples,
-            photos=found.photos or wanted.photos,
-        )
+        alike = replace(found, plan=replace(found.plan, micro_batch=micro_batch))
         differ = [name for name in _DIFFERENCES if alike.depends_on(name) != wanted.depends_on(name)]
         if differ:
             told = "; ".join(_DIFFERENCES[name] for name in differ)

@@ -155,5 +155,5 @@ def _begin(run: RunFolder, begun: Frozen, now: Frozen, copied: Transfer | None, 
     run.require_whole(progress.best_epoch)
     for what in ("commit", "torch", "machine", "processes"):
         before, after = getattr(begun, what), getattr(now, what)
-        if before != after and before:
+        if before != after:
             print(f"warning: it began with {what} {before} and goes on with {after}: results may differ", flush=True)

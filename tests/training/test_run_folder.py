@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from tests.tiny_network import DATASET, PRESET
+from tests.training.frozen import FROZEN
 from training.errors import InputError
 from training.plan import Plan
 from training.presets import PRESETS
 from training.presets.preset import Preset
-from training.run_folder import Frozen, RunFolder, load_weights, save_weights, write_atomically
+from training.run_folder import RunFolder, load_weights, save_weights, write_atomically
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +64,7 @@ def test_a_file_that_holds_no_weights_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("preset", [PRESET, *PRESETS.values()], ids=lambda preset: str(preset.name))
 def test_the_frozen_configuration_reads_back_equal(preset: Preset, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    wanted = Frozen(preset, Plan(3, "bf16"), DATASET.card, "abc", "2.13.0", "x86_64", None)
+    wanted = dataclasses.replace(FROZEN, preset=preset, plan=Plan(3, "bf16"))
     assert run.begun(wanted) == wanted
     assert not run.path.exists()
     run.freeze(wanted)
@@ -84,30 +85,27 @@ def test_the_frozen_configuration_reads_back_equal(preset: Preset, tmp_path: Pat
 )
 def test_a_folder_keeps_one_configuration(change: dict[str, Any], tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    wanted = Frozen(PRESET, Plan(4), DATASET.card, "abc", "2.13.0", "x86_64", None, "f" * 64, photos="f" * 64)
-    run.freeze(wanted)
+    run.freeze(FROZEN)
     with pytest.raises(InputError, match="another configuration"):
-        run.begun(dataclasses.replace(wanted, **change))
-    assert run.frozen() == wanted
+        run.begun(dataclasses.replace(FROZEN, **change))
+    assert run.frozen() == FROZEN
 
 
 def test_a_run_goes_on_though_its_texts_have_been_reworded(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    wanted = Frozen(PRESET, Plan(4), DATASET.card, "abc", "2.13.0", "x86_64", None)
-    run.freeze(wanted)
+    run.freeze(FROZEN)
     reworded = dataclasses.replace(DATASET.card, description="the same", limits=())
     titled = dataclasses.replace(PRESET, title="another title")
-    assert run.begun(dataclasses.replace(wanted, data=reworded, preset=titled, command="train")) == wanted
+    assert run.begun(dataclasses.replace(FROZEN, data=reworded, preset=titled, command="train")) == FROZEN
     fewer = dataclasses.replace(DATASET.card, classes=DATASET.card.classes[1:])
     with pytest.raises(InputError, match="its data set or classes are others"):
-        run.begun(dataclasses.replace(wanted, data=fewer))
+        run.begun(dataclasses.replace(FROZEN, data=fewer))
 
 
 def test_a_run_may_go_on_with_fewer_crops_at_a_time(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
-    wanted = Frozen(PRESET, Plan(4), DATASET.card, "abc", "2.13.0", "x86_64", None)
-    run.freeze(wanted)
-    assert run.begun(dataclasses.replace(wanted, plan=Plan(1))) == wanted
+    run.freeze(FROZEN)
+    assert run.begun(dataclasses.replace(FROZEN, plan=Plan(1))) == FROZEN
 
 
 def test_one_process_trains_in_a_folder_at_a_time(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A killed run ends as one that was never killed."""
 
 import dataclasses
-import json
 import os
 import shutil
 import signal
@@ -226,14 +225,6 @@ def test_who_goes_on_with_a_run_is_told_what_is_another_and_whether_it_is_finish
     old.config.write_text(old.config.read_text().replace(torch.__version__, "1.0"))
     train(PRESET, DATASET, shapes, tmp_path / "run", workers=0)
     assert f"warning: it began with torch 1.0 and goes on with {torch.__version__}" in capsys.readouterr().out
-
-
-def test_a_run_that_does_not_know_its_images_can_be_continued(run: Path, shapes: Path, tmp_path: Path) -> None:
-    old = RunFolder(Path(shutil.copytree(run, tmp_path / "run")))
-    config = json.loads(old.config.read_text())
-    del config["examples"], config["photos"]
-    old.config.write_text(json.dumps(config))
-    train(PRESET, DATASET, shapes, old.path, workers=0)
 
 
 def test_a_run_stops_when_no_epoch_is_better_and_stays_stopped(shapes: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str, data: st
         _caption(split, shown),
         f"![image, truth and estimate of {counted(shown, 'image')}]({model.stem}.jpg)",
         "## How it was trained",
-        card.recipe or f"By preset `{card.preset}`, at commit `{card.training_commit[:12]}`.",
+        card.recipe,
         *(["## Limits", "\n".join(f"- {limit}" for limit in card.limits)] if card.limits else []),
     ]
     return "\n\n".join(sections) + "\n"

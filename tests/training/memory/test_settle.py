@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.shapes import write_shapes
 from tests.tiny_network import DATASET, PRESET
+from tests.training.frozen import FROZEN
 from training.data.augment import Augmentation
 from training.errors import InputError
 from training.memory.fit import BESIDE
@@ -17,7 +18,7 @@ from training.memory.settle import How, Settled, settle, sizes
 from training.parallel import World
 from training.plan import Plan
 from training.presets import PRESETS
-from training.run_folder import Frozen, RunFolder
+from training.run_folder import RunFolder
 from training.train import train
 
 LARGE = replace(PRESET, augmentation=Augmentation(crop=(2048, 2048)), batch=8)  # 700 MB a crop
@@ -75,7 +76,7 @@ def test_what_no_change_helps_is_refused(shapes: Path, tmp_path: Path, monkeypat
 def test_a_run_that_has_begun_with_one_crop_at_a_time_can_only_be_given_more_memory(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    RunFolder(tmp_path).freeze(Frozen(LARGE, Plan(1), DATASET.card, "", torch.__version__, "", None))
+    RunFolder(tmp_path).freeze(replace(FROZEN, preset=LARGE, plan=Plan(1)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1000000")
     with pytest.raises(InputError, match="stop something else, or go on with --fit off"):
         settled(shapes, tmp_path, "auto", Plan(1))
@@ -89,14 +90,14 @@ def test_a_run_that_auto_began_keeps_its_plan(shapes: Path, tmp_path: Path) -> N
 
 def test_a_run_that_auto_began_takes_fewer_crops_at_a_time_if_asked(shapes: Path, tmp_path: Path) -> None:
     begun = Plan(micro_batch=2, precision="bf16", recompute=True)
-    RunFolder(tmp_path).freeze(Frozen(LARGE, begun, DATASET.card, "abc", "2.13.0", "x86_64", None))
+    RunFolder(tmp_path).freeze(replace(FROZEN, preset=LARGE, plan=begun))
     assert settled(shapes, tmp_path, "auto", Plan(1)).plan == replace(begun, micro_batch=1)
 
 
 @pytest.mark.usefixtures("little")
 def test_a_run_that_has_begun_goes_on_with_fewer_crops_at_a_time_where_memory_is_short(shapes: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    run.freeze(begun := Frozen(LARGE, Plan(8), DATASET.card, "", torch.__version__, "", None))
+    run.freeze(begun := replace(FROZEN, preset=LARGE, plan=Plan(8)))
     with pytest.raises(InputError, match=r"--micro-batch \d makes it fit, and --fit auto does so"):
         settled(shapes, tmp_path, "check")
     found = settled(shapes, tmp_path, "auto")
@@ -115,7 +116,7 @@ def test_auto_takes_the_light_head_where_nothing_else_fits_and_keeps_to_it(
     found = settle(small, Plan(1), DATASET, shapes, run, World.alone(), "auto")
     assert found.preset.architecture == "fcn32s-vgg16"
     assert "THIS IS ANOTHER NETWORK" in capsys.readouterr().out
-    run.freeze(Frozen(found.preset, found.plan, DATASET.card, "", torch.__version__, "", None))
+    run.freeze(replace(FROZEN, preset=found.preset, plan=found.plan))
     assert settle(small, Plan(1), DATASET, shapes, run, World.alone(), "auto") == found
 
 
