@@ -10,7 +10,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is 
 try:
     from training.commands import check_data, download, evaluate, export, memory, overfit, presets, report, train
     from training.errors import GateError, InputError
-    from training.plan import is_out_of_memory
+    from training.machine import is_out_of_memory
 except ModuleNotFoundError as error:  # an installation of the service alone lacks the trainer's packages
     sys.exit(f"python -m training: {error}; `make train` installs what it needs")
 

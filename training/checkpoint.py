@@ -8,13 +8,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from training.data.dataset import DataCard
 from training.errors import InputError
+from training.files import load_weights
 from training.networks import NETWORKS
 from training.networks.network import SegmentationNetwork
 from training.networks.normalisation import Normalisation
 from training.networks.surgery import transfer
 from training.presets import find_preset
 from training.presets.preset import Preset
-from training.run_folder import RunFolder, load_weights
+from training.run_folder import RunFolder
 
 DATA_CARD = TypeAdapter(DataCard)
 PRESET = TypeAdapter(Preset)

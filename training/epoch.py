@@ -10,10 +10,11 @@ from service.metrics import ConfusionMatrix
 from training.data.reader import Reader
 from training.errors import InputError
 from training.evaluate import evaluate, torch_segmenter
+from training.files import save_weights, write_atomically
 from training.learner import Learner
 from training.pictures.curves import curves
 from training.pictures.panel import encoded, panel
-from training.run_folder import RunFolder, save_weights, write_atomically
+from training.run_folder import RunFolder
 from training.survey import examine
 from training.tensorboard import EventLog
 

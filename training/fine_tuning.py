@@ -6,10 +6,10 @@ from pathlib import Path
 
 from training.data.dataset import Dataset
 from training.errors import InputError
+from training.files import read_metadata
 from training.presets import find_preset
 from training.presets.fine_tuning import FINE_TUNING
 from training.presets.preset import Preset
-from training.run_folder import read_metadata
 from training.start import MODELS
 
 SHIPPED = MODELS / "animals-fcn8s-lite0.safetensors"  # weights that fine-tuning starts from by default

@@ -15,16 +15,17 @@ from torch.nn.utils import clip_grad_norm_
 
 from service.contract import ClassInfo
 from training.errors import InputError
+from training.files import load_weights, save_weights
 from training.losses import SegmentationLoss
-from training.machine import return_freed_memory
+from training.machine import is_out_of_memory, return_freed_memory
 from training.networks import NETWORKS
 from training.networks.network import SegmentationNetwork
 from training.networks.surgery import Transfer
-from training.optimizer import create_optimizer, rate_at
+from training.optimizer import create_optimizer, flatten_optimizer, rate_at, restore_optimizer
 from training.parallel import World, synchronise
-from training.plan import TYPES, Plan, is_out_of_memory
+from training.plan import TYPES, Plan
 from training.presets.preset import Preset
-from training.run_folder import flatten_optimizer, load_weights, naming_resume, restore_optimizer, save_weights
+from training.run_folder import naming_resume
 from training.start import start
 from training.wording import counted
 

@@ -7,7 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # glibc's malloc.h
+
+# Messages of errors without their own type: torch's and the C++ library's allocators, cuBLAS, cuDNN and the driver.
+OUT_OF_MEMORY = ("can't allocate memory", "bad_alloc", "STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+ONEDNN = "could not create a primitive"  # oneDNN's whole message; for an unsupported convolution it is longer
 
 
 def current_commit() -> str:
@@ -60,3 +66,10 @@ def peak_resident_memory() -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise OSError("the kernel does not tell this process's peak memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error means that memory ran out, on any device; for a CPU, torch has no exception type for that."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and (str(error) == ONEDNN or any(text in str(error) for text in OUT_OF_MEMORY))

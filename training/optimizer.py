@@ -1,8 +1,10 @@
 """A preset's optimiser and its learning rate over time."""
 
 import math
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from training.networks.network import SegmentationNetwork
 from training.presets.preset import AdamW, MomentumSGD, Preset
@@ -35,3 +37,25 @@ def rate_at(epoch: float, preset: Preset) -> float:
     if preset.schedule == "constant":
         return 1.0
     return 0.5 + 0.5 * math.cos(math.pi * (epoch - preset.warmup_epochs) / (preset.epochs - preset.warmup_epochs))
+
+
+def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Optimiser state as named tensors, without pickle: `optimizer.<parameter number>.<key>`."""
+    state = optimizer.state_dict()["state"]
+    return {f"optimizer.{number}.{key}": value for number, entry in state.items() for key, value in entry.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Restore the state from `flatten_optimizer`; the options of the parameter groups stay as they are."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "optimizer":
+            number, key = rest.split(".")
+            parameter = parameters[int(number)]
+            # Copied, or the whole file would stay mapped into memory; in the parameter's memory layout, since a fused
+            # optimiser walks through both side by side and ignores their strides.
+            like = parameter.detach() if tensor.shape == parameter.shape else tensor
+            state.setdefault(int(number), {})[key] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -7,9 +7,9 @@ from typing import Self
 
 import torch
 
+from training.files import read_metadata
 from training.machine import peak_resident_memory
 from training.presets.preset import Preset
-from training.run_folder import read_metadata
 
 
 @dataclass(frozen=True)

@@ -3,71 +3,18 @@
 import csv
 import fcntl
 import io
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from training.data.dataset import DataCard
 from training.errors import InputError
+from training.files import write_atomically
 from training.plan import Plan
 from training.presets.preset import Preset
-from training.safetensors_format import serialise
-
-
-def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
-    """Write a file beside `path`, flush it to the disk, then rename it to `path`: a reader sees the old file or the new one.
-
-    An OSError names the file, which the system does not do where the disk is full.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.writelines([content] if isinstance(content, bytes) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)  # on a full disk, it would take up the remaining space
-        if isinstance(error, OSError) and error.errno and error.filename is None:
-            error.filename = str(path)
-        raise
-
-
-def save_weights(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Atomically write tensors and string metadata as safetensors; at most one tensor at a time is copied in memory."""
-    write_atomically(path, serialise(tensors, metadata))
-
-
-def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors, on the CPU, and metadata of a safetensors file.
-
-    Raises FileNotFoundError, or InputError if the file is broken or no safetensors file.
-    """
-    with _opened(path) as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no mapping)
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a safetensors file, without its tensors. Raises as `load_weights` does."""
-    with _opened(path) as file:
-        return file.metadata() or {}
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:  # safetensors has no types here
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            yield file
-    except SafetensorError as error:
-        raise InputError(f"{path} is no readable safetensors file: {error}") from error
 
 
 @contextmanager
@@ -240,25 +187,3 @@ class RunFolder:
         writer.writeheader()
         writer.writerows(rows)
         write_atomically(self.metrics, table.getvalue().encode())
-
-
-def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Optimiser state as named tensors, without pickle: `optimizer.<parameter number>.<key>`."""
-    state = optimizer.state_dict()["state"]
-    return {f"optimizer.{number}.{key}": value for number, entry in state.items() for key, value in entry.items()}
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Restore the state from `flatten_optimizer`; the options of the parameter groups stay as they are."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        kind, _, rest = name.partition(".")
-        if kind == "optimizer":
-            number, key = rest.split(".")
-            parameter = parameters[int(number)]
-            # Copied, or the whole file would stay mapped into memory; in the parameter's memory layout, since a fused
-            # optimiser walks through both side by side and ignores their strides.
-            like = parameter.detach() if tensor.shape == parameter.shape else tensor
-            state.setdefault(int(number), {})[key] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

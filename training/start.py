@@ -12,12 +12,12 @@ from torch import Tensor
 from training.checkpoint import stated_normalisation
 from training.errors import InputError
 from training.fetch import local_file
+from training.files import load_weights, read_metadata
 from training.networks.efficientnet_lite import EfficientNetLite
 from training.networks.network import SegmentationNetwork
 from training.networks.normalisation import Normalisation
 from training.networks.surgery import Transfer, transfer
 from training.presets import PRESETS
-from training.run_folder import load_weights, read_metadata
 from training.weights.vgg16 import PUBLISHED, load_vgg16
 
 SCRATCH = "scratch"

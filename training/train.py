@@ -18,6 +18,7 @@ from training.data.fingerprint import fingerprint, photos_fingerprint
 from training.data.reader import Reader
 from training.epoch import Recorder, validate
 from training.errors import InputError
+from training.files import write_atomically
 from training.finish import finish
 from training.learner import Learner
 from training.losses import create_loss
@@ -28,7 +29,7 @@ from training.plan import Plan
 from training.presets.preset import Preset
 from training.progress import Progress
 from training.report.record import read_record
-from training.run_folder import Frozen, RunFolder, write_atomically
+from training.run_folder import Frozen, RunFolder
 from training.tensorboard import EventLog
 from training.wording import counted
 

@@ -10,11 +10,12 @@ import torch
 from tests.tiny_network import DATASET, PRESET, TinyBackbone
 from training.checkpoint import load_checkpoint
 from training.errors import InputError
+from training.files import load_weights, save_weights
 from training.networks import NETWORKS
 from training.networks.fcn import FCN
 from training.networks.normalisation import Normalisation
 from training.presets import PRESETS
-from training.run_folder import RunFolder, load_weights, save_weights
+from training.run_folder import RunFolder
 from training.train import train
 
 

@@ -12,13 +12,13 @@ from torch import nn
 from service.metrics import VOID
 from tests.tiny_network import DATASET, PRESET, TinyBackbone
 from training.errors import InputError
+from training.files import save_weights
 from training.learner import Learner
 from training.losses import SegmentationLoss
 from training.networks.fcn import FCN
 from training.parallel import World
 from training.plan import Plan
 from training.presets.preset import Loss, MomentumSGD, Preset
-from training.run_folder import save_weights
 
 
 def batch(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,12 +21,13 @@ from training.commands.train import command_text
 from training.data.augment import Augmentation
 from training.data.find import find_dataset
 from training.export.recipe import recipe_text
+from training.files import load_weights
 from training.fine_tuning import fine_tuning
 from training.networks import NETWORKS
 from training.onnx_model import load_onnx
 from training.plan import Plan
 from training.presets import PRESETS
-from training.run_folder import RunFolder, load_weights
+from training.run_folder import RunFolder
 from training.start import MODELS, start
 
 SHIPPED_WEIGHTS = sorted(MODELS.rglob("*.safetensors"))

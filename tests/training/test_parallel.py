@@ -12,7 +12,8 @@ from tests.service_process import free_port
 from tests.training import tiny_run
 from tests.training.forked import fork
 from tests.training.tiny_run import STEADY
-from training.run_folder import RunFolder, load_weights
+from training.files import load_weights
+from training.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
+from training.files import save_weights
 from training.progress import Progress
-from training.run_folder import save_weights
 
 
 def test_a_best_model_that_was_written_before_a_kill_is_known_after_it(tmp_path: Path) -> None:

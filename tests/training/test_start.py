@@ -14,13 +14,13 @@ from tests.narrow_vgg16 import NARROW_LIGHT, narrow_paper_fcn, narrow_vgg16
 from tests.tiny_network import draw_weights, tiny_fcn
 from tests.training.weights.files import convolutions, write_hed
 from training.errors import InputError
+from training.files import load_weights, save_weights
 from training.networks.bilinear import BilinearEnlargement
 from training.networks.fcn import FCN
 from training.networks.fcn_paper import IMAGE_OFFSET, POOL4_OFFSET, crop
 from training.networks.network import SegmentationNetwork
 from training.networks.unet import UNet
 from training.networks.vgg16 import CAFFE_NORMALISATION, Vgg16
-from training.run_folder import load_weights, save_weights
 from training.start import SCRATCH, start
 
 CLASSES = ["sky", "road", "car"]

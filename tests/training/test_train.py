@@ -19,10 +19,11 @@ from tests.shapes import write_shapes
 from tests.tiny_network import DATASET, PRESET
 from training import train as trainer
 from training.errors import InputError
+from training.files import load_weights, save_weights
 from training.learner import Learner
 from training.presets.preset import AdamW
 from training.report.record import read_record
-from training.run_folder import RunFolder, load_weights, save_weights
+from training.run_folder import RunFolder
 from training.train import train
 
 WEIGHTS = ("best.safetensors", "last.safetensors", "resume.safetensors")

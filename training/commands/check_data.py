@@ -12,9 +12,9 @@ from training.commands.arguments import add_data_arguments, open_data
 from training.data.check import check
 from training.data.find import FOLDER
 from training.errors import InputError
+from training.files import write_atomically
 from training.pictures.data_panel import data_panel
 from training.pictures.panel import encoded
-from training.run_folder import write_atomically
 
 FORMS: dict[str, Literal["JPEG", "PNG"]] = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG"}
 

@@ -22,13 +22,14 @@ from training.data.check import check
 from training.data.dataset import Dataset
 from training.data.find import FOLDER, OWN
 from training.errors import InputError
+from training.files import read_metadata
 from training.fine_tuning import SHIPPED, fine_tuning, model_name
 from training.machine import keep_freed_memory, return_freed_memory
 from training.memory.settle import settle
 from training.parallel import may_speak, world
 from training.plan import Plan
 from training.presets import PRESETS
-from training.run_folder import RunFolder, read_metadata
+from training.run_folder import RunFolder
 from training.serve import find_place, require_name, require_port, serve
 from training.start import find_weights
 from training.train import train

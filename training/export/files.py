@@ -13,9 +13,9 @@ from training.export.card import Measurements, describe
 from training.export.graph import to_onnx, with_card
 from training.export.parity import require_parity
 from training.export.variants import with_variants
+from training.files import save_weights, write_atomically
 from training.networks.network import SegmentationNetwork
 from training.onnx_model import OnnxModel, load_onnx, read_onnx
-from training.run_folder import save_weights, write_atomically
 
 
 def export(

@@ -9,9 +9,9 @@ from training.data.reader import Reader
 from training.errors import InputError
 from training.evaluate import Segmenter
 from training.export.files import load_fp32, model_file
+from training.files import write_atomically
 from training.onnx_model import load_onnx
 from training.pictures.panel import encoded, panel
-from training.run_folder import write_atomically
 from training.spread import at_even_steps
 from training.survey import Example, examine, rank
 from training.wording import counted

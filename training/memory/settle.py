@@ -9,6 +9,7 @@ from training.data.augment import padded
 from training.data.dataset import Dataset
 from training.data.reader import Reader, stored_image
 from training.errors import InputError
+from training.files import read_metadata
 from training.memory.estimate import Size, estimate
 from training.memory.fit import Trial, changes, fit, lower_precision, one_at_a_time
 from training.memory.free import free_memory
@@ -17,7 +18,7 @@ from training.networks import LIGHTER
 from training.parallel import World
 from training.plan import Plan
 from training.presets.preset import Preset
-from training.run_folder import RunFolder, naming_resume, read_metadata
+from training.run_folder import RunFolder, naming_resume
 
 How = Literal["check", "auto", "off"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from service.contract import ClassInfo
 from training.data.reader import Reader
 from training.evaluate import Segmenter
+from training.files import write_atomically
 from training.pictures.bars import iou_bars
 from training.pictures.confusion import confusion_picture
 from training.pictures.panel import encoded, panel
-from training.run_folder import write_atomically
 from training.survey import Survey, examine
 
 EXTREMES = 8  # images in each panel

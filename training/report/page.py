@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from PIL import Image
 
+from training.files import write_atomically
 from training.pictures.bars import iou_bars
 from training.pictures.confusion import confusion_picture
 from training.pictures.curves import compared_curves
@@ -22,7 +23,6 @@ from training.report.tables import (
     difference_table,
     jaccard_table,
 )
-from training.run_folder import write_atomically
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.metrics import ConfusionMatrix
 from training.errors import InputError
-from training.run_folder import write_atomically
+from training.files import write_atomically
 
 FILE = "record.json"
 

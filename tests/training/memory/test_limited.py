@@ -7,7 +7,8 @@ from pathlib import Path
 from tests.training.forked import Forked, fork
 from tests.training.memory import limited_run
 from training.__main__ import USER_ERROR
-from training.run_folder import RunFolder, load_weights
+from training.files import load_weights
+from training.run_folder import RunFolder
 
 MEGABYTES = 700  # half of what the batch takes
 TOO_FEW_MEGABYTES = 200  # the batch itself, and less than one crop's activations

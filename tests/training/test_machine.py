@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.plan import is_out_of_memory
+from training.machine import is_out_of_memory
 
 TOO_MUCH = 2**46  # more bytes than a process can address
 
