@@ -34,7 +34,7 @@ def main() -> int:
     from service.inference.sessions.device import FATAL, DeviceUnavailable, may_use_cuda
     from service.logs import configure
     from service.process import raise_file_limit, return_freed_memory
-    from service.settings import Settings, variables
+    from service.settings import Settings, fault_lines, variables
 
     return_freed_memory()
     raise_file_limit()
@@ -59,9 +59,7 @@ def main() -> int:
         gc.enable()
         app = create_app(settings, loading.result())
     except (ValidationError, DeviceUnavailable, FileNotFoundError) as error:
-        reasons = [str(error)]
-        if isinstance(error, ValidationError):  # without the values: one may be a key
-            reasons = [f"SEGMENT_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors()]
+        reasons = fault_lines(error) if isinstance(error, ValidationError) else [str(error)]
         print(*(f"cannot start: {reason}" for reason in reasons), sep="\n", file=sys.stderr)
         return 2
     server = DrainingServer(app, settings.host, settings.port)

@@ -1,10 +1,11 @@
 """Settings from the environment, prefix `SEGMENT_`. Every default is safe: loopback, no CORS, limits on."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -85,3 +86,15 @@ class Settings(BaseSettings):
 def variables() -> dict[str, FieldInfo]:
     """The setting of each environment variable, by the variable's name."""
     return {f"SEGMENT_{name.upper()}": field for name, field in Settings.model_fields.items()}
+
+
+def fault_lines(error: ValidationError) -> list[str]:
+    """A line for each setting that was refused, named by its variable; without the error's copy of the value, maybe a key."""
+    return [f"SEGMENT_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}" for fault in error.errors()]
+
+
+if __name__ == "__main__":  # for programs that do not import the service: the trainer asks where it will listen
+    try:
+        print(Settings().model_dump_json(include={"host", "port", "models_dir"}))
+    except ValidationError as error:
+        sys.exit("; ".join(fault_lines(error)))

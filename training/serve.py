@@ -21,16 +21,6 @@ from training.export.card import Measurements
 from training.export.files import export, model_file, refuse_stale
 from training.onnx_model import load_onnx
 
-# Training does not import the service's settings. Messages hold no values: one may be a key.
-_READ_SETTINGS = """
-from pydantic import ValidationError
-from service.settings import Settings
-try:
-    print(Settings().model_dump_json(include={"host", "port", "models_dir"}))
-except ValidationError as error:
-    raise SystemExit("; ".join(f"SEGMENT_{fault['loc'][0].upper()}: {fault['msg']}" for fault in error.errors()))
-"""
-
 
 @dataclass(frozen=True)
 class Place:
@@ -42,8 +32,11 @@ class Place:
 
 
 def find_place() -> Place:
-    """The place that the service's own settings name. Raises InputError, before training begins, if it refuses a setting."""
-    ended = subprocess.run([sys.executable, "-c", _READ_SETTINGS], capture_output=True, text=True, check=False)
+    """The place that the service's own settings name. Raises InputError, before training begins, if it refuses a setting.
+
+    The service is asked as a program: training does not import its settings.
+    """
+    ended = subprocess.run([sys.executable, "-m", "service.settings"], capture_output=True, text=True, check=False)
     if ended.returncode:
         raise InputError(f"the service could not start: {(ended.stderr.splitlines() or ['it does not say why'])[-1]}")
     return TypeAdapter(Place).validate_json(ended.stdout)
