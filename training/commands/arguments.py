@@ -10,6 +10,8 @@ from training.data.dataset import Dataset
 from training.data.find import CVAT, FOLDER, OWN, find_dataset, layout
 from training.errors import InputError
 from training.plan import Plan
+from training.presets import PRESETS
+from training.start import find_weights
 
 
 def add_data_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
@@ -23,6 +25,26 @@ def add_data_arguments(parser: argparse.ArgumentParser, required: bool = True) -
         metavar="NAME",
         help="what they are: voc, sbd, camvid, ... (default: the preset's, or your own images if there is a class list or zip)",
     )
+
+
+def add_preset_argument(parser: argparse.ArgumentParser, otherwise: str | None = None) -> None:
+    """Add the preset; `otherwise` says what a command does that can do without one."""
+    told = f" (default: {otherwise})" if otherwise else ""
+    parser.add_argument(
+        "preset", nargs="?" if otherwise else None, metavar="PRESET", choices=PRESETS, help=f"one that `presets` lists{told}"
+    )
+
+
+def add_init_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says which weights to start from."""
+    parser.add_argument(
+        "--init", metavar="FILE", help="weights to start from, a path or URL (default: those that the preset names)"
+    )
+
+
+def first_weights(given: argparse.Namespace) -> Path | None:
+    """The file that --init names, fetched if it is a URL; None without --init. Raises InputError as `find_weights` does."""
+    return find_weights(given.init) if given.init else None
 
 
 def open_data(name: str, given: argparse.Namespace) -> Dataset:

@@ -6,7 +6,7 @@ Estimates are for this machine's kind of device. `train` prints its own before t
 import argparse
 from dataclasses import replace
 
-from training.commands.arguments import add_plan_arguments, at_least_one, chosen_plan
+from training.commands.arguments import add_plan_arguments, add_preset_argument, at_least_one, chosen_plan
 from training.data.augment import padded
 from training.data.datasets import DATASETS
 from training.errors import InputError
@@ -22,7 +22,7 @@ from training.presets.preset import Preset
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options: a preset, and the size of the images, batch and classes that it would be trained on."""
-    parser.add_argument("preset", metavar="PRESET", choices=PRESETS, help="one that `presets` lists")
+    add_preset_argument(parser)
     parser.add_argument("--size", type=_size, metavar="WxH", help="pixels that a step sees (default: the preset's crop)")
     parser.add_argument("--batch", type=at_least_one, metavar="N", help="images in a step (default: the preset's)")
     parser.add_argument(

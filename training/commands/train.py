@@ -10,10 +10,13 @@ from pathlib import Path
 
 from training.commands.arguments import (
     add_data_arguments,
+    add_init_argument,
     add_plan_arguments,
+    add_preset_argument,
     at_least_one,
     chosen_plan,
     data_text,
+    first_weights,
     folder_path,
     open_data,
 )
@@ -31,28 +34,19 @@ from training.plan import Plan
 from training.presets import PRESETS
 from training.run_folder import RunFolder
 from training.serve import find_place, require_name, require_port, serve
-from training.start import find_weights
 from training.train import train
 from training.wording import counted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options: a preset, its data, where to record the run, and what to do with the result."""
-    parser.add_argument(
-        "preset",
-        nargs="?",
-        metavar="PRESET",
-        choices=PRESETS,
-        help="one that `presets` lists (default: fine-tune on your own data)",
-    )
+    add_preset_argument(parser, "fine-tune on your own data")
     add_data_arguments(parser)
     parser.add_argument(
         "--out", type=folder_path, metavar="RUN", help="run folder to create or to continue (default: runs/NAME)"
     )
     parser.add_argument("--name", help="of the run and the model (default: the preset's; of your own data, its folder's)")
-    parser.add_argument(
-        "--init", metavar="FILE", help="weights to start from, a path or URL (default: those that the preset names)"
-    )
+    add_init_argument(parser)
     parser.add_argument("--epochs", type=at_least_one, metavar="N", help="instead of the preset's number")
     parser.add_argument("--patience", type=at_least_one, metavar="N", help="stop after N epochs without a better model")
     add_plan_arguments(parser)
@@ -68,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Train, alone or with the other processes that torchrun started."""
-    init = find_weights(given.init) if given.init else None
+    init = first_weights(given)
     dataset = open_data(PRESETS[given.preset].dataset if given.preset else FOLDER, given)
     own = dataset.name in OWN
     if own:
