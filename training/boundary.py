@@ -1,6 +1,5 @@
 """The boundary F-score: how closely estimated outlines follow the true ones. `service.metrics` measures areas."""
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,11 +53,6 @@ class BoundaryScore:
     def mean(self) -> float:
         """Mean of `per_class` over the classes that have a score; NaN if none has one."""
         return float(self.per_class[self.images > 0].mean()) if self.images.any() else float("nan")
-
-
-def stated(score: float) -> float | None:
-    """The score as JSON can hold it: None (null) instead of NaN."""
-    return None if math.isnan(score) else score
 
 
 def boundary(region: NDArray[np.bool_]) -> NDArray[np.bool_]:

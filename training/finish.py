@@ -3,13 +3,13 @@
 import torch
 
 from service.metrics import DEFINITION
-from training.boundary import BOUNDARY_DEFINITION, stated
+from training.boundary import BOUNDARY_DEFINITION
 from training.checkpoint import load_checkpoint
 from training.data.reader import Reader
 from training.evaluate import torch_segmenter
-from training.machine import processor_name
+from training.figures import none_if_nan
+from training.machine import default_device, processor_name
 from training.networks.complexity import gmac, parameters
-from training.parallel import World
 from training.pictures.gallery import write_gallery
 from training.progress import Progress
 from training.report.record import Record, write_record
@@ -21,7 +21,7 @@ def finish(run: RunFolder, validation: Reader, progress: Progress) -> None:
     """Write the pictures and `record.json` of the run's best model on the validation split."""
     checkpoint = load_checkpoint(run.path)
     preset, classes = checkpoint.preset, checkpoint.data.classes
-    segmenter = torch_segmenter(checkpoint.network.to(World.alone().device), preset)
+    segmenter = torch_segmenter(checkpoint.network.to(default_device()), preset)
     found = survey(segmenter, validation, len(classes))
     write_gallery(run.path, found, segmenter, validation, classes)
     cuda = torch.cuda.is_available()
@@ -47,8 +47,8 @@ def finish(run: RunFolder, validation: Reader, progress: Progress) -> None:
         images=len(validation.stems()),
         confusion=tuple(map(tuple, found.confusion.counts.tolist())),
         definition=DEFINITION,
-        boundary_f=tuple(map(stated, found.boundary.per_class.tolist())),
-        mean_boundary_f=stated(found.boundary.mean),
+        boundary_f=tuple(map(none_if_nan, found.boundary.per_class.tolist())),
+        mean_boundary_f=none_if_nan(found.boundary.mean),
         boundary_definition=BOUNDARY_DEFINITION,
         commit=checkpoint.commit,
         torch=torch.__version__,

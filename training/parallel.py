@@ -12,6 +12,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from training.machine import default_device
+
 JOIN_TIMEOUT = timedelta(minutes=30)  # longest wait for the other processes
 
 
@@ -25,8 +27,8 @@ class World:
 
     @classmethod
     def alone(cls) -> Self:
-        """A world of one process, on the GPU if there is one."""
-        return cls(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        """A world of one process, on the default device."""
+        return cls(0, 1, default_device())
 
     @property
     def leads(self) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from service.geometry import padded_size
-from training.data.augment import padded
+from training.data.augment import COMMON_STRIDE
 from training.data.datasets import DATASETS
 from training.evaluate import torch_scorer
 from training.learner import Learner
@@ -89,7 +89,7 @@ def _learner(preset: Preset, plan: Plan, world: World) -> Learner:
 
 def _sizes(preset: Preset) -> tuple[Size, Size]:
     """What a step sees, and what validation does."""
-    crop = preset.augmentation.crop or (padded(WHOLE[0]), padded(WHOLE[1]))
+    crop = preset.augmentation.crop or padded_size(*WHOLE, COMMON_STRIDE)
     return crop, WHOLE if preset.long_side is None else (preset.long_side, preset.long_side)
 
 

@@ -6,13 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from service.metrics import DEFINITION
-from training.boundary import BOUNDARY_DEFINITION, stated
+from training.boundary import BOUNDARY_DEFINITION
 from training.checkpoint import load_checkpoint
 from training.commands.arguments import add_data_arguments, open_data, require_classes
 from training.evaluate import AugmentedSegmenter, Labeller, torch_segmenter
 from training.export.card import split_metrics
+from training.figures import none_if_nan
+from training.machine import default_device
 from training.onnx_model import load_onnx
-from training.parallel import World
 from training.presets import find_preset
 from training.survey import survey
 
@@ -35,7 +36,7 @@ def run(given: argparse.Namespace) -> int:
         segmenter, classes, data = model.segmenter, model.card.classes, find_preset(model.card.preset).dataset
     else:
         checkpoint = load_checkpoint(given.model)
-        segmenter = torch_segmenter(checkpoint.network.to(World.alone().device), checkpoint.preset)
+        segmenter = torch_segmenter(checkpoint.network.to(default_device()), checkpoint.preset)
         classes, data = checkpoint.data.classes, checkpoint.data.name
     dataset = open_data(data, given)
     require_classes(dataset, classes, given)
@@ -48,11 +49,11 @@ def run(given: argparse.Namespace) -> int:
         definition += f" Not as served: averaged over {often}."
     found = survey(labeller, reader, len(classes))
     metrics = split_metrics(found.confusion, classes, len(reader.stems()), given.split)
-    outlines = map(stated, found.boundary.per_class.tolist())
+    outlines = map(none_if_nan, found.boundary.per_class.tolist())
     told = {
         **metrics.model_dump(),
         "definition": definition,
-        "mean_boundary_f": stated(found.boundary.mean),
+        "mean_boundary_f": none_if_nan(found.boundary.mean),
         "boundary_f": {entry.name: score for entry, score in zip(classes, outlines, strict=True)},
         "boundary_definition": BOUNDARY_DEFINITION,
     }

@@ -6,15 +6,16 @@ Estimates are for this machine's kind of device. `train` prints its own before t
 import argparse
 from dataclasses import replace
 
+from service.geometry import padded_size
 from training.commands.arguments import add_plan_arguments, add_preset_argument, at_least_one, chosen_plan
-from training.data.augment import padded
+from training.data.augment import COMMON_STRIDE
 from training.data.datasets import DATASETS
 from training.errors import InputError
+from training.machine import default_device
 from training.memory.estimate import estimate
 from training.memory.fit import Trial, changes, lower_precision
 from training.memory.free import free_memory
 from training.memory.text import estimate_text, size_text, trials_text
-from training.parallel import World
 from training.plan import Plan
 from training.presets import PRESETS
 from training.presets.preset import Preset
@@ -42,7 +43,7 @@ def run(given: argparse.Namespace) -> int:
     if crop is None:
         raise InputError(f"{preset.name} learns from whole images: say how large the largest is, with --size")
     largest = crop if preset.long_side is None else (preset.long_side, preset.long_side)
-    classes, device = given.classes or _known_classes(preset), World.alone().device
+    classes, device = given.classes or _known_classes(preset), default_device()
 
     def trial(preset: Preset, plan: Plan) -> Trial:
         return Trial(preset, plan, estimate(preset, plan, classes, crop, largest, device))
@@ -66,4 +67,4 @@ def _size(text: str) -> tuple[int, int]:
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"{text!r} is no size: write 480x360")
-    return padded(int(width)), padded(int(height))
+    return padded_size(int(width), int(height), COMMON_STRIDE)

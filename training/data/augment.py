@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.geometry import padded_size
 from service.metrics import VOID
 
-WHOLE = 32  # whole images are padded to a multiple of this, which every network's stride divides
+COMMON_STRIDE = 32  # whole images are padded to a multiple of this, which every network's stride divides
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def random_crop(
     """
     factor = np.exp(random.uniform(*np.log(how.scale)))
     scaled = [max(1, round(side * factor)) for side in image.size]
-    crop = how.crop or (padded(scaled[0]), padded(scaled[1]))
+    crop = how.crop or padded_size(scaled[0], scaled[1], COMMON_STRIDE)
     kept = [min(side, room) for side, room in zip(scaled, crop, strict=True)]  # size of the image's part in the crop
     start = [int(random.integers(side - part + 1)) for side, part in zip(scaled, kept, strict=True)]
     offset = [int(random.integers(room - part + 1)) if how.crop else 0 for room, part in zip(crop, kept, strict=True)]
@@ -56,11 +57,6 @@ def random_crop(
         quarters = int(random.integers(4))
         pixels, target = np.rot90(pixels, quarters), np.rot90(target, quarters)
     return np.ascontiguousarray(pixels), np.ascontiguousarray(target)
-
-
-def padded(side: int) -> int:
-    """A side of a whole image after padding, in pixels: the next multiple of WHOLE."""
-    return -(-side // WHOLE) * WHOLE
 
 
 def jitter_colors(pixels: NDArray[np.uint8], strength: float, random: np.random.Generator) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ from PIL import Image
 from training.data.masks import MASK_SUFFIXES, read_mask
 from training.data.reader import MissingSplit, require_utf8
 from training.errors import InputError
+from training.wording import counted
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 
@@ -90,6 +91,6 @@ def _unread(folder: Path, suffixes: tuple[str, ...]) -> str:
     folders = sum(path.is_dir() for path in others)
     files = len(others) - folders
     kinds = sorted({ascii(path.suffix.lower())[1:-1] or "no ending" for path in others if not path.is_dir()})
-    told = [f"{files} file{'s' if files > 1 else ''} ({', '.join(kinds)})"] if files else []
-    told += [f"{folders} folder{'s' if folders > 1 else ''}"] if folders else []
+    told = [f"{counted(files, 'file')} ({', '.join(kinds)})"] if files else []
+    told += [counted(folders, "folder")] if folders else []
     return f"{folder} holds what is not read: {', '.join(told)}" if told else ""

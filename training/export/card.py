@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from pydantic import ValidationError
 
 from service.contract import ClassInfo, ModelCard, SplitMetrics
@@ -14,6 +13,7 @@ from training.errors import InputError
 from training.evaluate import Labeller, Segmenter, evaluate
 from training.export.empty_scenes import Scenes, measure_scenes
 from training.export.recipe import recipe_text
+from training.figures import none_if_nan
 from training.networks.complexity import gmac, parameters
 from training.networks.receptive_field import halo
 
@@ -81,5 +81,5 @@ def split_metrics(confusion: ConfusionMatrix, classes: Sequence[ClassInfo], imag
         weighted_iou=confusion.weighted_iou,
         pixel_accuracy=confusion.pixel_accuracy,
         mean_class_accuracy=confusion.mean_class_accuracy,
-        iou={entry.name: None if np.isnan(iou) else float(iou) for entry, iou in zip(classes, confusion.jaccard, strict=True)},
+        iou={entry.name: none_if_nan(float(iou)) for entry, iou in zip(classes, confusion.jaccard, strict=True)},
     )

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from training.data.augment import padded
+from service.geometry import padded_size
+from training.data.augment import COMMON_STRIDE
 from training.data.dataset import Dataset
 from training.data.reader import Reader, stored_image
 from training.errors import InputError
@@ -98,7 +99,8 @@ def sizes(preset: Preset, dataset: Dataset, data: Path) -> tuple[Size, Size]:
     crop, side = preset.augmentation.crop, preset.long_side
     if crop is None:
         scale = preset.augmentation.scale[1]
-        seen = [(padded(round(width * scale)), padded(round(height * scale))) for width, height in _images(dataset.train(data))]
+        images = _images(dataset.train(data))
+        seen = [padded_size(round(width * scale), round(height * scale), COMMON_STRIDE) for width, height in images]
         # The images of a batch are padded to the largest width and the largest height in it.
         crop = max(seen, key=_area) if preset.batch == 1 else (max(w for w, _ in seen), max(h for _, h in seen))
     return crop, (side, side) if side is not None else max(_images(dataset.evaluation(data, "val")), key=_area)
