@@ -47,6 +47,6 @@ def score_layers(backbone: Backbone, finest: int, classes: int) -> nn.ModuleList
 def fused_scores(layers: nn.ModuleList, features: Sequence[Tensor]) -> Tensor:
     """Scores at the finest stride that has a layer, fused by x2 bilinear steps; `layers` and `features` run coarse to fine."""
     scores: Tensor = layers[0](features[0])
-    for layer, feature in zip(layers[1:], features[1:], strict=False):
+    for layer, feature in zip(layers[1:], features[1 : len(layers)], strict=True):
         scores = F.interpolate(scores, scale_factor=2, mode="bilinear", align_corners=False) + layer(feature)
     return scores

@@ -62,10 +62,10 @@ class UNet(SegmentationNetwork):
         self.backbone = backbone
         self.stride = backbone.strides[-1]
         self.output_stride = backbone.strides[-1 - len(widths)]
-        skips = backbone.channels[-2::-1]
-        inputs = (backbone.channels[-1], *widths)
+        skips = backbone.channels[-2::-1][: len(widths)]
+        inputs = (backbone.channels[-1], *widths[:-1])
         self.expansions = nn.ModuleList(
-            Expansion(before, skip, after, convolutions) for before, skip, after in zip(inputs, skips, widths, strict=False)
+            Expansion(before, skip, after, convolutions) for before, skip, after in zip(inputs, skips, widths, strict=True)
         )
         self.dropout = nn.Dropout2d(0.1)
         self.score = nn.Conv2d(widths[-1], classes, 1)
@@ -76,7 +76,7 @@ class UNet(SegmentationNetwork):
     def expand(self, features: Sequence[Tensor]) -> Tensor:
         """Scores at the output stride from the backbone's features, coarse to fine."""
         x, *finer = features
-        for expansion, skip in zip(self.expansions, finer, strict=False):
+        for expansion, skip in zip(self.expansions, finer[: len(self.expansions)], strict=True):
             x = expansion(x, skip)
         scores: Tensor = self.score(self.dropout(x))
         return scores
