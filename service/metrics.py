@@ -1,7 +1,8 @@
 """Segmentation metrics, defined once for trainer, exporter and service (numpy only).
 
 One confusion matrix is summed over a whole split at each image's original size; pixels of the void
-label are left out. Figures per image are never averaged.
+label are left out. Figures per image are never averaged. Accuracies, mean and frequency-weighted IoU are those of
+Long, Shelhamer & Darrell (2015, arXiv:1411.4038, section 5).
 """
 
 from dataclasses import dataclass, field

@@ -17,7 +17,7 @@ from service.contract import ClassInfo
 from training.errors import InputError
 from training.files import load_weights, save_weights
 from training.losses import SegmentationLoss
-from training.machine import is_out_of_memory, return_freed_memory
+from training.machine import is_out_of_memory, release_freed_memory
 from training.networks import NETWORKS
 from training.networks.network import SegmentationNetwork
 from training.networks.surgery import Transfer
@@ -132,7 +132,7 @@ class Learner:
         if self.world.device.type == "cuda":
             torch.cuda.empty_cache()
         else:
-            return_freed_memory()
+            release_freed_memory()
         self.plan = replace(self.plan, micro_batch=-(-self.plan.micro_batch // 2))
         print(f"out of memory at step {self.step}: going on with micro-batches of {self.plan.micro_batch}", flush=True)
         return None
@@ -165,7 +165,8 @@ class Learner:
 
     @torch.no_grad()
     def _average(self) -> None:
-        decay = min(self.preset.averaging, (1 + self.step) / (10 + self.step))  # the average follows closely at first
+        # The average follows closely at first, as TensorFlow's ExponentialMovingAverage does with `num_updates`.
+        decay = min(self.preset.averaging, (1 + self.step) / (10 + self.step))
         for mean, value in zip(self.averaged.state_dict().values(), self.network.state_dict().values(), strict=True):
             if mean.is_floating_point():
                 mean.lerp_(value, 1 - decay)

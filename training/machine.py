@@ -50,7 +50,7 @@ def keep_freed_memory() -> None:
     _set_malloc({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1})
 
 
-def return_freed_memory() -> None:
+def release_freed_memory() -> None:
     """Tell glibc to return freed memory, blocks of a megabyte or more immediately; also returns what is kept so far."""
     _set_malloc({M_MMAP_MAX: 2**16, M_TRIM_THRESHOLD: 2**20, M_MMAP_THRESHOLD: 2**20})
 

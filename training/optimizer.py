@@ -31,7 +31,10 @@ def create_optimizer(network: SegmentationNetwork, how: AdamW | MomentumSGD) -> 
 
 
 def rate_at(epoch: float, preset: Preset) -> float:
-    """Factor on the peak learning rate, 0..1: a linear warm-up, then constant or half a cosine down to zero."""
+    """Factor on the peak learning rate, 0..1: a linear warm-up, then constant or half a cosine down to zero.
+
+    The cosine is that of Loshchilov & Hutter (2017, arXiv:1608.03983), without restarts.
+    """
     if epoch < preset.warmup_epochs:
         return epoch / preset.warmup_epochs
     if preset.schedule == "constant":

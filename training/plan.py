@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-Precision = Literal["fp32", "bf16", "fp16"]
+ActivationType = Literal["fp32", "bf16", "fp16"]  # `service.contract.Precision` is that of a model file
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -18,5 +18,5 @@ class Plan:
     """
 
     micro_batch: int  # crops in memory at a time; the gradients of a batch's parts are added up
-    precision: Precision = "fp32"  # of activations; weights, their gradients and the loss stay fp32
+    precision: ActivationType = "fp32"  # of activations; weights, their gradients and the loss stay fp32
     recompute: bool = False  # activations again in the backward pass: see `training.networks.recompute`

@@ -24,7 +24,7 @@ from training.data.datasets import DATASETS
 from training.evaluate import torch_scorer
 from training.learner import Learner
 from training.losses import SegmentationLoss
-from training.machine import peak_resident_memory, return_freed_memory
+from training.machine import peak_resident_memory, release_freed_memory
 from training.memory.estimate import Size, estimate
 from training.parallel import World
 from training.plan import Plan
@@ -71,7 +71,7 @@ def measure(case: Case) -> None:
     small = _learner(PRESETS["camvid-fcn8s-lite0"], Plan(1), world)
     _step(small, 1, SMALL)
     del small
-    return_freed_memory()
+    release_freed_memory()
     Path("/proc/self/clear_refs").write_text("5")  # the largest resident set so far is now the present one
     before = peak_resident_memory()
     learner = _learner(preset, case.plan, world)

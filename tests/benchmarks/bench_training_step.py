@@ -22,7 +22,7 @@ from tests.benchmarks.table import Row, Rows, run
 from training.data.datasets import DATASETS
 from training.learner import Learner
 from training.losses import SegmentationLoss
-from training.machine import keep_freed_memory, peak_resident_memory, return_freed_memory
+from training.machine import keep_freed_memory, peak_resident_memory, release_freed_memory
 from training.networks import NETWORKS
 from training.parallel import World
 from training.plan import Plan
@@ -81,7 +81,7 @@ def speed() -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-HEAPS = {"given back": return_freed_memory, "kept": keep_freed_memory}  # what is freed: where memory is short, and else
+HEAPS = {"given back": release_freed_memory, "kept": keep_freed_memory}  # what is freed: where memory is short, and else
 
 
 def memory(name: str, heap: str) -> None:

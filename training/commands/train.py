@@ -1,7 +1,7 @@
 """Train a preset, or your own images on top of a shipped model; run again after a kill, it continues to the same result.
 
 Your own images are a folder of images/ and masks/ with a class list, or CVAT's export. With torchrun, several processes
-share each batch: on CPUs over gloo, which is tested, on GPUs over NCCL, which nobody has tried yet.
+share each batch: on CPUs over gloo, which is tested, on GPUs over NCCL, untested.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from training.data.find import FOLDER, OWN
 from training.errors import InputError
 from training.files import read_metadata
 from training.fine_tuning import SHIPPED, fine_tuning, model_name
-from training.machine import keep_freed_memory, return_freed_memory
+from training.machine import keep_freed_memory, release_freed_memory
 from training.memory.settle import settle
 from training.parallel import may_speak, world
 from training.plan import Plan
@@ -92,7 +92,7 @@ def run(given: argparse.Namespace) -> int:
         if settled.has_room:
             keep_freed_memory()  # which is faster
         else:
-            return_freed_memory()
+            release_freed_memory()
         best = train(
             settled.preset,
             dataset,

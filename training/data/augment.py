@@ -63,7 +63,7 @@ def jitter_colors(pixels: NDArray[np.uint8], strength: float, random: np.random.
     """(H, W, 3) uint8 with brightness, contrast and saturation each multiplied by a factor in 1 +- strength."""
     brightness, contrast, saturation = random.uniform(1 - strength, 1 + strength, 3).astype(np.float32)
     values = pixels.astype(np.float32)
-    grey = values @ np.array([0.299, 0.587, 0.114], np.float32)
+    grey = values @ np.array([0.299, 0.587, 0.114], np.float32)  # luma of ITU-R BT.601
     values += (grey[..., None] - values) * (1 - saturation)
     values = ((values - grey.mean()) * contrast + grey.mean()) * brightness
     result: NDArray[np.uint8] = values.clip(0, 255).astype(np.uint8)

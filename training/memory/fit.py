@@ -7,7 +7,7 @@ import torch
 
 from training.memory.estimate import Estimate
 from training.networks import LIGHTER
-from training.plan import Plan, Precision
+from training.plan import ActivationType, Plan
 from training.presets.preset import Preset
 
 MARGIN = 1.1  # factor on the estimate: allocators round up, and leave gaps between blocks
@@ -35,7 +35,7 @@ class Trial:
 Try = Callable[[Preset, Plan], Trial]
 
 
-def lower_precision(device: torch.device) -> Precision | None:
+def lower_precision(device: torch.device) -> ActivationType | None:
     """The 16-bit type that convolutions on `device` support efficiently; None if they support none.
 
     bf16 has the range of fp32; fp16, for GPUs before Ampere, needs gradient scaling. On a CPU without AVX-512, torch falls
@@ -71,7 +71,7 @@ def one_at_a_time(asked: Trial, trial: Try) -> list[Trial]:
     return [trial(asked.preset, replace(asked.plan, micro_batch=1))] if asked.plan.micro_batch > 1 else []
 
 
-def changes(asked: Trial, lower: Precision | None, trial: Try) -> Iterator[Trial]:
+def changes(asked: Trial, lower: ActivationType | None, trial: Try) -> Iterator[Trial]:
     """Changes that save memory, the smallest first: one crop at a time, lower precision, recomputing; then a lighter network.
 
     Each change is added to the earlier ones that saved memory. The lighter network starts anew, with one crop at a time,
