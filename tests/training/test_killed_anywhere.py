@@ -10,7 +10,7 @@ import pytest
 from tests.tiny_network import PRESET
 from tests.training import tiny_run
 from tests.training.forked import Forked, fork
-from tests.training.test_train import same_results
+from tests.training.same_results import same_results
 
 LONGEST = 2.5  # seconds from a start's first step to its end, pictures included, on a machine with time
 MAX_KILLS = 5

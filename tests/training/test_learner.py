@@ -65,15 +65,6 @@ def test_the_average_follows_the_weights_with_the_presets_decay_but_more_closely
     assert bool((mean != before).any())
 
 
-def test_only_weights_decay_not_biases_or_normalisation() -> None:
-    tiny = learner()
-    decayed = [p for group in tiny.optimizer.param_groups if group["weight_decay"] > 0 for p in group["params"]]
-    spared = [p for group in tiny.optimizer.param_groups if group["weight_decay"] == 0 for p in group["params"]]
-    assert all(p.dim() == 4 for p in decayed)
-    assert all(p.dim() == 1 for p in spared)
-    assert len(decayed) + len(spared) == len(list(tiny.network.parameters()))
-
-
 def test_fine_tuning_starts_from_fp16_weights(models: Path) -> None:
     tiny = learner(PRESET, models / "tiny.safetensors")
     state = tiny.network.state_dict()

@@ -15,7 +15,7 @@ import pytest
 
 from tests.service_process import ROOT
 from tests.tiny_network import PRESET
-from tests.training.data.test_cvat import write_export, zipped
+from tests.training.data.cvat_export import write_export, zipped
 from training.__main__ import COMMANDS, USER_ERROR, main
 from training.commands.train import command_text
 from training.data.augment import Augmentation

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tests.shapes import write_shapes
 from tests.tiny_network import DATASET, PRESET
+from tests.training.same_results import WEIGHTS, same_results
 from training import train as trainer
 from training.errors import InputError
 from training.files import load_weights, save_weights
@@ -26,23 +27,9 @@ from training.report.record import read_record
 from training.run_folder import RunFolder
 from training.train import train
 
-WEIGHTS = ("best.safetensors", "last.safetensors", "resume.safetensors")
-
 
 class Killed(BaseException):
     """Stands for a signal that nothing handles."""
-
-
-def same_results(one: Path, other: Path) -> None:
-    """Equal tables, and weights equal bit for bit."""
-    assert (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
-    for name in WEIGHTS:
-        (tensors, described), (expected, as_described) = load_weights(one / name), load_weights(other / name)
-        anew = {"commit": "", "seconds": "", "peak_memory": "", "command": ""}  # a colleague may commit between two runs
-        assert described | anew == as_described | anew
-        assert tensors.keys() == expected.keys()
-        for tensor in expected:
-            assert torch.equal(tensors[tensor], expected[tensor]), f"{name}: {tensor}"
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])

@@ -9,39 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.training.data.cvat_export import LABELMAP, write_export, zipped
 from training.data.cvat import MAX_MEMBER_BYTES, cvat_classes, cvat_reader
 from training.data.find import find_dataset
 from training.data.reader import MissingSplit, Reader, read_pair
 from training.errors import InputError
-
-LABELMAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\noak tree:250,50,83::\nroof:51,221,255::\n"
-COLORS = np.array([[0, 0, 0], [250, 50, 83], [51, 221, 255]], np.uint8)
-
-
-def write_export(folder: Path, subsets: dict[str, list[str]], labelmap: str = LABELMAP) -> Path:
-    """An extracted export whose images are all labelled; returns `folder`."""
-    (folder / "ImageSets/Segmentation").mkdir(parents=True)
-    (folder / "labelmap.txt").write_text(labelmap)
-    for place, (subset, stems) in enumerate(subsets.items()):
-        (folder / f"ImageSets/Segmentation/{subset}.txt").write_text("".join(f"{stem}\n" for stem in stems))
-        for number, stem in enumerate(stems):
-            for kind in ("JPEGImages", "SegmentationClass", "SegmentationObject"):
-                (folder / kind / stem).parent.mkdir(parents=True, exist_ok=True)
-            labels = (np.arange(6).reshape(2, 3) + number) % 3
-            photo = Image.new("RGB", (3, 2), (number, 90, 30 * place))
-            photo.save(folder / "JPEGImages" / f"{stem}{('.jpg', '.PNG')[number % 2]}")
-            Image.fromarray(COLORS[labels]).save(folder / "SegmentationClass" / f"{stem}.png")
-            Image.fromarray(COLORS[labels]).save(folder / "SegmentationObject" / f"{stem}.png")
-    return folder
-
-
-def zipped(folder: Path) -> Path:
-    """The same export as CVAT hands it out."""
-    path = folder.with_suffix(".zip")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for member in sorted(folder.rglob("*")):
-            file.write(member, member.relative_to(folder))
-    return path
 
 
 def readers(export: Path) -> tuple[Reader, Reader]:
