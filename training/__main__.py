@@ -29,13 +29,13 @@ COMMANDS: dict[str, ModuleType] = {
 }
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit code. An error that the user can correct becomes one line on standard error."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name can hold what it cannot encode
-    given = parser().parse_args(arguments)
+    arguments = parser().parse_args(argv)
     try:
-        code: int = given.run(given)
+        code: int = arguments.run(arguments)
     except InputError as error:
         return _fail(str(error), USER_ERROR)
     except OSError as error:
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         said = str(error).splitlines() or ["nothing more is known"]
         return _fail(f"out of memory: {said[-1]}", USER_ERROR)
     except KeyboardInterrupt:
-        goes_on = ": the same command goes on where the run was last saved" if given.run is train.run else ""
+        goes_on = ": the same command goes on where the run was last saved" if arguments.run is train.run else ""
         return _fail(f"interrupted{goes_on}", INTERRUPTED)
     return code
 

@@ -42,32 +42,33 @@ def add_init_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def first_weights(given: argparse.Namespace) -> Path | None:
+def first_weights(arguments: argparse.Namespace) -> Path | None:
     """The file that --init names, fetched if it is a URL; None without --init. Raises InputError as `find_weights` does."""
-    return find_weights(given.init) if given.init else None
+    return find_weights(arguments.init) if arguments.init else None
 
 
-def open_data(name: str, given: argparse.Namespace) -> Dataset:
-    """The data set that the options in `given` select; `name` is the default where they name none.
+def open_data(name: str, arguments: argparse.Namespace) -> Dataset:
+    """The data set that the options in `arguments` select; `name` is the default where they name none.
 
     A class list or an export of CVAT selects the user's own data. Raises InputError as `find_dataset` does.
     """
-    own = given.classes is not None or layout(given.data) == CVAT
-    name = given.dataset or (FOLDER if own else name)
-    return find_dataset(layout(given.data) if name in OWN else name, given.data, given.classes)
+    own = arguments.classes is not None or layout(arguments.data) == CVAT
+    name = arguments.dataset or (FOLDER if own else name)
+    return find_dataset(layout(arguments.data) if name in OWN else name, arguments.data, arguments.classes)
 
 
-def data_text(given: argparse.Namespace) -> str:
+def data_text(arguments: argparse.Namespace) -> str:
     """The data options as part of a command, with placeholders for the folder and the class list."""
-    return f"--data DIR{' --classes FILE' if given.classes else ''}{f' --dataset {given.dataset}' if given.dataset else ''}"
+    classes = " --classes FILE" if arguments.classes else ""
+    return f"--data DIR{classes}{f' --dataset {arguments.dataset}' if arguments.dataset else ''}"
 
 
-def require_classes(dataset: Dataset, classes: Sequence[ClassInfo], given: argparse.Namespace) -> None:
+def require_classes(dataset: Dataset, classes: Sequence[ClassInfo], arguments: argparse.Namespace) -> None:
     """Raises InputError unless `dataset` has the same class names, in the same order, as the model's `classes`."""
     found, expected = ([entry.name for entry in entries] for entries in (dataset.classes, classes))
     if found != expected:
         named = f"{', '.join(found)} instead of {', '.join(expected)}"
-        raise InputError(f"the classes of {given.data} are not those of {given.model}: {named}")
+        raise InputError(f"the classes of {arguments.data} are not those of {arguments.model}: {named}")
 
 
 def folder_path(text: str) -> Path:
@@ -89,9 +90,9 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recompute", action="store_true", help="keep less for the backward pass and compute it anew there")
 
 
-def chosen_plan(given: argparse.Namespace, batch: int) -> Plan:
-    """The plan that the options in `given` select for batches of `batch` crops."""
-    return Plan(min(given.micro_batch or batch, batch), given.precision, given.recompute)
+def chosen_plan(arguments: argparse.Namespace, batch: int) -> Plan:
+    """The plan that the options in `arguments` select for batches of `batch` crops."""
+    return Plan(min(arguments.micro_batch or batch, batch), arguments.precision, arguments.recompute)
 
 
 def at_least_one(text: str) -> int:

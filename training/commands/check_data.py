@@ -25,15 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--panel", type=Path, metavar="FILE", help="picture of some pairs to write, .jpg or .png")
 
 
-def run(given: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print the findings and write the panel; returns 1 if there are errors, else 0. Raises InputError for unfit options."""
-    form = FORMS.get(given.panel.suffix.lower()) if given.panel else None
-    if given.panel and form is None:
-        raise InputError(f"--panel {given.panel}: expected a name that ends in .jpg or .png")
-    dataset = open_data(FOLDER, given)
-    findings = check(dataset, given.data)
+    form = FORMS.get(arguments.panel.suffix.lower()) if arguments.panel else None
+    if arguments.panel and form is None:
+        raise InputError(f"--panel {arguments.panel}: expected a name that ends in .jpg or .png")
+    dataset = open_data(FOLDER, arguments)
+    findings = check(dataset, arguments.data)
     print(f"{dataset.description}\n\n{findings.text()}")
     if form is not None and any(split.stems for split in findings.splits):
-        given.panel.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(given.panel, encoded(data_panel(dataset, given.data, findings), form))
+        arguments.panel.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(arguments.panel, encoded(data_panel(dataset, arguments.data, findings), form))
     return 1 if findings.errors else 0

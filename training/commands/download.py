@@ -16,11 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder for the data set")
 
 
-def run(given: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print the data set's licence and download it. Raises InputError as `training.data.download.download` does."""
-    print(DATASETS[given.name].licence, flush=True)
-    download(given.name, given.out)
-    print(
-        f"{given.name} is in {given.out}; look at it: python -m training check-data --dataset {given.name} --data {given.out}"
-    )
+    name, out = arguments.name, arguments.out
+    print(DATASETS[name].licence, flush=True)
+    download(name, out)
+    print(f"{name} is in {out}; look at it: python -m training check-data --dataset {name} --data {out}")
     return 0

@@ -29,26 +29,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(given: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print the metrics as JSON."""
-    if given.model.suffix == ".onnx":
-        model = load_onnx(given.model)
+    if arguments.model.suffix == ".onnx":
+        model = load_onnx(arguments.model)
         segmenter, classes, data = model.segmenter, model.card.classes, find_preset(model.card.preset).dataset
     else:
-        checkpoint = load_checkpoint(given.model)
+        checkpoint = load_checkpoint(arguments.model)
         segmenter = torch_segmenter(checkpoint.network.to(default_device()), checkpoint.preset)
         classes, data = checkpoint.data.classes, checkpoint.data.name
-    dataset = open_data(data, given)
-    require_classes(dataset, classes, given)
-    reader = dataset.evaluation(given.data, given.split)
+    dataset = open_data(data, arguments)
+    require_classes(dataset, classes, arguments)
+    reader = dataset.evaluation(arguments.data, arguments.split)
     labeller: Labeller = segmenter
     definition = DEFINITION
-    if given.mirrored or given.scales != [1.0]:
-        labeller = AugmentedSegmenter(segmenter, given.mirrored, tuple(given.scales))
-        often = f"the scales {given.scales}{' and mirror images' if given.mirrored else ''}"
+    if arguments.mirrored or arguments.scales != [1.0]:
+        labeller = AugmentedSegmenter(segmenter, arguments.mirrored, tuple(arguments.scales))
+        often = f"the scales {arguments.scales}{' and mirror images' if arguments.mirrored else ''}"
         definition += f" Not as served: averaged over {often}."
     found = survey(labeller, reader, len(classes))
-    metrics = split_metrics(found.confusion, classes, len(reader.stems()), given.split)
+    metrics = split_metrics(found.confusion, classes, len(reader.stems()), arguments.split)
     outlines = map(none_if_nan, found.boundary.per_class.tolist())
     told = {
         **metrics.model_dump(),

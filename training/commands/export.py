@@ -44,39 +44,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(given: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Export, and print a line for each model file and the page."""
-    if given.model.suffix == ".onnx":
-        if given.out or given.name or given.data is None:
+    if arguments.model.suffix == ".onnx":
+        if arguments.out or arguments.name or arguments.data is None:
             raise InputError("an .onnx keeps its folder and name, and needs --data for its variants and its page")
-        if given.empty and not given.variants:
+        if arguments.empty and not arguments.variants:
             raise InputError("of an .onnx, --empty is measured on the variants that are made: name them with --variants")
-        card = load_fp32(given.model).card
-        where = _measurements(given, find_preset(card.preset).dataset, card.classes)
-        file = given.model
-        made = export_variants(file, where, given.variants) if given.variants else {}
+        card = load_fp32(arguments.model).card
+        where = _measurements(arguments, find_preset(card.preset).dataset, card.classes)
+        file = arguments.model
+        made = export_variants(file, where, arguments.variants) if arguments.variants else {}
     else:
-        checkpoint = load_checkpoint(given.model)
-        where = _measurements(given, checkpoint.data.name, checkpoint.data.classes)
+        checkpoint = load_checkpoint(arguments.model)
+        where = _measurements(arguments, checkpoint.data.name, checkpoint.data.classes)
         own = checkpoint.data.name in OWN
-        name = given.name or (model_name(given.model) if own else checkpoint.preset.name)
-        folder = given.out or Path("models")
+        name = arguments.name or (model_name(arguments.model) if own else checkpoint.preset.name)
+        folder = arguments.out or Path("models")
         file = model_file(folder, name, "fp32")
-        made = export(checkpoint, folder, name, where, given.variants)
+        made = export(checkpoint, folder, name, where, arguments.variants)
     for path, card in made.items():
         print(", ".join(filter(None, file_row(path, card))))
     if where.labelled is not None:
-        print(write_page(file, where.labelled, where.split, data_text(given)))
+        print(write_page(file, where.labelled, where.split, data_text(arguments)))
     return 0
 
 
-def _measurements(given: argparse.Namespace, dataset: str, classes: Sequence[ClassInfo]) -> Measurements:
-    """The images that the options in `given` select for measuring. Raises InputError if the data have other classes."""
-    scenes = tuple(find_scenes(names.split(","), [Path(path) for path in paths]) for names, *paths in given.empty)
-    if given.data is None:
+def _measurements(arguments: argparse.Namespace, dataset: str, classes: Sequence[ClassInfo]) -> Measurements:
+    """The images that the options in `arguments` select for measuring. Raises InputError if the data have other classes."""
+    scenes = tuple(find_scenes(names.split(","), [Path(path) for path in paths]) for names, *paths in arguments.empty)
+    if arguments.data is None:
         return Measurements(scenes=scenes)
-    data = open_data(dataset, given)
-    require_classes(data, classes, given)
-    labelled = data.evaluation(given.data, given.split)
+    data = open_data(dataset, arguments)
+    require_classes(data, classes, arguments)
+    labelled = data.evaluation(arguments.data, arguments.split)
     labelled.stems()  # a missing split is an error before the work begins
-    return Measurements(labelled, given.split, scenes, data.train(given.data))
+    return Measurements(labelled, arguments.split, scenes, data.train(arguments.data))

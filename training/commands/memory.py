@@ -32,23 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_plan_arguments(parser)
 
 
-def run(given: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print the estimate for the given options and a line for each change that may save memory.
 
     Raises InputError if neither the preset nor the options fix the image size and the number of classes.
     """
-    preset = PRESETS[given.preset]
-    preset = replace(preset, batch=given.batch or preset.batch)
-    crop = given.size or preset.augmentation.crop
+    preset = PRESETS[arguments.preset]
+    preset = replace(preset, batch=arguments.batch or preset.batch)
+    crop = arguments.size or preset.augmentation.crop
     if crop is None:
         raise InputError(f"{preset.name} learns from whole images: say how large the largest is, with --size")
     largest = crop if preset.long_side is None else (preset.long_side, preset.long_side)
-    classes, device = given.classes or _known_classes(preset), default_device()
+    classes, device = arguments.classes or _known_classes(preset), default_device()
 
     def trial(preset: Preset, plan: Plan) -> Trial:
         return Trial(preset, plan, estimate(preset, plan, classes, crop, largest, device))
 
-    asked = trial(preset, chosen_plan(given, preset.batch))
+    asked = trial(preset, chosen_plan(arguments, preset.batch))
     print(estimate_text(asked, crop))
     print(f"free on this {device.type}: {size_text(free_memory(device))}")
     if trials := list(changes(asked, lower_precision(device), trial)):

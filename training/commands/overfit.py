@@ -22,10 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=at_least_one, default=100, metavar="N", help="times the batch is shown (default: 100)")
 
 
-def run(given: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print how well the batch was learned; returns 0 if it was, 1 if not."""
-    preset = PRESETS[given.preset]
-    result = overfit(preset, open_data(preset.dataset, given), given.data, first_weights(given), given.steps)
+    preset = PRESETS[arguments.preset]
+    result = overfit(preset, open_data(preset.dataset, arguments), arguments.data, first_weights(arguments), arguments.steps)
     print(f"loss {result.first_loss:.4f} -> {result.last_loss:.4f}, {result.accuracy:.1%} of the batch's pixels right")
     if not result.learned:
         print(

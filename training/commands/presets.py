@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add no options: the command has none."""
 
 
-def run(given: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print one line per preset, grouped by purpose."""
     for purpose, presets in GROUPS.items():
         print(f"for {purpose}:")

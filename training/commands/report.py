@@ -22,15 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--notes", type=Path, metavar="FILE", help="plain text to put below the heading")
 
 
-def run(given: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Write the page and print its path."""
-    runs = read_runs(given.runs)
-    if given.baseline is not None and given.baseline not in given.runs:
-        raise InputError(f"the baseline {given.baseline} is not among the runs")
-    baseline = None if given.baseline is None else runs[given.runs.index(given.baseline)]
+    runs = read_runs(arguments.runs)
+    if arguments.baseline is not None and arguments.baseline not in arguments.runs:
+        raise InputError(f"the baseline {arguments.baseline} is not among the runs")
+    baseline = None if arguments.baseline is None else runs[arguments.runs.index(arguments.baseline)]
     try:
-        notes = given.notes.read_text(encoding="utf-8").split("\n\n") if given.notes else []
+        notes = arguments.notes.read_text(encoding="utf-8").split("\n\n") if arguments.notes else []
     except UnicodeDecodeError as error:
-        raise InputError(f"{given.notes} is no text in UTF-8") from error
-    print(write_report(runs, baseline, given.title, notes, given.out))
+        raise InputError(f"{arguments.notes} is no text in UTF-8") from error
+    print(write_report(runs, baseline, arguments.title, notes, arguments.out))
     return 0

@@ -60,35 +60,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--serve", action="store_true", help="export the result to models/ and start the service on it")
 
 
-def run(given: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Train, alone or with the other processes that torchrun started."""
-    init = first_weights(given)
-    dataset = open_data(PRESETS[given.preset].dataset if given.preset else FOLDER, given)
+    init = first_weights(arguments)
+    dataset = open_data(PRESETS[arguments.preset].dataset if arguments.preset else FOLDER, arguments)
     own = dataset.name in OWN
     if own:
-        _require_sound(dataset, given.data)
-    if given.preset is None:
+        _require_sound(dataset, arguments.data)
+    if arguments.preset is None:
         init = init or SHIPPED
-        preset = fine_tuning(dataset, given.data, init)
+        preset = fine_tuning(dataset, arguments.data, init)
     else:
-        preset = dataclasses.replace(PRESETS[given.preset], dataset=dataset.name)
+        preset = dataclasses.replace(PRESETS[arguments.preset], dataset=dataset.name)
         trained_by = read_metadata(init).get("preset") if init is not None and init.suffix == ".safetensors" else None
         if trained_by in PRESETS:  # the model that is continued, which need not be that of the preset
             preset = dataclasses.replace(preset, start=trained_by)
-    if given.epochs:  # the warm-up must not fill a short run
-        warmup = min(preset.warmup_epochs, given.epochs / 4)
-        preset = dataclasses.replace(preset, epochs=given.epochs, warmup_epochs=warmup)
-    preset = dataclasses.replace(preset, patience=given.patience or preset.patience)
-    name = given.name or (model_name(given.data) if own else preset.name)
-    out = given.out or Path("runs") / name
-    place = find_place() if given.serve else None
+    if arguments.epochs:  # the warm-up must not fill a short run
+        warmup = min(preset.warmup_epochs, arguments.epochs / 4)
+        preset = dataclasses.replace(preset, epochs=arguments.epochs, warmup_epochs=warmup)
+    preset = dataclasses.replace(preset, patience=arguments.patience or preset.patience)
+    name = arguments.name or (model_name(arguments.data) if own else preset.name)
+    out = arguments.out or Path("runs") / name
+    place = find_place() if arguments.serve else None
     if place is not None:
         require_name(name, dataset, place.models_dir)
         require_port(place)
     with world() as here:
         share = share_of_batch(preset.batch, here.size)
-        plan = chosen_plan(given, share)
-        settled = settle(preset, plan, dataset, given.data, RunFolder(out), here, given.fit)
+        plan = chosen_plan(arguments, share)
+        settled = settle(preset, plan, dataset, arguments.data, RunFolder(out), here, arguments.fit)
         if settled.has_room:
             keep_freed_memory()  # which is faster
         else:
@@ -96,31 +96,32 @@ def run(given: argparse.Namespace) -> int:
         best = train(
             settled.preset,
             dataset,
-            given.data,
+            arguments.data,
             out,
             init=init,
             plan=settled.plan,
             world=here,
-            workers=given.workers,
-            command=command_text(given, init, settled.plan, share, here.size),
+            workers=arguments.workers,
+            command=command_text(arguments, init, settled.plan, share, here.size),
         )
     if here.leads:
         print(f"best val mean IoU {best:.4f}, weights in {out / 'best.safetensors'}", flush=True)
         if place is not None:
-            serve(out, name, dataset.evaluation(given.data, "val"), place.models_dir)
+            serve(out, name, dataset.evaluation(arguments.data, "val"), place.models_dir)
     return 0
 
 
-def command_text(given: argparse.Namespace, init: Path | None, plan: Plan, share: int, processes: int) -> str:
+def command_text(arguments: argparse.Namespace, init: Path | None, plan: Plan, share: int, processes: int) -> str:
     """The command that repeats the run, with placeholders for folders; `share` is each process's share of a batch, in crops."""
-    words = [f"torchrun --nproc-per-node {processes} -m" if processes > 1 else "python -m", "training train", given.preset]
-    words += [data_text(given), "--out RUN"]
+    words = [f"torchrun --nproc-per-node {processes} -m" if processes > 1 else "python -m", "training train", arguments.preset]
+    words += [data_text(arguments), "--out RUN"]
     if init is not None:  # all runs' files have the same name: the folder tells them apart
-        words.append(f"--init {given.init if '://' in str(given.init) else Path(init.parent.name, init.name)}")
-    words += [f"--epochs {given.epochs}" if given.epochs else None, f"--patience {given.patience}" if given.patience else None]
+        words.append(f"--init {arguments.init if '://' in str(arguments.init) else Path(init.parent.name, init.name)}")
+    words += [f"--epochs {arguments.epochs}" if arguments.epochs else None]
+    words += [f"--patience {arguments.patience}" if arguments.patience else None]
     words += [f"--micro-batch {plan.micro_batch}" if plan.micro_batch != share else None]
     words += ["--recompute" if plan.recompute else None, f"--precision {plan.precision}" if plan.precision != "fp32" else None]
-    words += [f"--fit {given.fit}" if given.fit != "check" else None]
+    words += [f"--fit {arguments.fit}" if arguments.fit != "check" else None]
     return " ".join(filter(None, words))
 
 
