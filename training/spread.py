@@ -10,5 +10,5 @@ T = TypeVar("T")
 
 def at_even_steps(items: Sequence[T], number: int) -> list[T]:
     """`number` items at even steps, including the first and the last; all items if there are fewer."""
-    places = np.linspace(0, len(items) - 1, min(number, len(items))).round().astype(int)
-    return [items[place] for place in places]
+    indices = np.linspace(0, len(items) - 1, min(number, len(items))).round().astype(int)
+    return [items[index] for index in indices]

@@ -97,14 +97,14 @@ def by_color(mask: Image.Image, name: str, ids: Mapping[RGB, int]) -> NDArray[np
     codes = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
     colors = sorted(ids)
     known = np.array([red << 16 | green << 8 | blue for red, green, blue in colors], np.uint32)
-    place = np.searchsorted(known, codes).clip(max=len(known) - 1) if colors else np.zeros(codes.shape, np.intp)
-    right = known[place] == codes if colors else np.zeros(codes.shape, bool)
+    index = np.searchsorted(known, codes).clip(max=len(known) - 1) if colors else np.zeros(codes.shape, np.intp)
+    right = known[index] == codes if colors else np.zeros(codes.shape, bool)
     if not right.all():
         strange = [f"#{code:06x} ({counted(count, 'pixel')})" for code, count in _most_frequent(codes[~right])]
         grey = bool((np.ptp(pixels[~right], axis=-1) == 0).all())
         hint = "; if these are ids, save the mask with one channel" if grey else ""
         raise InputError(f"the mask {name} holds colours that are no class's: {', '.join(strange)}{hint}")
-    labels: NDArray[np.uint8] = np.array([ids[color] for color in colors], np.uint8)[place]
+    labels: NDArray[np.uint8] = np.array([ids[color] for color in colors], np.uint8)[index]
     return labels
 
 

@@ -15,10 +15,10 @@ def to_fp16(model: ModelProto) -> ModelProto:
     Resize does not allow (unless every Resize stays fp32), and also rounds the normalisation's constants to fp16.
     """
     graph = model.graph
-    first = next(place for place, node in enumerate(graph.node) if node.op_type == "Conv")
+    first = next(index for index, node in enumerate(graph.node) if node.op_type == "Conv")
     head, body = graph.node[:first], graph.node[first:]
     types = {value.name: value.type.tensor_type.elem_type for value in shape_inference.infer_shapes(model).graph.value_info}
-    read = {name for node in body for place, name in enumerate(node.input) if _takes_fp16(node, place)}
+    read = {name for node in body for index, name in enumerate(node.input) if _takes_fp16(node, index)}
     entering = [name for node in head for name in node.output if name in read and types[name] == TensorProto.FLOAT]
     names = {name: f"{name}_fp16" for name in (*entering, OUTPUT_NAME)}
     nodes = [
@@ -32,15 +32,15 @@ def to_fp16(model: ModelProto) -> ModelProto:
     return helper.make_model(half, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-def _takes_fp16(node: NodeProto, place: int) -> bool:
-    """Whether the input at `place` of an operator may be fp16: the scales of a Resize may not."""
-    return node.op_type != "Resize" or place == 0
+def _takes_fp16(node: NodeProto, index: int) -> bool:
+    """Whether the input at `index` of an operator may be fp16: the scales of a Resize may not."""
+    return node.op_type != "Resize" or index == 0
 
 
 def _renamed(node: NodeProto, names: dict[str, str]) -> NodeProto:
     renamed = NodeProto()
     renamed.CopyFrom(node)
-    renamed.input[:] = [names.get(name, name) if _takes_fp16(node, place) else name for place, name in enumerate(node.input)]
+    renamed.input[:] = [names.get(name, name) if _takes_fp16(node, index) else name for index, name in enumerate(node.input)]
     renamed.output[:] = [names.get(name, name) for name in node.output]
     return renamed
 

@@ -64,11 +64,11 @@ def _simplified(network: SegmentationNetwork) -> SegmentationNetwork:
         if isinstance(module, nn.ReLU):
             module.inplace = False
         elif isinstance(module, nn.Sequential):
-            for place, layer in enumerate(module):
+            for index, layer in enumerate(module):
                 if isinstance(layer, nn.ReLU6):
-                    module[place] = _ReLU6()
-                elif isinstance(layer, nn.BatchNorm2d) and place > 0 and isinstance(before := module[place - 1], nn.Conv2d):
-                    module[place - 1], module[place] = fuse_conv_bn_eval(before, layer), nn.Identity()
+                    module[index] = _ReLU6()
+                elif isinstance(layer, nn.BatchNorm2d) and index > 0 and isinstance(before := module[index - 1], nn.Conv2d):
+                    module[index - 1], module[index] = fuse_conv_bn_eval(before, layer), nn.Identity()
     return network
 
 

@@ -60,10 +60,10 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], classes: Se
     for number, (caption, pictures) in enumerate(rows):
         left, top = number % columns * width, number // columns * height
         draw.text((left, top), _fitted(caption, width - GAP, font), "black", font)
-        for place, picture in enumerate(pictures):
+        for index, picture in enumerate(pictures):
             small = picture.copy()
             small.thumbnail((CELL[0] - 2, CELL[1]))
-            sheet.paste(small, (left + place * CELL[0], top + CAPTION))
+            sheet.paste(small, (left + index * CELL[0], top + CAPTION))
     for entry, (left, line) in zip(classes, legend, strict=True):
         top = bottom + line * CAPTION
         draw.rectangle((left, top + 2, left + 11, top + 13), entry.color, "black")

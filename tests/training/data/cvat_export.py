@@ -14,13 +14,13 @@ def write_export(folder: Path, subsets: dict[str, list[str]], labelmap: str = LA
     """An extracted export whose images are all labelled; returns `folder`."""
     (folder / "ImageSets/Segmentation").mkdir(parents=True)
     (folder / "labelmap.txt").write_text(labelmap)
-    for place, (subset, stems) in enumerate(subsets.items()):
+    for index, (subset, stems) in enumerate(subsets.items()):
         (folder / f"ImageSets/Segmentation/{subset}.txt").write_text("".join(f"{stem}\n" for stem in stems))
         for number, stem in enumerate(stems):
             for kind in ("JPEGImages", "SegmentationClass", "SegmentationObject"):
                 (folder / kind / stem).parent.mkdir(parents=True, exist_ok=True)
             labels = (np.arange(6).reshape(2, 3) + number) % 3
-            photo = Image.new("RGB", (3, 2), (number, 90, 30 * place))
+            photo = Image.new("RGB", (3, 2), (number, 90, 30 * index))
             photo.save(folder / "JPEGImages" / f"{stem}{('.jpg', '.PNG')[number % 2]}")
             Image.fromarray(COLORS[labels]).save(folder / "SegmentationClass" / f"{stem}.png")
             Image.fromarray(COLORS[labels]).save(folder / "SegmentationObject" / f"{stem}.png")
