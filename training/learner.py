@@ -71,7 +71,7 @@ class Learner:
         torch.manual_seed(preset.seed)
         network = create_network(preset, len(classes), plan)
         copied = start(network, preset.start, init, [entry.name for entry in classes])
-        if world.leads:
+        if world.is_main:
             print(f"weights from {init or preset.start}: {copied or 'drawn at random'}", flush=True)
         if world.size > 1:
             synchronise(network)

@@ -31,7 +31,7 @@ class World:
         return cls(0, 1, default_device())
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes the run's files and prints."""
         return self.rank == 0
 
@@ -53,7 +53,7 @@ class World:
 
 
 def may_speak() -> bool:
-    """Whether this process will lead and may print; for use before `world` has joined the processes."""
+    """Whether this process will be the main one, which prints; for use before `world` has joined the processes."""
     return os.environ.get("RANK", "0") == "0"
 
 

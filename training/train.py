@@ -69,18 +69,18 @@ def train(
     progress = Progress.from_metadata(learner.restore(run.resume)) if run.resume.exists() else Progress()
     progress = progress.knowing(run.best)
     sampler = ResumableSampler(len(crops), preset.batch, preset.epochs, preset.seed, learner.step, world.rank, world.size)
-    with run.locked() if world.leads else nullcontext():  # all that could refuse the run has been checked
-        if world.leads:
+    with run.locked() if world.is_main else nullcontext():  # all that could refuse the run has been checked
+        if world.is_main:
             _begin(run, begun, wanted, learner.copied, progress)
         if run.record.exists():  # it knows the best even if the weights were removed
             return progress.best if progress.best_epoch else read_record(out).matrix.mean_iou
         recorder = None
-        if world.leads:
+        if world.is_main:
             print(_heading(preset, len(crops), sampler.steps_per_epoch, learner.step), flush=True)
             described = describe_weights(preset, dataset.card, begun.commit, begun.command)
             recorder = Recorder(run, validation, dataset.classes, described, EventLog(run.events, sampler.first_epoch))
         loader = DataLoader(crops, batch_sampler=sampler, num_workers=workers)
-        bar = tqdm(loader, total=sampler.steps, initial=learner.step, unit="step", mininterval=5, disable=not world.leads)
+        bar = tqdm(loader, total=sampler.steps, initial=learner.step, unit="step", mininterval=5, disable=not world.is_main)
         started, saved = time.monotonic() - progress.seconds, time.monotonic()
         for pixels, labels in without_trace(bar):
             epoch, position = divmod(learner.step, sampler.steps_per_epoch)  # finished epochs, steps of the next one
@@ -93,7 +93,7 @@ def train(
             epoch_ends = learner.step % sampler.steps_per_epoch == 0
             if epoch_ends:
                 progress = _end_epoch(learner, validation, len(dataset.classes), recorder, progress, epoch + 1)
-            if world.leads and (epoch_ends or time.monotonic() - saved > CHECKPOINT_SECONDS):
+            if world.is_main and (epoch_ends or time.monotonic() - saved > CHECKPOINT_SECONDS):
                 progress = progress.after(time.monotonic() - started)
                 learner.save(run.resume, progress.to_metadata())
                 saved = time.monotonic()

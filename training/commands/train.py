@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
             workers=arguments.workers,
             command=command_text(arguments, init, settled.plan, share, here.size),
         )
-    if here.leads:
+    if here.is_main:
         print(f"best val mean IoU {best:.4f}, weights in {out / 'best.safetensors'}", flush=True)
         if place is not None:
             serve(out, name, dataset.evaluation(arguments.data, "val"), place.models_dir)

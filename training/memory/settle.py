@@ -54,18 +54,18 @@ def settle(preset: Preset, plan: Plan, dataset: Dataset, data: Path, run: RunFol
         return Trial(preset, plan, estimate(preset, plan, len(dataset.classes), crop, largest, world.device, world.size))
 
     asked = trial(preset, plan)
-    if world.leads:
+    if world.is_main:
         print(f"{estimate_text(asked, crop)}\nfree on this {world.device.type}: {size_text(free)}", flush=True)
     if asked.fits(free):
         return Settled(preset, plan, asked.has_room(free))
     short = f"training takes {size_text(asked.estimate.peak)} and some room, and {size_text(free)} are free"
     if how == "off":
-        if world.leads:
+        if world.is_main:
             print(f"warning: {short}: it may run out of memory", flush=True)
         return Settled(preset, plan, has_room=False)
     tried = one_at_a_time(asked, trial) if begun else changes(asked, lower_precision(world.device), trial)
     trials = fit(asked, tried, free, trial)
-    if world.leads and trials:
+    if world.is_main and trials:
         print(trials_text(trials), flush=True)
     if not trials or not trials[-1].fits(free):
         remedy = "stop something else, or go on with --fit off" if begun else "take smaller crops or another preset"
@@ -74,7 +74,7 @@ def settle(preset: Preset, plan: Plan, dataset: Dataset, data: Path, run: RunFol
     change = change_text(asked, found)
     if how == "check":
         raise InputError(f"{short}; {change} makes it fit, and --fit auto does so")
-    if world.leads:
+    if world.is_main:
         print(f"--fit auto: {change}", flush=True)
         if found.preset.architecture != preset.architecture:
             print(
