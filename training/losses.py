@@ -45,10 +45,10 @@ class SegmentationLoss:
         return replace(self, class_weights=None if self.class_weights is None else self.class_weights.to(device))
 
 
-def create_loss(how: Loss, reader: Reader, classes: int) -> SegmentationLoss:
-    """The loss that `how` describes; for class weights, the classes in every mask of the training split are counted first."""
-    frequencies = None if how.class_weights == "none" else class_frequencies(reader, classes)
-    return SegmentationLoss(None if frequencies is None else class_weights(how, frequencies), how.jaccard)
+def create_loss(config: Loss, reader: Reader, classes: int) -> SegmentationLoss:
+    """The loss that `config` describes; for class weights, classes in every mask of the training split are counted first."""
+    frequencies = None if config.class_weights == "none" else class_frequencies(reader, classes)
+    return SegmentationLoss(None if frequencies is None else class_weights(config, frequencies), config.jaccard)
 
 
 def jaccard_loss(probabilities: Tensor, labels: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def jaccard_loss(probabilities: Tensor, labels: Tensor) -> Tensor:
     return missed.sum(1) / held.sum(1).clamp(min=1)
 
 
-def class_weights(how: Loss, frequencies: Frequencies) -> Tensor:
+def class_weights(config: Loss, frequencies: Frequencies) -> Tensor:
     """(C,) float32 class weights, from how often each class occurs in the training split.
 
     "median-frequency" (Eigen & Fergus, 2015, arXiv:1411.4734, section 6.3.2): median(f) / f, with f a class's pixels over all
@@ -77,7 +77,7 @@ def class_weights(how: Loss, frequencies: Frequencies) -> Tensor:
     that "median-frequency" is to weight.
     """
     pixels = frequencies.pixels
-    if how.class_weights == "log":
+    if config.class_weights == "log":
         return torch.from_numpy(1 / np.log(1.02 + pixels / pixels.sum())).float()
     if not pixels.all():
         raise InputError(f"no training image holds class {int(np.argmin(pixels))}: median-frequency weights need every class")

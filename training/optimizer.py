@@ -10,24 +10,24 @@ from training.networks.network import SegmentationNetwork
 from training.presets.preset import AdamW, MomentumSGD, Preset
 
 
-def create_optimizer(network: SegmentationNetwork, how: AdamW | MomentumSGD) -> torch.optim.Optimizer:
+def create_optimizer(network: SegmentationNetwork, config: AdamW | MomentumSGD) -> torch.optim.Optimizer:
     """The optimiser of a preset over all weights that are not frozen; each group's `peak` is its highest learning rate."""
     backbone = {id(parameter) for parameter in network.backbone.parameters()}
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     kernels = [p for p in learned if p.dim() > 1]
     vectors = [p for p in learned if p.dim() == 1]  # biases and normalisation
-    if isinstance(how, MomentumSGD):
+    if isinstance(config, MomentumSGD):
         groups = [
-            {"params": kernels, "peak": how.learning_rate, "weight_decay": how.weight_decay},
-            {"params": vectors, "peak": 2 * how.learning_rate, "weight_decay": 0.0},
+            {"params": kernels, "peak": config.learning_rate, "weight_decay": config.weight_decay},
+            {"params": vectors, "peak": 2 * config.learning_rate, "weight_decay": 0.0},
         ]
-        return torch.optim.SGD(groups, lr=how.learning_rate, momentum=how.momentum, foreach=True)
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, foreach=True)
     groups = [
         {"params": [p for p in some if (id(p) in backbone) == pretrained], "peak": peak, "weight_decay": decay}
-        for pretrained, peak in ((True, how.learning_rate), (False, how.head_learning_rate))
-        for some, decay in ((kernels, how.weight_decay), (vectors, 0.0))
+        for pretrained, peak in ((True, config.learning_rate), (False, config.head_learning_rate))
+        for some, decay in ((kernels, config.weight_decay), (vectors, 0.0))
     ]
-    return torch.optim.AdamW(groups, lr=how.learning_rate, fused=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
 
 
 def rate_at(epoch: float, preset: Preset) -> float:

@@ -29,18 +29,18 @@ class Augmentation:
 
 
 def random_crop(
-    image: Image.Image, labels: NDArray[np.uint8], how: Augmentation, pad_value: int, random: np.random.Generator
+    image: Image.Image, labels: NDArray[np.uint8], augmentation: Augmentation, pad_value: int, random: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Upright RGB image and (H, W) labels -> (H, W, 3) uint8 pixels and (H, W) uint8 labels of the crop's size.
 
     Outside the image, pixels are `pad_value` and labels are VOID.
     """
-    factor = np.exp(random.uniform(*np.log(how.scale)))
+    factor = np.exp(random.uniform(*np.log(augmentation.scale)))
     scaled = [max(1, round(side * factor)) for side in image.size]
-    crop = how.crop or padded_size(scaled[0], scaled[1], COMMON_STRIDE)
+    crop = augmentation.crop or padded_size(scaled[0], scaled[1], COMMON_STRIDE)
     kept = [min(side, room) for side, room in zip(scaled, crop, strict=True)]  # size of the image's part in the crop
     start = [int(random.integers(side - part + 1)) for side, part in zip(scaled, kept, strict=True)]
-    offset = [int(random.integers(room - part + 1)) if how.crop else 0 for room, part in zip(crop, kept, strict=True)]
+    offset = [int(random.integers(room - part + 1)) if augmentation.crop else 0 for room, part in zip(crop, kept, strict=True)]
     ratio = [side / big for side, big in zip(image.size, scaled, strict=True)]
     box = (start[0] * ratio[0], start[1] * ratio[1], (start[0] + kept[0]) * ratio[0], (start[1] + kept[1]) * ratio[1])
 
@@ -49,11 +49,11 @@ def random_crop(
     window = (slice(offset[1], offset[1] + kept[1]), slice(offset[0], offset[0] + kept[0]))
     size = (kept[0], kept[1])
     part = np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=box))
-    pixels[window] = jitter_colors(part, how.jitter, random) if how.jitter else part
+    pixels[window] = jitter_colors(part, augmentation.jitter, random) if augmentation.jitter else part
     target[window] = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST, box=box))
-    if random.random() < how.flip:
+    if random.random() < augmentation.flip:
         pixels, target = pixels[:, ::-1], target[:, ::-1]
-    if how.turns:
+    if augmentation.turns:
         quarters = int(random.integers(4))
         pixels, target = np.rot90(pixels, quarters), np.rot90(target, quarters)
     return np.ascontiguousarray(pixels), np.ascontiguousarray(target)

@@ -19,8 +19,8 @@ Batch = list[torch.Tensor]  # pixels and labels
 class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """Random crops, addressed by (epoch, index): an address always gives the same crop. Raises InputError without images."""
 
-    def __init__(self, reader: Reader, how: Augmentation, pad_value: int, seed: int) -> None:
-        self.reader, self.how, self.pad_value, self.seed = reader, how, pad_value, seed
+    def __init__(self, reader: Reader, augmentation: Augmentation, pad_value: int, seed: int) -> None:
+        self.reader, self.augmentation, self.pad_value, self.seed = reader, augmentation, pad_value, seed
         self.stems = reader.stems()
         if not self.stems:
             raise InputError("the data set has no training images")
@@ -34,7 +34,7 @@ class CropDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         random = np.random.default_rng((self.seed, epoch, index))
         stem = self.stems[index]
         image, truth = read_pair(self.reader, stem)
-        pixels, labels = random_crop(image, truth, self.how, self.pad_value, random)
+        pixels, labels = random_crop(image, truth, self.augmentation, self.pad_value, random)
         return torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(labels)
 
     def __getitems__(self, addresses: list[tuple[int, int]]) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -56,12 +56,12 @@ def _epochs(number: float) -> str:
     return f"{number:g} epoch{'' if number == 1 else 's'}"
 
 
-def _variation(how: Augmentation) -> str:
+def _variation(augmentation: Augmentation) -> str:
     parts = [
-        f"scaled {how.scale[0]:g} to {how.scale[1]:g} times" if how.scale != (1, 1) else "",
-        "mirrored" if how.flip else "",
-        "turned" if how.turns else "",
-        f"brightness, contrast and saturation varied by {how.jitter:.0%}" if how.jitter else "",
+        f"scaled {augmentation.scale[0]:g} to {augmentation.scale[1]:g} times" if augmentation.scale != (1, 1) else "",
+        "mirrored" if augmentation.flip else "",
+        "turned" if augmentation.turns else "",
+        f"brightness, contrast and saturation varied by {augmentation.jitter:.0%}" if augmentation.jitter else "",
     ]
     return f" ({', '.join(filter(None, parts))})" if any(parts) else ""
 
