@@ -53,6 +53,7 @@ def main() -> int:
         loading = loader.submit(load_models, settings)
         loader.shutdown(wait=False)
         from service.app import create_app
+        from service.http.lifecycle import Lifecycle
         from service.server import DrainingServer
 
         gc.freeze()
@@ -71,7 +72,7 @@ def main() -> int:
         server.run()
     # A thread may still be in native code, such as a worker that hangs, or one that tries out a model file: an ordinary exit
     # would destroy the interpreter that it uses.
-    os._exit(0 if app.state.close() else 1)
+    os._exit(0 if Lifecycle.of(app).close() else 1)  # again, in case the application's lifespan was not run to its end
 
 
 def _explain(arguments: list[str]) -> int:

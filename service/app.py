@@ -88,8 +88,7 @@ def create_app(settings: Settings, repository: Repository | None = None) -> Fast
         lifespan=lifespan,
         responses=problems.responses(431),  # BoundedProtocol's, whatever the route
     )
-    app.state.lifecycle = Lifecycle(give_up, counters.connections_refused)
-    app.state.close = engine.close  # `service.__main__` calls it again, in case the lifespan above was not run to its end
+    app.state.lifecycle = Lifecycle(give_up, engine.close, counters.connections_refused)
     keyed = [Depends(require_key(settings.api_keys))] if settings.api_keys else []
     add_segment_route(app, keyed, settings, repository, engine, budget, counters)
     app.include_router(catalogue_router(repository, settings.default_model), dependencies=keyed)

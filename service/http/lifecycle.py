@@ -13,6 +13,7 @@ class Lifecycle:
     """The handles of one application for the server that runs it; the application keeps them as `state.lifecycle`."""
 
     give_up: Callable[[], None]  # called when shutdown has waited long enough: what is unanswered gets 503
+    close: Callable[[], bool]  # gives up, stops the workers and returns whether they have ended; may be called again
     connections_refused: Counter  # labelled as in `service.http.counters`
     draining: Event = field(default_factory=Event)  # set when shutdown begins
 
