@@ -9,6 +9,7 @@ from scipy.ndimage import distance_transform_edt
 from service.metrics import VOID
 
 TOLERANCE = 0.0075  # share of the image's diagonal, as in the paper
+STRIP = 1 << 20  # pixels whose distances are in memory at a time
 
 BOUNDARY_DEFINITION = (
     "Boundary F-score (Csurka, Larlus & Perronnin, BMVC 2013), at each image's original size: harmonic mean of the shares of "
@@ -72,6 +73,22 @@ def f_score(truth: NDArray[np.bool_], estimate: NDArray[np.bool_], reach: float)
     """
     if not estimate.any():
         return 0.0
-    precision = float((distance_transform_edt(~truth)[estimate] <= reach).mean())
-    recall = float((distance_transform_edt(~estimate)[truth] <= reach).mean())
+    precision = _matched(estimate, truth, reach) / int(estimate.sum())
+    recall = _matched(truth, estimate, reach) / int(truth.sum())
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _matched(pixels: NDArray[np.bool_], others: NDArray[np.bool_], reach: float) -> int:
+    """How many of the (H, W) boundary `pixels` have one of `others` within `reach`.
+
+    Strip by strip, each with all `others` in reach of it: the distances of a whole large photo take some gigabytes.
+    """
+    height, width = pixels.shape
+    rows, margin, matched = -(-STRIP // width), math.ceil(reach), 0
+    for top in range(0, height, rows):
+        above = min(top, margin)
+        near = others[top - above : top + rows + margin]
+        if near.any():  # if not, scipy measures the distance to a place that does not exist
+            distances = distance_transform_edt(~near)[above : above + rows]
+            matched += int((distances[pixels[top : top + rows]] <= reach).sum())
+    return matched

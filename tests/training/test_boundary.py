@@ -1,6 +1,7 @@
 """The boundary F-score: what lies within the tolerance counts as right, and void counts for nothing."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -72,6 +73,26 @@ def test_a_shift_within_the_tolerance_is_right_and_one_beyond_is_not(shift: int)
         assert score.mean == 1
     else:
         assert 0.4 < score.mean < 0.6  # the two sides along the shift still fit, the two across it do not
+
+
+@pytest.mark.parametrize("reach", [0.5, 3.2, 40])
+def test_a_large_image_is_judged_strip_by_strip_with_the_same_result(reach: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    truth, estimate = (random.random((50, 30)) < 0.02 for _ in range(2))
+    truth[:20] = False
+    expected = f_score(truth, estimate, reach)
+    for rows in (1, 7, 49):
+        monkeypatch.setattr("training.boundary.STRIP", rows * 30)
+        assert f_score(truth, estimate, reach) == expected
+
+
+def test_the_distances_of_a_large_image_are_not_all_in_memory_at_once() -> None:
+    truth = square(0, 3000)
+    tracemalloc.start()
+    scored(truth, truth)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 * truth.size, peak / truth.size  # bytes a pixel
 
 
 @pytest.mark.parametrize(("reach", "score"), [(3.0, 1), (2.9, 0)])
