@@ -57,7 +57,7 @@ class Recorder:
         self.events.add(row)
         write_atomically(run.curves, curves(run.rows(epoch + 1)))
         segmenter = torch_segmenter(learner.averaged, learner.preset)
-        samples = [examine(segmenter, self.reader, stem, len(self.classes)) for stem in self.reader.stems()[:SAMPLES]]
+        samples = (examine(segmenter, self.reader, stem, len(self.classes)) for stem in self.reader.stems()[:SAMPLES])
         write_atomically(run.samples, encoded(panel(samples, self.classes), "JPEG"))
         told = {**self.described, "epoch": str(epoch), "val_mean_iou": str(confusion.mean_iou)}
         for path in (run.last, run.best) if better else (run.last,):

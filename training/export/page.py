@@ -13,7 +13,7 @@ from training.files import write_atomically
 from training.onnx_model import load_onnx
 from training.pictures.panel import encoded, panel
 from training.spread import at_even_steps
-from training.survey import Example, examine, rank
+from training.survey import examine, rank
 from training.wording import counted
 
 WORST, SPREAD = 8, 12  # images of the panel
@@ -29,23 +29,24 @@ def write_page(path: Path, reader: Reader, split: str, data: str) -> Path:
     model = load_fp32(path)
     variants = [file for precision in VARIANTS if (file := model_file(path.parent, path.stem, precision)).exists()]
     cards = {path: model.card, **{file: load_onnx(file).card for file in variants}}
-    chosen = choose_examples(model.segmenter, reader, len(model.card.classes))
-    write_atomically(path.with_suffix(".jpg"), encoded(panel(chosen, model.card.classes), "JPEG"))
+    segmenter, classes = model.segmenter, model.card.classes
+    chosen = choose_examples(segmenter, reader, len(classes))
+    examples = (examine(segmenter, reader, stem, len(classes)) for stem in chosen)
+    write_atomically(path.with_suffix(".jpg"), encoded(panel(examples, classes), "JPEG"))
     page = path.with_suffix(".md")
     write_atomically(page, page_text(path, cards, split, data, len(chosen)).encode())
     return page
 
 
-def choose_examples(segmenter: Segmenter, reader: Reader, classes: int) -> list[Example]:
-    """The WORST images by mean IoU of the image, then SPREAD others at even steps from bad to good.
+def choose_examples(segmenter: Segmenter, reader: Reader, classes: int) -> list[str]:
+    """Names of the WORST images by mean IoU of the image, then SPREAD others at even steps from bad to good.
 
     Raises InputError if all pixels of all images are void.
     """
     ranked = rank(segmenter, reader, classes)
     if not ranked:
         raise InputError("the split has no labelled pixel to show anything on")
-    chosen = (*ranked[:WORST], *at_even_steps(ranked[WORST:], SPREAD))
-    return [examine(segmenter, reader, stem, classes) for stem in chosen]
+    return [*ranked[:WORST], *at_even_steps(ranked[WORST:], SPREAD)]
 
 
 def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str, data: str, shown: int) -> str:

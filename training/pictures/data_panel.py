@@ -7,7 +7,7 @@ from PIL import Image
 from training.data.check import TRAIN, Findings
 from training.data.dataset import Dataset
 from training.data.reader import read_pair
-from training.pictures.panel import contact_sheet, overlay
+from training.pictures.panel import cells, contact_sheet
 from training.spread import at_even_steps
 
 SAMPLES = 9  # pairs of each split
@@ -23,5 +23,5 @@ def data_panel(dataset: Dataset, root: Path, findings: Findings) -> Image.Image:
         reader = dataset.train(root) if split.name == TRAIN else dataset.evaluation(root, split.name)
         for stem in at_even_steps(split.stems, SAMPLES):
             image, labels = read_pair(reader, stem)
-            rows.append((f"{split.name}  {stem}", (image, overlay(image, labels, dataset.classes))))
+            rows.append((f"{split.name}  {stem}", cells(image, [labels], dataset.classes)))
     return contact_sheet(rows, dataset.classes, columns=3)

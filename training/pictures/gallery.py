@@ -24,5 +24,5 @@ def write_gallery(folder: Path, found: Survey, segmenter: Segmenter, reader: Rea
     write_atomically(folder / "confusion.png", confusion_picture(found.confusion, names))
     write_atomically(folder / "iou.png", iou_bars({"IoU": found.confusion.jaccard}, names))
     for name, stems in (("worst", found.ranked[:EXTREMES]), ("best", found.ranked[::-1][:EXTREMES])):
-        examples = [examine(segmenter, reader, stem, len(classes)) for stem in stems]
+        examples = (examine(segmenter, reader, stem, len(classes)) for stem in stems)
         write_atomically(folder / f"{name}.png", encoded(panel(examples, classes), "PNG"))

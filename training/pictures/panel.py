@@ -1,7 +1,7 @@
 """Shows images, their true labels and a model's estimates side by side."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -33,16 +33,27 @@ def overlay(image: Image.Image, labels: NDArray[np.uint8], classes: Sequence[Cla
     return Image.fromarray(blended.round().astype(np.uint8))
 
 
-def panel(examples: Sequence[Example], classes: Sequence[ClassInfo]) -> Image.Image:
-    """All examples, each as image | truth | estimate below its name and mean IoU; a legend at the bottom."""
+def cells(image: Image.Image, maps: Sequence[NDArray[np.uint8]], classes: Sequence[ClassInfo]) -> list[Image.Image]:
+    """An RGB image, and an overlay of each (H, W) label map of its size, none larger than a picture in a panel.
+
+    They are shrunk before the colours are blended: large photos in floating point would fill the memory.
+    """
+    factor = min(1, (CELL[0] - 2) / image.width, CELL[1] / image.height)
+    size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
+    small = image.resize(size, Image.Resampling.BILINEAR)
+    labels = [np.asarray(Image.fromarray(each).resize(size, Image.Resampling.NEAREST)) for each in maps]
+    return [small, *(overlay(small, each, classes) for each in labels)]
+
+
+def panel(examples: Iterable[Example], classes: Sequence[ClassInfo]) -> Image.Image:
+    """All examples, each as image | truth | estimate below its name and mean IoU; a legend at the bottom.
+
+    Of `examples`, one after the other is taken and shrunk: a generator never has all of them in memory.
+    """
     rows = [
         (
             f"{example.stem}   mean IoU {example.mean_iou:.2f}   image | truth | estimate",
-            (
-                example.image,
-                overlay(example.image, example.truth, classes),
-                overlay(example.image, example.estimate, classes),
-            ),
+            cells(example.image, (example.truth, example.estimate), classes),
         )
         for example in examples
     ]
@@ -50,7 +61,7 @@ def panel(examples: Sequence[Example], classes: Sequence[ClassInfo]) -> Image.Im
 
 
 def contact_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], classes: Sequence[ClassInfo], columns: int) -> Image.Image:
-    """Rows of pictures side by side, each row below its caption, in `columns` columns; a legend at the bottom."""
+    """Rows of `cells` side by side, each row below its caption, in `columns` columns; a legend at the bottom."""
     font = ImageFont.load_default(size=12)
     width, height = max(len(pictures) for _, pictures in rows) * CELL[0] + GAP, CAPTION + CELL[1] + GAP
     bottom = -(-len(rows) // columns) * height
@@ -61,9 +72,7 @@ def contact_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], classes: Se
         left, top = number % columns * width, number // columns * height
         draw.text((left, top), _fitted(caption, width - GAP, font), "black", font)
         for index, picture in enumerate(pictures):
-            small = picture.copy()
-            small.thumbnail((CELL[0] - 2, CELL[1]))
-            sheet.paste(small, (left + index * CELL[0], top + CAPTION))
+            sheet.paste(picture, (left + index * CELL[0], top + CAPTION))
     for entry, (left, line) in zip(classes, legend, strict=True):
         top = bottom + line * CAPTION
         draw.rectangle((left, top + 2, left + 11, top + 13), entry.color, "black")

@@ -1,5 +1,7 @@
 """Sample panels show every example and name every class."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,6 +22,16 @@ def test_a_panel_of_twenty_photos_stays_small() -> None:
         Example(f"photo {number}", face, labels, labels.T[:375, :375].repeat(2, 1)[:, :500], 0.5) for number in range(20)
     ]
     assert len(encoded(panel(examples, CLASSES), "JPEG")) < 600_000
+
+
+def test_colours_are_blended_at_the_size_of_a_panel() -> None:
+    labels = np.zeros((1500, 2000), np.uint8)
+    example = Example("large", Image.new("RGB", (2000, 1500)), labels, labels, 0.5)
+    tracemalloc.start()
+    panel([example], CLASSES)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5 * labels.size  # bytes; float32 colours take twelve a pixel
 
 
 def test_an_overlay_leaves_background_blends_classes_and_whitens_void() -> None:
