@@ -1,5 +1,6 @@
 """The boundary F-score: how closely estimated outlines follow the true ones. `service.metrics` measures areas."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -1,6 +1,7 @@
 """Loads checkpoints: rebuilds a trained network from a run folder or a file of weights."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from training.data.dataset import DataCard
 from training.errors import InputError
-from training.files import load_weights
+from training.files import load_weights, read_metadata
 from training.networks import NETWORKS
 from training.networks.network import SegmentationNetwork
 from training.networks.normalisation import Normalisation
@@ -30,15 +31,17 @@ class Checkpoint:
     commit: str  # of the code that trained the network
     network: SegmentationNetwork
     command: str = ""  # the command that began the run; empty: not recorded
+    before: tuple[str, ...] = ()  # as in `Frozen`
 
 
-def describe_weights(preset: Preset, data: DataCard, commit: str, command: str) -> dict[str, str]:
+def describe_weights(preset: Preset, data: DataCard, commit: str, command: str, before: Sequence[str] = ()) -> dict[str, str]:
     """The metadata of a .safetensors file of weights."""
     # The recipe need not be the named preset's: a command may have changed its epochs, and --fit auto its architecture.
     recipe = PRESET.dump_json(preset).decode()
     named = {"preset": preset.name, "architecture": preset.architecture, "recipe": recipe}
     normalisation = TypeAdapter(Normalisation).dump_json(preset.normalisation).decode()
     described = {"data": DATA_CARD.dump_json(data).decode(), "commit": commit, "command": command}
+    described |= {"before": json.dumps(before)} if before else {}
     return {**named, "normalisation": normalisation, **described}
 
 
@@ -46,6 +49,17 @@ def stated_normalisation(described: Mapping[str, str]) -> Normalisation | None:
     """The image normalisation in the metadata of a file of weights; None if an older version wrote the file."""
     stated = described.get("normalisation")
     return None if stated is None else TypeAdapter(Normalisation).validate_json(stated)
+
+
+def inheriting(data: DataCard, init: Path | None) -> DataCard:
+    """`data` with a licence that states that of the first weights in the file `init` too: training on does not end it."""
+    described = read_metadata(init) if init is not None and init.suffix == ".safetensors" else {}
+    if "data" not in described:
+        return data  # of published weights, or unknown
+    first = DATA_CARD.validate_json(described["data"])
+    if first.licence.startswith(data.licence):  # the same terms, and those that it has inherited itself
+        return replace(data, licence=first.licence)
+    return replace(data, licence=f"{data.licence} Its first weights: {first.description}; {first.licence}")
 
 
 def load_checkpoint(source: Path) -> Checkpoint:
@@ -59,13 +73,14 @@ def load_checkpoint(source: Path) -> Checkpoint:
         if not run.best.exists():
             raise InputError(f"{source} has no best.safetensors: its first epoch is not over, or its weights were not kept")
         tensors, _ = load_weights(run.best)
-        preset, data, commit, command = frozen.preset, frozen.data, frozen.commit, frozen.command
+        preset, data, commit, command, before = frozen.preset, frozen.data, frozen.commit, frozen.command, frozen.before
     else:
         if not source.exists():
             raise InputError(f"no such file or folder: {source}")
         tensors, described = load_weights(source)
         try:
-            preset, commit, command = _stated_preset(described), described["commit"], described.get("command", "")
+            preset, commit, command = stated_preset(described), described["commit"], described.get("command", "")
+            before = tuple(json.loads(described.get("before", "[]")))
             data = DATA_CARD.validate_json(described["data"])
         except (KeyError, ValidationError) as error:
             raise InputError(f"{source} does not say which preset and data it is of; give a run folder") from error
@@ -73,10 +88,10 @@ def load_checkpoint(source: Path) -> Checkpoint:
         raise InputError(f"{source} is of the network {preset.architecture!r}; known are {', '.join(NETWORKS)}")
     network = NETWORKS[preset.architecture](len(data.classes), preset.normalisation)
     transfer(network, tensors)
-    return Checkpoint(preset, data, commit, network.eval(), command)
+    return Checkpoint(preset, data, commit, network.eval(), command, before)
 
 
-def _stated_preset(described: Mapping[str, str]) -> Preset:
+def stated_preset(described: Mapping[str, str]) -> Preset:
     """The preset in the metadata of a file of weights. Raises KeyError, ValidationError, or InputError if it is not known."""
     if "recipe" in described:
         return PRESET.validate_json(described["recipe"])

@@ -41,6 +41,7 @@ class Frozen:
     command: str  # that began the run; empty: no command did
     processes: int  # that shared each batch when the run began
     photos: str  # `training.data.fingerprint` of the photos of these images
+    before: tuple[str, ...] = ()  # the steps that led to its first weights, where presets do not tell: see `export.recipe`
 
     def depends_on(self, what: str) -> object:
         """The value of `what`, a key of _DIFFERENCES, without titles and descriptions: rewording these does not stop a run."""

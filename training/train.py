@@ -11,13 +11,14 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from training.checkpoint import describe_weights
+from training.checkpoint import describe_weights, inheriting
 from training.data.batches import CropDataset, ResumableSampler, share_of_batch, without_trace
 from training.data.dataset import Dataset
 from training.data.fingerprint import fingerprint, photos_fingerprint
 from training.data.reader import Reader
 from training.epoch import Recorder, validate
 from training.errors import InputError
+from training.export.recipe import steps_before
 from training.files import write_atomically
 from training.finish import finish
 from training.learner import Learner
@@ -77,7 +78,7 @@ def train(
         recorder = None
         if world.is_main:
             print(_heading(preset, len(crops), sampler.steps_per_epoch, learner.step), flush=True)
-            described = describe_weights(preset, dataset.card, begun.commit, begun.command)
+            described = describe_weights(preset, wanted.data, begun.commit, begun.command, begun.before)
             recorder = Recorder(run, validation, dataset.classes, described, EventLog(run.events, sampler.first_epoch))
         loader = DataLoader(crops, batch_sampler=sampler, num_workers=workers)
         bar = tqdm(loader, total=sampler.steps, initial=learner.step, unit="step", mininterval=5, disable=not world.is_main)
@@ -110,7 +111,7 @@ def _frozen(
     return Frozen(
         preset=preset,
         plan=plan,
-        data=dataset.card,
+        data=inheriting(dataset.card, init),
         commit=current_commit(),
         torch=torch.__version__,
         machine=platform.machine(),
@@ -119,6 +120,7 @@ def _frozen(
         command=command,
         processes=processes,
         photos=photos_fingerprint(splits),
+        before=steps_before(init),
     )
 
 

@@ -47,7 +47,7 @@ def describe(checkpoint: Checkpoint, name: str) -> ModelCard:
             metrics=[],
             limits=data.limits,
             preset=preset.name,
-            recipe=recipe_text(preset, checkpoint.commit, checkpoint.command),
+            recipe=recipe_text(preset, checkpoint.commit, checkpoint.command, checkpoint.before),
             training_commit=checkpoint.commit,
             parameters=parameters(network),
             gmac=round(gmac(network), 3),

@@ -38,8 +38,8 @@ def export(
     models = with_variants(model, where, variants)
     folder.mkdir(parents=True, exist_ok=True)
     cards = _write(folder, name, models)
-    description = describe_weights(checkpoint.preset, checkpoint.data, checkpoint.commit, checkpoint.command)
-    save_weights(folder / f"{name}.safetensors", weights, description)
+    origin = checkpoint.commit, checkpoint.command, checkpoint.before
+    save_weights(folder / f"{name}.safetensors", weights, describe_weights(checkpoint.preset, checkpoint.data, *origin))
     return cards
 
 

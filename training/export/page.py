@@ -71,7 +71,7 @@ def page_text(model: Path, cards: Mapping[Path, ModelCard], split: str, data: st
                 ("output", f"one score per class for every {card.output_stride}x{card.output_stride} input pixels"),
                 ("halo", halo),
                 ("data", _literal(card.dataset)),
-                ("licence", card.licence),
+                ("licence", _literal(card.licence)),
             ],
         ),
         "## How good it is",

@@ -1,6 +1,12 @@
 """Describes in words, from the presets, how a model was trained."""
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.checkpoint import DATA_CARD, stated_preset
 from training.data.augment import Augmentation
+from training.files import read_metadata
 from training.presets import PRESETS
 from training.presets.fine_tuning import FINE_TUNING
 from training.presets.preset import AdamW, MomentumSGD, Preset
@@ -8,24 +14,43 @@ from training.presets.preset import AdamW, MomentumSGD, Preset
 _CHOSEN = {preset.name for preset in FINE_TUNING}  # chosen by the model that is continued, not by name
 
 
-def recipe_text(preset: Preset, commit: str, command: str = "") -> str:
+def recipe_text(preset: Preset, commit: str, command: str = "", before: Sequence[str] = ()) -> str:
     """Markdown: a numbered step for each preset that led to `preset`, then for `preset`, which `command` ran at `commit`.
 
     If `command` is empty (not known), and for earlier steps, the command is derived from the preset. DIR stands for the data
-    of `preset`; if an earlier step learned from other data, these are called by name.
+    of `preset`; if an earlier step learned from other data, these are called by name. `before` are the earlier steps as
+    `steps_before` tells them, if it does.
     """
-    presets = [preset]
-    while presets[0].start in PRESETS and presets[0].start != presets[0].name:  # a fine-tuned model can be fine-tuned again
-        presets.insert(0, PRESETS[presets[0].start])
-    data = ["DIR" if step.dataset == preset.dataset else step.dataset.upper() for step in presets]
-    commands = [*[""] * (len(presets) - 1), command]
-    told = zip(presets, data, commands, strict=True)
-    steps = "\n".join(f"{number}. {_step(*step)}" for number, step in enumerate(told, 1))
+    steps = "\n".join(f"{number}. {step}" for number, step in enumerate(_steps(preset, command, before), 1))
     averages = " Shipped is the exponential moving average of the weights." if preset.averaging else ""
     return (
         f"{steps}\n\nThe last step ran at commit `{commit[:12]}`.{averages} "
         "The epoch with the best validation mean IoU was kept."
     )
+
+
+def steps_before(init: Path | None) -> tuple[str, ...]:
+    """The steps that led to the weights in the file `init`; empty if presets tell them, or if there is no such file.
+
+    Presets do not tell the steps of a model that was fine-tuned on somebody's own data: their names are the same for all.
+    """
+    described = read_metadata(init) if init is not None and init.suffix == ".safetensors" else {}
+    before = json.loads(described.get("before", "[]"))
+    if not before and described.get("preset") not in _CHOSEN:
+        return ()
+    *earlier, last = _steps(stated_preset(described), described.get("command", ""), before)
+    return (*earlier, f"{last} Its data: {DATA_CARD.validate_json(described['data']).description}.")
+
+
+def _steps(preset: Preset, command: str, before: Sequence[str]) -> list[str]:
+    if before:
+        return [*before, _step(preset, "DIR", command)]
+    presets = [preset]
+    while presets[0].start in PRESETS and presets[0].start != presets[0].name:  # a fine-tuned model can be fine-tuned again
+        presets.insert(0, PRESETS[presets[0].start])
+    data = ["DIR" if step.dataset == preset.dataset else step.dataset.upper() for step in presets]
+    commands = [*[""] * (len(presets) - 1), command]
+    return [_step(*step) for step in zip(presets, data, commands, strict=True)]
 
 
 def _step(preset: Preset, data: str, command: str) -> str:
