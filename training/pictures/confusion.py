@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from service.metrics import ConfusionMatrix
-from training.pictures.figure import new_figure, png
+from training.pictures.figure import literal, new_figure, png
 
 CELL = 0.36  # inches: three digits are readable
 
@@ -26,9 +26,9 @@ def confusion_picture(confusion: ConfusionMatrix, classes: Sequence[str]) -> byt
             if share >= 0.5:
                 ink = "white" if share > 55 else "black"
                 axes.text(estimated, true, f"{share:.0f}", color=ink, ha="center", va="center", fontsize=8)
-    places = range(len(classes))
-    axes.set_xticks(places, classes, rotation=90, fontsize=9)
-    axes.set_yticks(places, classes, fontsize=9)
+    places, names = range(len(classes)), [literal(name) for name in classes]
+    axes.set_xticks(places, names, rotation=90, fontsize=9)
+    axes.set_yticks(places, names, fontsize=9)
     axes.set(xlabel="estimate", ylabel="truth")
     axes.set_title("% of the true class's pixels", fontsize=9)
     edges = np.arange(1, len(classes)) - 0.5

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from training.pictures.figure import color, line, new_figure, png
+from training.pictures.figure import color, line, literal, new_figure, png
 
 IOU_PREFIX = "val_iou_"
 Rows = Sequence[Mapping[str, str]]  # of `metrics.csv`; epochs count from 1
@@ -19,11 +19,13 @@ def curves(rows: Rows) -> bytes:
     loss.set(title="training loss", xlabel="epoch", ylim=(0, None))
     names = [key for key in rows[0] if key.startswith(IOU_PREFIX)]
     for number, name in enumerate(names):
-        label = name.removeprefix(IOU_PREFIX)
-        iou.plot(_epochs(rows), _column(rows, name), line(number), color=color(number), linewidth=1, label=label)
-    iou.plot(_epochs(rows), _column(rows, "val_mean_iou"), marker=".", color="black", linewidth=2.5, label="mean")
+        iou.plot(_epochs(rows), _column(rows, name), line(number), color=color(number), linewidth=1)
+    iou.plot(_epochs(rows), _column(rows, "val_mean_iou"), marker=".", color="black", linewidth=2.5)
     iou.set(title="validation IoU", xlabel="epoch", ylim=(0, 1))
-    iou.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", frameon=False, ncols=1 + len(names) // 16)
+    labels = [*(literal(name.removeprefix(IOU_PREFIX)) for name in names), "mean"]
+    # Named here, not by the lines: matplotlib leaves a label that begins with "_" out of a legend.
+    legend = iou.legend(iou.lines, labels, loc="upper left", fontsize="small", frameon=False, ncols=1 + len(names) // 16)
+    legend.set_bbox_to_anchor((1, 1), iou.transAxes)
     for axes in (loss, iou):
         _ruled(axes)
     return png(figure, 100)
@@ -33,11 +35,10 @@ def compared_curves(runs: Mapping[str, Rows]) -> bytes:
     """PNG: the validation mean IoU of several runs by epoch, each under its title. At least one row each."""
     figure = new_figure(5.2, 3.2 + 0.2 * len(runs))
     axes = figure.subplots()
-    for number, (title, rows) in enumerate(runs.items()):
-        figures = _column(rows, "val_mean_iou")
-        axes.plot(_epochs(rows), figures, line(number), marker=".", color=color(number), label=title)
+    for number, rows in enumerate(runs.values()):
+        axes.plot(_epochs(rows), _column(rows, "val_mean_iou"), line(number), marker=".", color=color(number))
     axes.set(xlabel="epoch", ylabel="validation mean IoU", ylim=(0, None))
-    figure.legend(loc="outside lower left", frameon=False)
+    figure.legend(axes.lines, [literal(title) for title in runs], loc="outside lower left", frameon=False)
     _ruled(axes)
     return png(figure)
 

@@ -28,6 +28,11 @@ def line(number: int) -> str:
     return LINES[number // len(COLORS) % len(LINES)]
 
 
+def literal(name: str) -> str:
+    """A name as matplotlib shows it unchanged: without the escape, what stands between two dollar signs is a formula."""
+    return name.replace("$", r"\$")
+
+
 def png(figure: Figure, dots_per_inch: int = DOTS_PER_INCH) -> bytes:
     """The figure as a PNG file."""
     content = io.BytesIO()

@@ -2,6 +2,7 @@
 
 import io
 
+import matplotlib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -70,6 +71,35 @@ def test_rows_of_a_confusion_matrix_are_the_truth() -> None:
     none, all_of_it = (np.argwhere((picture == ink).all(-1)).mean(0) for ink in (PALE, DARK))
     assert none[0] == pytest.approx(all_of_it[0], abs=10)  # both of the second class's pixels: side by side
     assert none[1] < all_of_it[1] - 100
+
+
+def drawn(*shown: str) -> list[NDArray[np.uint8]]:
+    """Every kind of plot, of classes or runs with these names."""
+    rows, counts = table(3, 0), 50 * np.eye(len(shown), dtype=int)
+    for row in rows:
+        row |= {f"val_iou_{name}": "0.5" for name in shown}
+    jaccard = np.full(len(shown), 0.5)
+    plots = [
+        curves(rows),
+        compared_curves(dict.fromkeys(shown, rows)),
+        iou_bars(dict.fromkeys(shown, jaccard), names(len(shown))),
+    ]
+    return [pixels(plot) for plot in (*plots, confusion_picture(ConfusionMatrix.from_counts(counts), shown))]
+
+
+@pytest.mark.parametrize("name", [r"price $\frac$", "$a_1$", r"\$ and $"])
+def test_a_name_with_dollar_signs_is_no_formula(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = drawn(name, "other")
+    for module in ("curves", "bars", "confusion"):
+        monkeypatch.setattr(f"training.pictures.{module}.literal", lambda name: name)
+    with matplotlib.rc_context({"text.parse_math": False}):
+        expected = drawn(name, "other")
+    assert all(np.array_equal(one, other) for one, other in zip(shown, expected, strict=True))
+
+
+def test_a_name_that_begins_with_an_underscore_is_in_every_legend() -> None:
+    for one, other in zip(drawn("_a", "c"), drawn("_b", "c"), strict=True):
+        assert not np.array_equal(one, other)
 
 
 def test_the_share_of_a_true_class_counts_not_its_size() -> None:
