@@ -2,9 +2,10 @@
 
 Files: labelmap.txt, ImageSets/Segmentation/<subset>.txt, SegmentationClass/<name>.png, JPEGImages/<name>.<any>
 (https://docs.cvat.ai/docs/dataset_management/formats/format-smask). A zip is read member by member and never extracted.
-The classes are the labels in labelmap.txt, in that order; pixels of a label called void are ignored. A subset called val
-or validation is the val split, one called test the test split; all others are train. Without a validation subset, a share
-of train is held out. CVAT writes no mask for an image without annotations: such images, unlabelled or empty, are left out.
+The classes are the labels in labelmap.txt, in that order; pixels of a label called void are ignored. A subset called val,
+validation or valid is the val split, one called test the test split; all others are train. Without a validation subset, a
+share of train is held out. CVAT writes no mask for an image without annotations: such images, unlabelled or empty, are left
+out.
 """
 
 import zipfile
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.class_list import ClassList, build_class_list
-from training.data.holdout import hold_out
+from training.data.holdout import VAL_NAMES, hold_out
 from training.data.masks import by_color, by_value, decode_mask
 from training.data.paired import IMAGE_SUFFIXES
 from training.data.reader import PHOTO_FORMATS, MissingSplit
@@ -23,7 +24,7 @@ from training.errors import InputError
 
 MAX_MEMBER_BYTES = 256 << 20  # no photo or mask is larger; a member that unpacked to more would fill the memory
 LABELMAP, LISTS, MASKS, IMAGES = "labelmap.txt", "ImageSets/Segmentation/", "SegmentationClass/", "JPEGImages/"
-SPLITS = {"val": "val", "validation": "val", "test": "test"}  # subset, in lower case -> split; any other: train
+SPLITS = {**dict.fromkeys(VAL_NAMES, "val"), "test": "test"}  # subset, in lower case -> split; any other: train
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def cvat_reader(export: Path, split: str, classes: ClassList) -> CvatReader:
     else:
         raise MissingSplit(f"{export} has no subset for split {split!r}: there are {', '.join(sorted(subsets))}")
     if not chosen:
-        raise InputError(f"{export} holds no labelled image for split {split!r}: CVAT exports filled shapes and masks only")
+        kind = MissingSplit if split == "test" else InputError  # test images may be labelled later
+        raise kind(f"{export} holds no labelled image for split {split!r}: CVAT exports filled shapes and masks only")
     photos = _photos(export, names)
     missing = sorted(chosen - set(photos))
     if missing:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 
+VAL_NAMES = ("val", "validation", "valid")  # what people call a validation split
 SHARE = 0.2  # of the images
 AT_LEAST = 2  # images held out of 10 or more; 1 of fewer
 

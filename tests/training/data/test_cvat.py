@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.training.data.cvat_export import LABELMAP, write_export, zipped
+from training.data.check import check
 from training.data.cvat import MAX_MEMBER_BYTES, cvat_classes, cvat_reader
 from training.data.find import find_dataset
 from training.data.reader import MissingSplit, Reader, read_pair
@@ -83,6 +84,16 @@ def test_images_without_annotations_are_left_out_and_counted(tmp_path: Path) -> 
         (export / f"SegmentationClass/{stem}.png").unlink()
     with pytest.raises(InputError, match="holds no labelled image"):
         readers(export)
+
+
+def test_a_test_subset_that_is_not_labelled_yet_is_a_missing_split(tmp_path: Path) -> None:
+    export = write_export(tmp_path / "task", {"default": ["a", "b"], "valid": ["c"], "test": ["d"]})
+    (export / "SegmentationClass/d.png").unlink()
+    with pytest.raises(MissingSplit, match="holds no labelled image for split 'test'"):
+        find_dataset("cvat", export).evaluation(export, "test")
+    assert check(find_dataset("cvat", export), export).errors == ()
+    (export / "SegmentationClass/c.png").unlink()
+    assert "no labelled image for split 'val'" in check(find_dataset("cvat", export), export).errors[0]
 
 
 def test_an_export_without_images_says_how_to_export_again(tmp_path: Path) -> None:
