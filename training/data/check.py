@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 from service.contract import ClassInfo
 from training.data.dataset import Dataset
+from training.data.find import FOLDER
+from training.data.folder import passed_over
 from training.data.frequencies import Frequencies, count_classes
 from training.data.paired import PairedReader
 from training.data.reader import MissingSplit, Reader, read_pair
@@ -65,6 +67,8 @@ def check(dataset: Dataset, root: Path) -> Findings:
     notes, splits = _Notes(), []
     if len(dataset.classes) == 1:
         notes.warnings.append("there is one class: every pixel will get it; list background as well")
+    if dataset.name == FOLDER:
+        notes.warnings += passed_over(root)
     for name in (TRAIN, VAL, TEST):
         try:
             reader = dataset.train(root) if name == TRAIN else dataset.evaluation(root, name)

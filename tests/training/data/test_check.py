@@ -162,6 +162,18 @@ def test_what_is_passed_over_is_a_warning_once_for_each_folder(root: Path) -> No
     )
 
 
+def test_a_folder_that_looks_like_a_split_is_never_passed_over_in_silence(root: Path) -> None:
+    for folder in ("holdout/images", "holdout/masks", "Test/images", "test/images", ".git/images", "notes"):
+        (root / folder).mkdir(parents=True)
+    findings = found(root)
+    assert findings.errors == ()
+    assert findings.warnings == (
+        f"{root}/Test holds images/, but is not read: splits are train, val and test",
+        f"{root}/holdout holds images/ and masks/, but is not read: splits are train, val and test",
+        f"{root}/test holds images/ alone: it is not read as a split",
+    )
+
+
 def test_a_split_of_which_nothing_is_read_says_so(root: Path) -> None:
     for path in root.glob("val/*/*.png"):
         path.rename(path.with_suffix(".bmp"))

@@ -52,6 +52,8 @@ def test_images_and_masks_are_split_by_name(tmp_path: Path, classes: Path) -> No
     [
         ({"train": ["a", "b"], "val": ["c"]}, ["a", "b"], ["c"]),
         ({".": ["a", "b"], "val": ["c"]}, ["a", "b"], ["c"]),
+        ({"train": ["a", "b"], "valid": ["c"]}, ["a", "b"], ["c"]),
+        ({".": ["a", "b"], "validation": ["c"]}, ["a", "b"], ["c"]),
     ],
 )
 def test_a_validation_split_chosen_by_hand_is_kept(
@@ -78,6 +80,13 @@ def test_images_in_two_places_are_never_passed_over_in_silence(tmp_path: Path, g
         write_pairs(tmp_path / "own" / folder, ["a", "b"])
     with pytest.raises(InputError, match=r"own holds images/ and train/images/: which of them count\?"):
         folder_reader(tmp_path / "own", split, given)
+
+
+def test_validation_images_in_two_places_are_no_guess(tmp_path: Path, given: ClassList) -> None:
+    for folder in (".", "val", "valid"):
+        write_pairs(tmp_path / "own" / folder, ["a", "b"])
+    with pytest.raises(InputError, match=r"own holds val/images/ and valid/images/: which of them count\?"):
+        folder_reader(tmp_path / "own", "train", given)
 
 
 def test_a_folder_without_images_is_told_what_is_expected(tmp_path: Path, given: ClassList) -> None:
