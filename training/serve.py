@@ -46,7 +46,7 @@ def require_name(name: str, data: DataCard, models: Path) -> None:
     """Raises InputError, before training begins, if `serve` must not export a model of `data` as `name` to the folder `models`.
 
     That is so if `name` is no valid model name, if a model of other data, of other classes or in another folder has the name,
-    or if the older model that would be replaced has variants, which would become stale.
+    or if the older model that would be replaced has variants or a page, which would become stale.
     """
     if not re.fullmatch(MODEL_NAME_PATTERN, name):
         raise InputError(f"{name!r} is no name for a model: lower-case letters, digits and hyphens; give one with --name")
@@ -61,7 +61,7 @@ def require_name(name: str, data: DataCard, models: Path) -> None:
         names = [entry.name for entry in card.classes]
         if names != [entry.name for entry in data.classes]:
             raise InputError(f"{file} is a model's of that name with other classes ({', '.join(names)}): {remedy}")
-    refuse_stale(models, name, ())
+    refuse_stale(models, name, (), page=False)
 
 
 def require_port(place: Place) -> None:

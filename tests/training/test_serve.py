@@ -33,6 +33,10 @@ def test_an_older_model_of_the_same_data_makes_room(models: Path, tmp_path: Path
     shutil.copy(models / "tiny.onnx", tmp_path / "tiny.int8.onnx")
     with pytest.raises(InputError, match=r"tiny\.int8\.onnx was made from the tiny\.onnx of before: remove it"):
         require_name("tiny", DATASET, tmp_path)
+    (tmp_path / "tiny.int8.onnx").unlink()
+    (tmp_path / "tiny.md").touch()
+    with pytest.raises(InputError, match=r"tiny\.md describes the tiny\.onnx of before: remove it and its picture tiny\.jpg"):
+        require_name("tiny", DATASET, tmp_path)
 
 
 def test_a_model_of_other_classes_is_not_replaced_though_its_folder_had_the_same_name(models: Path, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         name = arguments.name or (model_name(arguments.model) if own else checkpoint.preset.name)
         folder = arguments.out or Path("models")
         file = model_file(folder, name, "fp32")
-        made = export(checkpoint, folder, name, where, arguments.variants)
+        made = export(checkpoint, folder, name, where, arguments.variants, page=where.labelled is not None)
     for path, card in made.items():
         print(", ".join(filter(None, file_row(path, card))))
     if where.labelled is not None:

@@ -19,17 +19,22 @@ from training.onnx_model import OnnxModel, load_onnx, read_onnx
 
 
 def export(
-    checkpoint: Checkpoint, folder: Path, name: str, where: Measurements, variants: Collection[Precision] = ()
+    checkpoint: Checkpoint,
+    folder: Path,
+    name: str,
+    where: Measurements,
+    variants: Collection[Precision] = (),
+    page: bool = False,
 ) -> dict[Path, ModelCard]:
     """Write `<name>.onnx`, `<name>.safetensors` and the variants into `folder`; returns the model files and their cards.
 
     Every figure of a card is measured on the graph in its file. The files are replaced one after another, the weights last:
     if the process is killed in between, export once more. Raises GateError, and leaves every file as it was, if the graph's
-    scores differ from the network's or if a variant loses too much. Raises InputError if a variant of an older model would stay
-    in `folder`.
+    scores differ from the network's or if a variant loses too much. Raises InputError if a variant or the page of an older
+    model would stay in `folder`; `page` says that the caller writes the page anew.
     """
     network = checkpoint.network
-    refuse_stale(folder, name, variants)
+    refuse_stale(folder, name, variants, page)
     bare = describe(checkpoint, name)
     model = read_onnx(with_card(to_onnx(network), bare), name)
     parity = require_parity(torch_scorer(network), model.scores, network.stride, network.output_stride)
@@ -59,13 +64,21 @@ def load_fp32(path: Path) -> OnnxModel:
     return model
 
 
-def refuse_stale(folder: Path, name: str, variants: Collection[Precision]) -> None:
-    """Raises InputError if `folder` has a variant of an older `<name>.onnx` that is not among the new `variants`."""
+def refuse_stale(folder: Path, name: str, variants: Collection[Precision], page: bool) -> None:
+    """Raises InputError if `folder` has a variant or the page of an older `<name>.onnx` that is not made anew.
+
+    Made anew are `variants`, and the page if `page` is true.
+    """
     for precision in VARIANTS:
         if precision not in variants and (old := model_file(folder, name, precision)).exists():
             raise InputError(
                 f"{old} was made from the {name}.onnx of before: remove it, or make it anew (export --variants {precision})"
             )
+    if not page and (old := folder / f"{name}.md").exists():
+        raise InputError(
+            f"{old} describes the {name}.onnx of before: remove it and its picture {name}.jpg, "
+            "or give the model another name; export with --data writes them anew"
+        )
 
 
 def model_file(folder: Path, name: str, precision: Precision) -> Path:
