@@ -8,10 +8,10 @@ A class list is a text file (UTF-8), one class per line, in id order from 0:
     roof #d55e00
     void #ffffff
 
-The last word of a line may be a colour, #rrggbb; colour masks need it. A class without a colour gets a free one: black for
-a class called background, also in colour masks, else one of seven that colour-blind people can tell apart, and others once
-these are used up. The name void stands for no class: it takes no id, and pixels of its colour are ignored, as is the value
-255 in grey masks.
+The last word of a line may be a colour, #rrggbb, which can stand nowhere else; colour masks need it. A class without a
+colour gets a free one: black for a class called background, also in colour masks, else one of seven that colour-blind
+people can tell apart, and others once these are used up. The name void stands for no class: it takes no id, and pixels of
+its colour are ignored, as is the value 255 in grey masks.
 """
 
 import re
@@ -86,6 +86,8 @@ def read_class_list(path: Path) -> ClassList:
         if not words or words[0].startswith("#"):
             continue
         color = words.pop().lower() if _COLOR.fullmatch(words[-1]) else None
+        if misplaced := _COLOR.search(" ".join(words)):
+            raise InputError(f"{path}, line {number}: {misplaced[0]} must be the last word of the line, after a space")
         if words[-1].startswith("#"):
             raise InputError(f"{path}, line {number}: {words[-1]!r} is no colour; expected #rrggbb, such as #e69f00")
         entries.append((" ".join(words), color))
