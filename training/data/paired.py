@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,11 @@ class PairedReader:
         return _by_stem(self.masks, MASK_SUFFIXES)
 
 
+def is_read(path: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether a file in a folder of images counts: hidden ones do not, such as macOS leaves on disks of other systems."""
+    return path.suffix.lower() in suffixes and not path.name.startswith(".")
+
+
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """Files by their stems. Raises MissingSplit if there is no such folder, InputError for a stem that cannot serve as a name.
 
@@ -76,12 +82,13 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
         raise MissingSplit(f"{folder} is no folder")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in suffixes or path.name.startswith("."):
+        if not is_read(path, suffixes):
             continue
         require_utf8(path)
-        if path.stem in found:
-            raise InputError(f"{found[path.stem]} and {path.name} have the same name: which one counts?")
-        found[path.stem] = path
+        stem = normalize("NFC", path.stem)  # as most systems encode an accented letter; macOS may store it as two characters
+        if stem in found:
+            raise InputError(f"{found[stem]} and {path.name} have the same name: which one counts?")
+        found[stem] = path
     return found
 
 

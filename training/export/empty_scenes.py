@@ -8,7 +8,7 @@ import numpy as np
 
 from service.contract import ClassInfo, EmptyScene
 from service.geometry import upright_rgb
-from training.data.paired import IMAGE_SUFFIXES
+from training.data.paired import IMAGE_SUFFIXES, is_read
 from training.data.reader import naming, open_photo, require_utf8
 from training.errors import InputError
 from training.evaluate import Segmenter
@@ -32,7 +32,7 @@ def find_scenes(may_hold: Sequence[str], paths: Sequence[Path]) -> Scenes:
     for path in paths:
         require_utf8(path.absolute())  # the card names it
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+            found = sorted(file for file in path.iterdir() if is_read(file, IMAGE_SUFFIXES))
             if not found:
                 raise InputError(f"{path} holds no images to look for nothing in")
             photos += found

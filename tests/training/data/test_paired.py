@@ -3,6 +3,7 @@
 import os
 from functools import partial
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -38,6 +39,15 @@ def test_pairs_are_found_by_stem_whatever_the_format(reader: PairedReader) -> No
         image, labels = read_pair(reader, stem)
         assert image.size == (3, 2)
         assert (labels == 5).all()
+
+
+@pytest.mark.parametrize("folder", ["images", "masks"])
+def test_a_name_is_the_same_however_its_letters_are_encoded(folder: str, reader: PairedReader) -> None:
+    for kind in ("images", "masks"):
+        name = normalize("NFD" if kind == folder else "NFC", "Bäume.png")  # macOS may have stored one of them
+        Image.new("L", (3, 2), 1).save(getattr(reader, kind) / name)
+    assert reader.stems() == ["Bäume", "a", "b", "c", "d"]
+    read_pair(reader, "Bäume")
 
 
 def test_a_choice_of_stems_is_a_split(reader: PairedReader) -> None:
