@@ -5,6 +5,7 @@ import torch
 from service.metrics import DEFINITION
 from training.boundary import BOUNDARY_DEFINITION
 from training.checkpoint import load_checkpoint
+from training.data.fingerprint import photos_fingerprint
 from training.data.reader import Reader
 from training.evaluate import torch_segmenter
 from training.figures import none_if_nan
@@ -53,5 +54,6 @@ def finish(run: RunFolder, validation: Reader, progress: Progress) -> None:
         commit=checkpoint.commit,
         torch=torch.__version__,
         command=checkpoint.command,
+        photos=photos_fingerprint([validation]),
     )
     write_record(run.path, record)

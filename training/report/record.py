@@ -44,6 +44,7 @@ class Record:
     commit: str  # of the code
     torch: str  # version
     command: str
+    photos: str = ""  # `training.data.fingerprint` of the photos of the split; empty: not recorded
 
     def __post_init__(self) -> None:
         """Raises ValueError if `confusion` or `boundary_f` do not fit the classes."""

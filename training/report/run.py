@@ -32,7 +32,8 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     records = [read_record(folder) for folder in folders]
     titles = [record.title for record in records]
     for folder, record in zip(folders[1:], records[1:], strict=True):
-        if _measured_on(record) != _measured_on(records[0]):
+        others_photos = record.photos and records[0].photos and record.photos != records[0].photos
+        if others_photos or _measured_on(record) != _measured_on(records[0]):
             raise InputError(f"{folder} and {folders[0]} cannot be compared: other classes, images or definitions")
     return [
         Run(

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiny_network import DATASET
 from tests.training.report.records import RECORD
+from training.data.fingerprint import photos_fingerprint
 from training.errors import InputError
 from training.report.record import read_record, write_record
 
@@ -16,6 +18,10 @@ def test_a_record_reads_back_equal(tmp_path: Path) -> None:
     record = replace(RECORD, long_side=None, boundary_f=(0.1 + 0.2, None), seconds=0.1)
     write_record(tmp_path, record)
     assert read_record(tmp_path) == record
+
+
+def test_a_finished_run_knows_the_photos_it_was_measured_on(run: Path, shapes: Path) -> None:
+    assert read_record(run).photos == photos_fingerprint([DATASET.evaluation(shapes, "val")])
 
 
 def test_a_record_is_json_with_a_line_for_each_field(tmp_path: Path) -> None:

@@ -179,13 +179,20 @@ def test_a_class_that_is_nowhere_is_called_absent(tmp_path: Path) -> None:
         {"images": 100},
         {"dataset": "other"},
         {"definition": "IoU of an older version"},
+        {"photos": "f" * 64},
     ],
 )
 def test_runs_that_were_not_measured_alike_are_not_compared(change: dict[str, object], tmp_path: Path) -> None:
-    other: Record = replace(RECORD, **change)  # type: ignore[arg-type]
-    runs = [write_run(tmp_path / "one", RECORD), write_run(tmp_path / "two", other)]
+    known = replace(RECORD, photos="0" * 64)
+    other: Record = replace(known, **change)  # type: ignore[arg-type]
+    runs = [write_run(tmp_path / "one", known), write_run(tmp_path / "two", other)]
     with pytest.raises(InputError, match=r"two and .*one cannot be compared"):
         compare(tmp_path / "out", *runs)
+
+
+def test_a_run_that_does_not_know_its_photos_is_compared(tmp_path: Path) -> None:
+    known = replace(RECORD, photos="0" * 64)
+    compare(tmp_path / "out", write_run(tmp_path / "old", RECORD), write_run(tmp_path / "new", known))
 
 
 def test_a_run_is_not_compared_with_itself(pair: list[Path], tmp_path: Path) -> None:
