@@ -12,13 +12,16 @@ from torch import Tensor
 from training.errors import InputError
 from training.safetensors_format import serialise
 
+PARTIAL = ".partial"  # how the name of a file ends that is being written
+
 
 def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
     """Write a file beside `path`, flush it to the disk, then rename it to `path`: a reader sees the old file or the new one.
 
-    An OSError names the file, which the system does not do where the disk is full.
+    Of two processes that write it at once, the later one wins. An OSError names the file, which the system does not do
+    where the disk is full.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:
         with partial.open("wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)

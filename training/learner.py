@@ -20,7 +20,7 @@ from training.losses import SegmentationLoss
 from training.machine import is_out_of_memory, release_freed_memory
 from training.networks import NETWORKS
 from training.networks.network import SegmentationNetwork
-from training.networks.surgery import Transfer
+from training.networks.surgery import Transfer, transfer
 from training.optimizer import create_optimizer, flatten_optimizer, rate_at, restore_optimizer
 from training.parallel import World, synchronise
 from training.plan import TYPES, Plan
@@ -188,9 +188,9 @@ class Learner:
             tensors, metadata = load_weights(path)
             self.step, micro_batch = int(metadata.pop("step")), int(metadata.pop("micro_batch"))
             self.scaler.load_state_dict(json.loads(metadata.pop("scaler")))
-        for name, module in (("network", self.network), ("averaged", self.averaged)):
-            module.load_state_dict({k.removeprefix(name + "."): v for k, v in tensors.items() if k.startswith(name + ".")})
-        restore_optimizer(self.optimizer, tensors)
-        self.losses = list(tensors["losses"].to(self.world.device, copy=True))  # copied as in `restore_optimizer`
+            for name, module in (("network", self.network), ("averaged", self.averaged)):
+                transfer(module, {k.removeprefix(name + "."): v for k, v in tensors.items() if k.startswith(name + ".")})
+            restore_optimizer(self.optimizer, tensors)
+            self.losses = list(tensors["losses"].to(self.world.device, copy=True))  # copied as in `restore_optimizer`
         self.plan = replace(self.plan, micro_batch=min(self.plan.micro_batch, micro_batch))
         return metadata

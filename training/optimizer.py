@@ -49,7 +49,10 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Restore the state from `flatten_optimizer`; the options of the parameter groups stay as they are."""
+    """Restore the state from `flatten_optimizer`; the options of the parameter groups stay as they are.
+
+    Raises IndexError or ValueError if the tensors are of other parameters.
+    """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -57,6 +60,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         if kind == "optimizer":
             number, key = rest.split(".")
             parameter = parameters[int(number)]
+            if tensor.dim() and tensor.shape != parameter.shape:  # a number of steps fits all
+                raise ValueError(f"{name} is {tuple(tensor.shape)} instead of {tuple(parameter.shape)}")
             # Copied, or the whole file would stay mapped into memory; in the parameter's memory layout, since a fused
             # optimiser walks through both side by side and ignores their strides.
             like = parameter.detach() if tensor.shape == parameter.shape else tensor

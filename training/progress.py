@@ -7,6 +7,7 @@ from typing import Self
 
 import torch
 
+from training.errors import InputError
 from training.files import read_metadata
 from training.machine import peak_resident_memory
 from training.presets.preset import Preset
@@ -26,11 +27,21 @@ class Progress:
         return preset.patience is not None and epoch - self.best_epoch >= preset.patience
 
     def knowing(self, best: Path) -> Self:
-        """The progress including the model in the file `best`, which a killed run may have written after this progress."""
-        told = read_metadata(best) if best.exists() else {"epoch": "0"}
-        if int(told["epoch"]) <= self.best_epoch:
+        """The progress including the model in the file `best`, which a killed run may have written after this progress.
+
+        Raises InputError if the file is none that a run writes.
+        """
+        if not best.exists():
             return self
-        return replace(self, best=float(told["val_mean_iou"]), best_epoch=int(told["epoch"]))
+        told = read_metadata(best)
+        try:
+            epoch, mean_iou = int(told["epoch"]), float(told["val_mean_iou"])
+        except (KeyError, ValueError) as error:
+            raise InputError(
+                f"{best} does not say which epoch of a run it is: put the run's own back, "
+                f"or remove it and resume.safetensors, and training starts anew ({error})"
+            ) from error
+        return self if epoch <= self.best_epoch else replace(self, best=mean_iou, best_epoch=epoch)
 
     def after(self, seconds: float) -> Self:
         """The progress after `seconds` in all, with the memory that this process has taken by now."""

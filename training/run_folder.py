@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from training.data.dataset import DataCard
 from training.errors import InputError
-from training.files import write_atomically
+from training.files import PARTIAL, write_atomically
 from training.plan import Plan
 from training.presets.preset import Preset
 
@@ -22,7 +22,7 @@ def naming_resume(path: Path) -> Iterator[None]:
     """Turn what is raised in the block by a damaged resume file, or by one that is none, into an InputError that says so."""
     try:
         yield
-    except (KeyError, ValueError) as error:
+    except (IndexError, KeyError, ValueError) as error:
         raise InputError(f"{path} is damaged, or no resume file: if it is removed, training starts anew ({error})") from error
 
 
@@ -143,13 +143,18 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from training in this folder. Raises InputError if another one is training in it already."""
+        """Keep other processes from training in this folder, and remove what a killed one had written of a file.
+
+        Raises InputError if another one is training in it already.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("wb") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a lock of this process: image readers do not inherit it
             except (BlockingIOError, PermissionError) as error:  # EAGAIN or EACCES: the lock is held
                 raise InputError(f"another process is training in {self.path}") from error
+            for left in self.path.glob(f"*{PARTIAL}"):
+                left.unlink(missing_ok=True)
             yield
 
     def frozen(self) -> Frozen:

@@ -4,10 +4,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.tiny_network import DATASET, PRESET
 from training.__main__ import USER_ERROR, main
 from training.errors import InputError
+from training.files import load_weights, save_weights
 from training.run_folder import RunFolder
 from training.train import train
 
@@ -33,6 +35,25 @@ def test_what_is_no_resume_file_is_told_with_what_removing_it_does(
         train(PRESET, DATASET, shapes, unfinished.path, workers=0)
     unfinished.resume.unlink()
     train(PRESET, DATASET, shapes, unfinished.path, workers=0)
+
+
+@pytest.mark.parametrize("change", ["missing", "another shape", "another optimiser's"])
+def test_a_resume_file_with_other_tensors_is_told_in_one_line(change: str, unfinished: RunFolder, shapes: Path) -> None:
+    tensors, told = load_weights(unfinished.resume)
+    if change == "missing":
+        del tensors["averaged.scores.0.bias"]
+    else:
+        name = next(n for n in tensors if n.startswith("network." if change == "another shape" else "optimizer.0.exp"))
+        tensors[name] = torch.zeros(2, 3)
+    save_weights(unfinished.resume, tensors, told)
+    with pytest.raises(InputError, match=r"^.*resume\.safetensors is damaged, or no resume file: .*, training starts anew.*$"):
+        train(PRESET, DATASET, shapes, unfinished.path, workers=0)
+
+
+def test_a_best_model_of_no_epoch_is_told_before_training(unfinished: RunFolder, shapes: Path) -> None:
+    save_weights(unfinished.best, load_weights(unfinished.best)[0], {})
+    with pytest.raises(InputError, match=r"best\.safetensors does not say which epoch of a run it is: put .* back"):
+        train(PRESET, DATASET, shapes, unfinished.path, workers=0)
 
 
 @pytest.mark.parametrize("table", ["epoch,train_loss\nx,1\n", "loss\n1\n", "epoch,loss\n1,\xff\n"])

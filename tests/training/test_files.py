@@ -1,5 +1,6 @@
 """Files are whole or absent, and weights read back as they were written."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,22 @@ def test_a_write_replaces_the_file_and_leaves_nothing_beside_it(tmp_path: Path) 
         write_atomically(tmp_path / "file", content)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_two_processes_that_write_a_file_at_once_do_not_mix_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+
+    def slowly() -> Iterator[bytes]:
+        yield b"one "
+        with monkeypatch.context() as other:
+            other.setattr("os.getpid", lambda: 0)
+            write_atomically(file, b"another")
+        assert file.read_bytes() == b"another"
+        yield b"whole"
+
+    write_atomically(file, slowly())
+    assert file.read_bytes() == b"one whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_weights_come_back_with_their_types_and_metadata(tmp_path: Path) -> None:

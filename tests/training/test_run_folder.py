@@ -14,12 +14,20 @@ import pytest
 from tests.tiny_network import DATASET, PRESET
 from tests.training.frozen import FROZEN
 from training.errors import InputError
+from training.files import PARTIAL
 from training.plan import Plan
 from training.presets import PRESETS
 from training.presets.preset import Preset
 from training.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_what_a_killed_process_had_written_of_a_file_is_removed_by_the_next(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    (tmp_path / f"resume.safetensors.1{PARTIAL}").touch()
+    with run.locked():
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize("preset", [PRESET, *PRESETS.values()], ids=lambda preset: str(preset.name))
