@@ -20,6 +20,7 @@ from training.run_folder import RunFolder
 
 DATA_CARD = TypeAdapter(DataCard)
 PRESET = TypeAdapter(Preset)
+STEPS = TypeAdapter(tuple[str, ...])
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,20 @@ def stated_normalisation(described: Mapping[str, str]) -> Normalisation | None:
 def inheriting(data: DataCard, init: Path | None) -> DataCard:
     """`data` with a licence that states that of the first weights in the file `init` too: training on does not end it."""
     described = read_metadata(init) if init is not None and init.suffix == ".safetensors" else {}
-    if "data" not in described:
+    first = None if init is None else stated_data(init, described)
+    if first is None:
         return data  # of published weights, or unknown
-    first = DATA_CARD.validate_json(described["data"])
     if first.licence.startswith(data.licence):  # the same terms, and those that it has inherited itself
         return replace(data, licence=first.licence)
     return replace(data, licence=f"{data.licence} Its first weights: {first.description}; {first.licence}")
+
+
+def stated_data(weights: Path, described: Mapping[str, str]) -> DataCard | None:
+    """The data in the metadata of the file `weights`; None if they name none. Raises InputError if they are not understood."""
+    try:
+        return DATA_CARD.validate_json(described["data"]) if "data" in described else None
+    except ValidationError as error:
+        raise InputError(f"{weights} does not say what data it is of, as files of this trainer do") from error
 
 
 def load_checkpoint(source: Path) -> Checkpoint:
@@ -80,7 +89,7 @@ def load_checkpoint(source: Path) -> Checkpoint:
         tensors, described = load_weights(source)
         try:
             preset, commit, command = stated_preset(described), described["commit"], described.get("command", "")
-            before = tuple(json.loads(described.get("before", "[]")))
+            before = STEPS.validate_json(described.get("before", "[]"))
             data = DATA_CARD.validate_json(described["data"])
         except (KeyError, ValidationError) as error:
             raise InputError(f"{source} does not say which preset and data it is of; give a run folder") from error

@@ -18,8 +18,8 @@ PARTIAL = ".partial"  # how the name of a file ends that is being written
 def write_atomically(path: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
     """Write a file beside `path`, flush it to the disk, then rename it to `path`: a reader sees the old file or the new one.
 
-    Of two processes that write it at once, the later one wins. An OSError names the file, which the system does not do
-    where the disk is full.
+    Of two processes that write it at once, the later one wins; one that is killed leaves its part, NAME.PID.partial. An
+    OSError names the file, which the system does not do where the disk is full.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
     try:

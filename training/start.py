@@ -1,6 +1,5 @@
 """Initial weights of a network: random, published, or those of a trained model."""
 
-import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
@@ -9,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training.checkpoint import stated_normalisation
+from training.checkpoint import stated_data, stated_normalisation
 from training.errors import InputError
 from training.fetch import local_file
 from training.files import load_weights, read_metadata
@@ -64,11 +63,12 @@ def from_model(network: SegmentationNetwork, weights: Path, classes: list[str]) 
     Raises InputError if the weights do not fit, or if the model's images are normalised in another way.
     """
     tensors, described = load_weights(weights)
-    if "data" in described and [entry["name"] for entry in json.loads(described["data"])["classes"]] != classes:
+    data = stated_data(weights, described)
+    if data is not None and [entry.name for entry in data.classes] != classes:
         by_class = _by_class(network)
         tensors = {name: tensor for name, tensor in tensors.items() if name not in by_class}
     adopted = adopt(network, tensors)  # before the normalisation check: a wrong network is the clearer error
-    if _normalisation(weights, described) != network.backbone.normalise.how:
+    if _normalisation(weights, described) != network.backbone.normalise.config:
         raise InputError(f"{weights} is of preset {described.get('preset')}, whose images are normalised in another way")
     return adopted
 

@@ -126,7 +126,7 @@ class BoundedProtocol(ConformingProtocol):
             self._refusal = Problem(
                 429, f"more than {MAX_PIPELINED_REQUESTS} requests wait on one connection", MAX_PIPELINED_REQUESTS
             )
-        else:
+        elif self._refusal is None:  # else a request before this one, in the same data, is refused
             self._refusal = self.fault
         if self._refusal is not None:
             return

@@ -174,9 +174,11 @@ def _check_samples(found: _Directory, compression: int) -> None:
     if colours == _YCBCR and found.values(YCBCRSUBSAMPLING).tolist() != [1, 1]:
         raise UnsupportedImage("subsampled colours are not supported in separate planes")
     # Of a raw plane, Pillow heeds neither the order of the bits, nor how many there are, nor that white is 0.
-    plain = found.value(BITSPERSAMPLE, 1) == 8 and found.value(FILLORDER, 1) == 1 and _ASSOCIATED not in extra
-    if compression == _RAW and not (plain and colours in (_GREY, _RGB, _PALETTE, _CMYK)):
-        raise UnsupportedImage("such pixels in separate planes are only supported compressed")
+    bits = found.value(BITSPERSAMPLE, 1)
+    plain = found.value(FILLORDER, 1) == 1 and _ASSOCIATED not in extra
+    known = (bits == 8 and colours in (_GREY, _RGB, _PALETTE, _CMYK)) or (bits == 1 and colours == _GREY)
+    if compression == _RAW and not (plain and known):
+        raise UnsupportedImage("in separate planes, only 8-bit grey, RGB, palettes and CMYK are supported uncompressed")
 
 
 def _decoded_pixels(found: _Directory, max_pixels: int) -> int:

@@ -10,9 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from service.contract import ClassInfo
 from tests.narrow_vgg16 import NARROW_LIGHT, narrow_paper_fcn, narrow_vgg16
 from tests.tiny_network import draw_weights, tiny_fcn
 from tests.training.weights.files import convolutions, write_hed
+from training.checkpoint import DATA_CARD
+from training.data.dataset import DataCard
 from training.errors import InputError
 from training.files import load_weights, save_weights
 from training.networks.bilinear import BilinearEnlargement
@@ -35,10 +38,11 @@ def trained(network: SegmentationNetwork, folder: Path, classes: list[str] = CLA
     """The weights of `network`, its class layers not silent, as a run leaves them."""
     for layer in network.class_layers():
         draw_weights(layer)
+    infos = [ClassInfo(id=number, name=name, color="#000000") for number, name in enumerate(classes)]
     described = {
         "preset": preset,
-        "normalisation": json.dumps(dataclasses.asdict(network.backbone.normalise.how)),
-        "data": json.dumps({"classes": [{"name": name} for name in classes]}),
+        "normalisation": json.dumps(dataclasses.asdict(network.backbone.normalise.config)),
+        "data": DATA_CARD.dump_json(DataCard("mine", "", "", (), tuple(infos))).decode(),
     }
     save_weights(folder / "best.safetensors", network.eval().state_dict(), described)
     return folder / "best.safetensors"
@@ -165,3 +169,10 @@ def test_a_source_reads_its_file(tmp_path: Path) -> None:
     told = start(network, "vgg16-hed", write_hed(tmp_path / "weights.h5", published), CLASSES)
     assert told is not None
     assert torch.equal(network.backbone.state_dict()["stages.0.conv1_1.weight"], published["conv1_1.weight"])
+
+
+def test_a_file_of_weights_of_unknown_data_is_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "a.safetensors"
+    save_weights(weights, light_fcn(32).state_dict(), {"data": json.dumps({"classes": "sky"})})
+    with pytest.raises(InputError, match="does not say what data"):
+        start(light_fcn(32), SCRATCH, weights, CLASSES)

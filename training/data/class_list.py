@@ -86,8 +86,8 @@ def read_class_list(path: Path) -> ClassList:
         if not words or words[0].startswith("#"):
             continue
         color = words.pop().lower() if _COLOR.fullmatch(words[-1]) else None
-        if misplaced := _COLOR.search(" ".join(words)):
-            raise InputError(f"{path}, line {number}: {misplaced[0]} must be the last word of the line, after a space")
+        if misplaced := next((word for word in words if _COLOR.search(word)), None):
+            raise InputError(f"{path}, line {number}: {misplaced}: #rrggbb must be the last word of the line, after a space")
         if words[-1].startswith("#"):
             raise InputError(f"{path}, line {number}: {words[-1]!r} is no colour; expected #rrggbb, such as #e69f00")
         entries.append((" ".join(words), color))

@@ -14,6 +14,7 @@ the regions must be merged first. For each task, fill a mask with the background
 order, set the id of the file's label wherever the file is not black. Save the mask under the photo's name.
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def passed_over(root: Path) -> list[str]:
     """A line for each folder that looks like a split and is not read as one: somebody may miss its images."""
     told = []
     for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        held = [f"{kind}/" for kind in ("images", "masks") if (folder / kind).is_dir()]
+        # Not Path.is_dir, which raises where the folder may not be entered, such as lost+found.
+        held = [f"{kind}/" for kind in ("images", "masks") if os.path.isdir(folder / kind)]  # noqa: PTH112
         if folder.name not in ("images", "masks", "train", "test", *VAL_NAMES):
             told += [f"{folder} holds {' and '.join(held)}, but is not read: splits are train, val and test"] if held else []
         elif held == ["masks/"] or (held == ["images/"] and folder.name == "test"):  # else a missing split, which is an error

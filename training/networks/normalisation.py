@@ -22,13 +22,13 @@ class Normalise(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, how: Normalisation) -> None:
+    def __init__(self, config: Normalisation) -> None:
         super().__init__()
-        self.how = how
-        self.reverse = how.order == "BGR"
+        self.config = config
+        self.reverse = config.order == "BGR"
         # Not persistent: weights files hold what is learned; the preset holds these values.
-        self.register_buffer("mean", torch.tensor(how.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(how.deviation).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(config.deviation).view(3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         return ((image.flip(1) if self.reverse else image) - self.mean) / self.deviation

@@ -85,7 +85,7 @@ class Repository:
     @property
     def broken(self) -> dict[str, str]:
         """Files below the folder that are not served: relative path -> reason."""
-        # Copies, because this property is read from other threads than the one that runs `refresh`.
+        # Copies, because this property is read from other threads than the one that runs `_update`.
         rejected = {path: reason for path, (_, reason) in self._rejected.copy().items()}
         found_later = {path: variant.fault for path, variant in self._known.copy().items() if variant.fault is not None}
         reasons = rejected | found_later | self._left_out

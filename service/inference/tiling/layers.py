@@ -138,7 +138,7 @@ def _layer(file: OnnxFile, index: int, node: Message, inputs: tuple[Tensor, ...]
         for shape in (shapes[name] for name in node.input if name in shapes):
             if len(shape) > 1:  # it may have more channels than the image-dependent inputs, which are repeated then
                 _require(len(shape) <= 4 and all(length == 1 for length in (*shape[:-3], *shape[-2:])), node)
-                channels = max(channels, *shape[-3:-2])
+                channels = max([channels, *shape[-3:-2]])
     return Layer(index, inputs, Tensor(name, stride, channels, dtype))
 
 

@@ -84,3 +84,17 @@ def test_a_request_has_one_host_and_no_coding_but_chunked(
     assert answer.status_code == status
     assert answer.headers["content-type"] == ("application/problem+json" if status != 200 else "application/json")
     line.close()
+
+
+@pytest.mark.parametrize(
+    ("refused", "status"),
+    [
+        (LARGE_HEAD + b"\r\n\r\n", 431),
+        (b"GET /livez HTTP/1.1\r\n\r\n", 400),
+        (head("Transfer-Encoding: gzip, chunked") + b"0\r\n\r\n", 501),
+    ],
+    ids=["large head", "no host", "gzip"],
+)
+def test_a_refused_request_is_the_last_of_its_connection(refused: bytes, status: int, address: tuple[str, int]) -> None:
+    [answer] = answers(refused + GET, 1, address)
+    assert answer.status_code == status

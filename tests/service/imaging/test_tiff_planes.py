@@ -86,3 +86,12 @@ def test_what_pillow_misreads_in_separate_planes_is_refused(
 def test_16_bits_in_raw_planes_are_refused(colours: int, count: int) -> None:
     with pytest.raises(UnsupportedImage, match="in separate planes"):
         decoded(in_planes(BANDS[..., :count], colours, RAW, []))
+
+
+def test_black_and_white_in_a_raw_plane_is_read() -> None:
+    bits = np.arange(48 * 8, dtype=np.uint8).reshape(48, 8)
+    size: list[Tag] = [(256, 4, [64]), (257, 4, [48]), (278, 4, [48]), (279, 4, [bits.nbytes])]
+    kind: list[Tag] = [(258, 3, [1]), (259, 3, [RAW]), (262, 3, [GREY]), (277, 3, [1]), (284, 3, [2])]
+    start = len(tiff(*size, *kind, (273, 4, [0])))
+    image = decoded(tiff(*size, *kind, (273, 4, [start]), data=bits.tobytes()))
+    assert np.array_equal(np.asarray(image)[..., 0], 255 * np.unpackbits(bits, axis=1))

@@ -99,9 +99,9 @@ def test_a_convolution_with_computed_weights_is_not_known() -> None:
         Layers.of(computed, "scores")
 
 
-@pytest.mark.parametrize("shape", [(16, 1, 1), (1, 16, 1, 1)])
-def test_a_constant_may_add_channels(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("shape", "channels"), [((16, 1, 1), 16), ((1, 16, 1, 1), 16), ((1, 1), 3), ((1,), 3), ((), 3)])
+def test_a_constant_may_add_channels(shape: tuple[int, ...], channels: int) -> None:
     model = onnx.load_from_string(graph_with("Add"))
     model.graph.node[-1].input.append("of channels")
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(shape, np.float32), "of channels"))
-    assert Layers.of(model.SerializeToString(), "scores").scores.channels == 16
+    assert Layers.of(model.SerializeToString(), "scores").scores.channels == channels

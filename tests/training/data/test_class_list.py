@@ -47,9 +47,9 @@ def test_a_class_without_a_colour_gets_a_free_one(tmp_path: Path) -> None:
         ("a\n#112233 b\n", "line 2: the colour comes after"),
         ("a\nb #12345\n", "line 2: '#12345' is no colour"),
         ("a\nb #red\n", "line 2: '#red' is no colour"),
-        ("a\nnucleus #e69f00 # the thing\n", "line 2: #e69f00 must be the last word of the line, after a space"),
-        ("a\nnucleus,#e69f00\n", "line 2: #e69f00 must be the last word"),
-        ("a\nb #e69f00 #d55e00\n", "line 2: #e69f00 must be the last word"),
+        ("a\nnucleus #e69f00 # the thing\n", "line 2: #e69f00: #rrggbb must be the last word of the line, after a space"),
+        ("a\nnucleus,#e69f00\n", "line 2: nucleus,#e69f00: #rrggbb must be the last word"),
+        ("a\nb #e69f00 #d55e00\n", "line 2: #e69f00: #rrggbb must be the last word"),
     ],
 )
 def test_what_is_no_class_list_is_an_error_that_says_where(tmp_path: Path, text: str, message: str) -> None:
