@@ -54,8 +54,7 @@ def stated_normalisation(described: Mapping[str, str]) -> Normalisation | None:
 
 def inheriting(data: DataCard, init: Path | None) -> DataCard:
     """`data` with a licence that states that of the first weights in the file `init` too: training on does not end it."""
-    described = read_metadata(init) if init is not None and init.suffix == ".safetensors" else {}
-    first = None if init is None else stated_data(init, described)
+    first = stated_data(init, read_metadata(init)) if init is not None and init.suffix == ".safetensors" else None
     if first is None:
         return data  # of published weights, or unknown
     if first.licence.startswith(data.licence):  # the same terms, and those that it has inherited itself

@@ -11,12 +11,12 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 
 from service.app import create_app
-from service.http import connections
+from service.http import connections, segment
 from service.inference.sessions import runner
 from service.inference.sessions.cancellation import Cancellation
 from service.inference.tiling import plan
 from service.settings import Settings
-from tests.service.helpers.live import colors_app, serving
+from tests.service.helpers.live import Gate, colors_app, serving
 from tests.service.helpers.slow_clients import SHORT_S
 from tests.service.helpers.tiny_models import write_model
 
@@ -98,3 +98,12 @@ def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs so small that photos of a megapixel are cut into tiles."""
     monkeypatch.setitem(plan.RUN_BYTES, "cpu", 24 << 20)
     monkeypatch.setattr(plan, "SURELY_WHOLE_PIXELS", 0)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Every request waits at it until it is open."""
+    gate = Gate()
+    monkeypatch.setattr(segment, "process", gate)
+    yield gate
+    gate.open.set()

@@ -34,15 +34,6 @@ def no_collector() -> Iterator[None]:
     gc.enable()
 
 
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """Every request waits at it until it is open."""
-    gate = Gate()
-    monkeypatch.setattr(segment, "process", gate)
-    yield gate
-    gate.open.set()
-
-
 @contextmanager
 def client_of(models: Path, deadline_s: float = 30, queue_megapixels: float = 64) -> Iterator[httpx.Client]:
     """A client of a server of its own, in this process."""

@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,15 +20,6 @@ from tests.service.helpers.waiting import wait_until
 
 IMAGE = encoded(flag())  # 96x64: 0.006144 megapixels
 MEGAPIXELS = 0.006144
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    """Every request waits at it until it is open."""
-    gate = Gate()
-    monkeypatch.setattr(segment, "process", gate)
-    yield gate
-    gate.open.set()
 
 
 def wait_for(client: TestClient, megapixels: float) -> None:
